@@ -1,0 +1,54 @@
+"""What can go wrong, in three kinds.
+
+An `InputError` is the user's to mend: it names where, which field, what was expected and what was got.
+A `ContractError` is ours to mend: a stage handed on something that it had promised not to.
+A `Violation` is no error at all but an answer: "this does not fit", with what would help.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+import msgspec
+
+
+class CoevoError(Exception):
+    """The root of every error that Coevo raises on purpose."""
+
+
+class InputError(CoevoError):
+    """Input that cannot be used. Reads as "where: field: expected ..., got ..."."""
+
+    def __init__(self, where: object, field: str, expected: str, got: object, hint: str = "") -> None:
+        self.where, self.field, self.expected, self.got, self.hint = str(where), field, expected, got, hint
+        place = ": ".join(part for part in (self.where, field) if part)
+        super().__init__(f"{place}: expected {expected}, got {got}" + (f" ({hint})" if hint else ""))
+
+
+class ContractError(CoevoError):
+    """A promise between two parts of Coevo was broken: a bug, never the user's fault."""
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One thing that does not fit, as a value.
+
+    what: the limit that is broken, such as "sram_bytes"; where: the layer, command or field;
+    need and have: amounts in `unit`; help: what would make it fit.
+    """
+
+    what: str
+    where: str
+    need: float
+    have: float
+    unit: str
+    help: str = ""
+
+    def __str__(self) -> str:
+        advice = f"; {self.help}" if self.help else ""
+        return f"{self.what} ({self.where}): needs {self.need:g} {self.unit}, has {self.have:g} {self.unit}{advice}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt `name`: the nearest known one, or the list of them."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices)}"

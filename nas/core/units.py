@@ -1,0 +1,31 @@
+"""Amounts to words. Units are in every name (`_bytes _cycles _s _pj _bits`); this file is how people read them."""
+
+_SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+def bits_to_bytes(bits: int) -> int:
+    """The whole bytes that hold `bits` bits."""
+    return -(-bits // 8)
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    """value / divisor, rounded up; both are integers and divisor > 0."""
+    return -(-value // divisor)
+
+
+def si(value: float, unit: str = "") -> str:
+    """Three significant digits with an SI prefix: 0.00123 and "s" is "1.23 ms"."""
+    if value == 0:
+        return f"0 {unit}".rstrip()
+    for scale, prefix in _SI:
+        if abs(value) >= scale:
+            return f"{value / scale:.3g} {prefix}{unit}".rstrip()
+    return f"{value:.3g} {unit}".rstrip()
+
+
+def binary(size_bytes: float) -> str:
+    """A number of bytes with a binary prefix: 524288 is "512 KiB"."""
+    for scale, prefix in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.4g} {prefix}"
+    return f"{size_bytes:.0f} B"
