@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, invalid
 
 Value = TypeVar("Value")
 
@@ -72,5 +72,4 @@ def decode_json(data: bytes, value_type: type[Value], kind: str, version: int, w
     try:
         return msgspec.json.decode(envelope.value, type=value_type)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        message, _, field = str(error).partition(" - at ")
-        raise InputError(where, field.strip("`").removeprefix("$").lstrip("."), f"a valid {kind}", message) from error
+        raise invalid(where, error) from error

@@ -8,12 +8,15 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from nas.core.errors import InputError, suggestion
+from nas.core.errors import InputError, invalid, suggestion
 
 Config = TypeVar("Config")
 
@@ -25,8 +28,18 @@ def from_config(config: DictConfig | Mapping[str, Any], kind: type[Config], wher
     try:
         return msgspec.convert(plain, kind, strict=True)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        raise InputError(where, path.strip("`").removeprefix("$").lstrip("."), f"a {kind.__name__}", message) from error
+        raise invalid(where, error) from error
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; anything else is an `InputError`."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise InputError(path, "", "a readable YAML file", str(error)) from error
+    if not isinstance(content, dict):
+        raise InputError(path, "", "a mapping of keys", type(content).__name__)
+    return {str(key): value for key, value in content.items()}
 
 
 def _refuse_unknown(value: object, kind: Any, where: str) -> None:
@@ -64,7 +77,11 @@ def _members(kind: Any, value: Mapping[str, Any]) -> list[_Field] | None:
             tagged = config is not None and config.tag_field and value.get(config.tag_field) == config.tag
             if tagged or (config is None and dataclasses.is_dataclass(option)):
                 return _members(option, value)
-        structs = [option for option in typing.get_args(kind) if isinstance(option, type) and hasattr(option, "__struct_fields__")]
+        structs = [
+            option
+            for option in typing.get_args(kind)
+            if isinstance(option, type) and hasattr(option, "__struct_fields__")
+        ]
         return _members(structs[0], value) if len(structs) == 1 else None
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         fields = [_Field(field.encode_name, field.type) for field in msgspec.structs.fields(kind)]

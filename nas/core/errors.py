@@ -47,6 +47,14 @@ class Violation(msgspec.Struct, frozen=True):
         return f"{self.what} ({self.where}): needs {self.need:g} {self.unit}, has {self.have:g} {self.unit}{advice}"
 
 
+def invalid(where: object, error: Exception) -> InputError:
+    """A msgspec complaint as an `InputError`: its field, what was expected and what was got."""
+    message, _, path = str(error).partition(" - at ")
+    expected, _, got = message.removeprefix("Expected ").partition(", got ")
+    field = path.strip("`").removeprefix("$").lstrip(".")
+    return InputError(where, field, expected if got else "a valid value", got or message)
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the nearest known one, or the list of them."""
     choices = sorted(known)

@@ -1,0 +1,52 @@
+"""YAML -> `Processor`, cross-checked: a processor that could not exist is refused with the field that is wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from nas.core.config import from_config, load_yaml
+from nas.core.errors import InputError
+from nas.hw.spec import Processor
+
+
+def load_processor(path: Path) -> Processor:
+    """Read one file of `conf/hardware`."""
+    return processor_from(load_yaml(path), path)
+
+
+def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Processor:
+    """A processor from composed configuration; `where` names it in errors."""
+    processor = from_config(config, Processor, where)
+    _check_positive(processor, where)
+    if processor.sram.size_bytes % processor.sram.banks:
+        raise InputError(
+            where, "sram.banks", f"a divisor of sram.size_bytes ({processor.sram.size_bytes})", processor.sram.banks
+        )
+    if processor.dram.size_bytes < processor.sram.size_bytes:
+        raise InputError(
+            where, "dram.size_bytes", f"at least the SRAM's {processor.sram.size_bytes}", processor.dram.size_bytes
+        )
+    return processor
+
+
+def _check_positive(processor: Processor, where: object) -> None:
+    amounts = {
+        "clock_hz": processor.clock_hz,
+        "dram.size_bytes": processor.dram.size_bytes,
+        "dram.bandwidth_bytes_per_s": processor.dram.bandwidth_bytes_per_s,
+        "sram.size_bytes": processor.sram.size_bytes,
+        "sram.banks": processor.sram.banks,
+        "sram.port_bytes": processor.sram.port_bytes,
+        "matrix.rows": processor.matrix.rows,
+        "matrix.columns": processor.matrix.columns,
+        "matrix.cell_bits": processor.matrix.cell_bits,
+        "vector.lanes": processor.vector.lanes,
+        "host.operations_per_s": processor.host.operations_per_s,
+    }
+    for field, amount in amounts.items():
+        if not amount > 0:
+            raise InputError(where, field, "an amount above 0", amount)
+    if processor.dram.latency_s < 0 or processor.issue_cycles < 0:
+        raise InputError(where, "dram.latency_s, issue_cycles", "0 or more", "a negative amount")

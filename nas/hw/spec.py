@@ -1,0 +1,82 @@
+"""A processor as data: engines, memories, energies. One inference-only accelerator core beside a small host.
+
+Units are in the names; everything is per core. Rates that a person knows in seconds (clock, bandwidth, latency) are kept
+in seconds, and `nas.timing` turns them into cycles.
+"""
+
+import msgspec
+
+
+class Dram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Off-chip memory, shared by the two DMA engines."""
+
+    size_bytes: int
+    bandwidth_bytes_per_s: float
+    latency_s: float
+
+
+class Sram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """On-chip memory: `banks` equal banks, each with one port of `port_bytes` a cycle."""
+
+    size_bytes: int
+    banks: int
+    port_bytes: int
+
+
+class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A systolic array of rows x columns multiply-add cells.
+
+    cell_bits: operands up to this width take one pass; wider ones take ceil(bits / cell_bits) passes per operand.
+    bit_serial: a cell also gains from narrower operands: passes scale with weight_bits * activation_bits / cell_bits^2.
+    """
+
+    rows: int
+    columns: int
+    cell_bits: int = 8
+    bit_serial: bool = False
+
+
+class Vector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lanes that each do one element (up to 32 bits) or one multiply-add a cycle."""
+
+    lanes: int
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The general processor beside the accelerator, for operators that no engine knows."""
+
+    operations_per_s: float
+    call_s: float
+
+
+class Energies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Energy by event, in pJ; `source` says where the numbers are from."""
+
+    source: str
+    mac_pj: float
+    vector_pj: float
+    host_pj: float
+    sram_byte_pj: float
+    dram_byte_pj: float
+    static_w: float
+
+
+class Processor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that the compiler and the simulators know of the hardware.
+
+    issue_cycles: between the start of a command and its first useful cycle, on any engine.
+    """
+
+    name: str
+    clock_hz: float
+    issue_cycles: int
+    dram: Dram
+    sram: Sram
+    matrix: Matrix
+    vector: Vector
+    host: Host
+    energies: Energies
+
+    def memory_bytes(self) -> dict[str, int]:
+        """The size of each memory by its name."""
+        return {"dram": self.dram.size_bytes, "sram": self.sram.size_bytes}

@@ -1,0 +1,165 @@
+"""The language of the accelerator, on one page.
+
+A command says all that it touches: no hidden state. `reads` and `writes` are regions, `attributes` is one of OPS below.
+Shapes: c, h, w are input channels, rows and columns; n, p, q output channels, rows and columns; k, l the kernel's rows
+and columns; g groups. A map is (c, h, w): the last two axes are rows and columns, all axes before them together are
+channels, so that a shuffled or sliced tensor can be read through its strides.
+
+    op        engine          reads                                     writes
+    load      dma_in          dram box                                  sram box of the same shape and bits
+    store     dma_out         sram box                                  dram box of the same shape and bits
+    conv      matrix, vector  map (c,h,w), weights (n,c/g,k,l) + tail   map (n,p,q)
+    matmul    matrix, vector  rows (m,c), weights (n,c) + tail          rows (m,n)
+    eltwise   vector          map or rows + tail                        the same shape
+    pool      vector          map (c,h,w)                               map (c,p,q)
+    copy      vector          sram box                                  sram box of the same shape and bits
+    host      host            any dram tensors                          any dram tensors
+
+The **tail** of conv, matmul and eltwise is the same for all, in this order, each step in float32 with one rounding:
+    1. number        an accumulator or element becomes its number (see `Format`)
+    2. table         y = y * table[0, channel] + table[1, channel], a float32 region (2, channels)      if `table`
+    3. add           y = y + number of the next read, a region of the shape of the output               if `add`
+    4. activation    "relu" max(y, 0); "clip" min(max(y, low), high); and the others of `Activation`
+    5. encode        code = min(max(round_half_even(y / scale) - offset, 0), levels), or the float itself
+    6. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
+A channel is the first axis of a map's channels and the last axis of rows. Two coded operands are multiplied and summed in
+integers, exactly; any other pair as float32 numbers.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from nas.ir.tensor import FLOAT32, Format, Region
+
+Activation = Literal["none", "relu", "clip", "sigmoid", "hard_sigmoid", "hard_swish", "silu"]
+Dataflow = Literal["weight_stationary", "output_stationary"]
+
+
+class Window(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sliding window: kernel, stride and dilation as (rows, columns); padding as (top, left, bottom, right)."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """The rows and columns that come out for `height` x `width` going in."""
+        top, left, bottom, right = self.padding
+        rows = (height + top + bottom - self.dilation[0] * (self.kernel[0] - 1) - 1) // self.stride[0] + 1
+        columns = (width + left + right - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.stride[1] + 1
+        return rows, columns
+
+
+class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happens to a result before it is written; see the page above."""
+
+    table: bool = False
+    add: Format | None = None
+    activation: Activation = "none"
+    low: float = 0.0
+    high: float = 0.0
+    output: Format = FLOAT32
+    pool: Window | None = None
+
+
+class Load(msgspec.Struct, frozen=True, tag="load", tag_field="op"):
+    """Bring a box from dram into sram."""
+
+
+class Store(msgspec.Struct, frozen=True, tag="store", tag_field="op"):
+    """Take a box from sram to dram."""
+
+
+class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_defaults=True):
+    """Grouped 2-d cross-correlation with zero padding (the number 0, whatever its code), then the tail."""
+
+    window: Window = Window()
+    groups: int = 1
+    input: Format = FLOAT32
+    weight: Format = FLOAT32
+    tail: Tail = Tail()
+    dataflow: Dataflow = "weight_stationary"
+
+
+class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_defaults=True):
+    """rows (m, c) times weights (n, c) transposed, then the tail."""
+
+    input: Format = FLOAT32
+    weight: Format = FLOAT32
+    tail: Tail = Tail()
+    dataflow: Dataflow = "weight_stationary"
+
+
+class Eltwise(msgspec.Struct, frozen=True, tag="eltwise", tag_field="op", omit_defaults=True):
+    """The tail alone, element by element."""
+
+    input: Format = FLOAT32
+    tail: Tail = Tail()
+
+
+class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_defaults=True):
+    """Maximum (padding never wins; codes are compared as codes) or mean (of numbers, then encoded) of each window.
+
+    count_padding: whether the padded places count in the mean's divisor.
+    """
+
+    kind: Literal["max", "mean"] = "max"
+    window: Window = Window()
+    count_padding: bool = True
+    input: Format = FLOAT32
+    output: Format = FLOAT32
+
+
+class Copy(msgspec.Struct, frozen=True, tag="copy", tag_field="op"):
+    """Move a box within sram, element by element in row-major order of both shapes."""
+
+
+class Host(msgspec.Struct, frozen=True, tag="host", tag_field="op", omit_defaults=True):
+    """A function that no engine knows, on the host processor, on float32 tensors in dram.
+
+    function: its public name, such as "torch.nn.functional.gelu"; arguments: JSON text of [positional, named], in which
+    {"tensor": i} stands for read i.
+    """
+
+    function: str = ""
+    arguments: str = "[[], {}]"
+
+
+Attributes = Load | Store | Conv | Matmul | Eltwise | Pool | Copy | Host
+
+OPS: dict[str, type] = {
+    "load": Load,
+    "store": Store,
+    "conv": Conv,
+    "matmul": Matmul,
+    "eltwise": Eltwise,
+    "pool": Pool,
+    "copy": Copy,
+    "host": Host,
+}
+ENGINES: dict[str, tuple[str, ...]] = {
+    "load": ("dma_in",),
+    "store": ("dma_out",),
+    "conv": ("matrix", "vector"),
+    "matmul": ("matrix", "vector"),
+    "eltwise": ("vector",),
+    "pool": ("vector",),
+    "copy": ("vector",),
+    "host": ("host",),
+}
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One tile of work of one engine. `layer` names the module of the network that it belongs to."""
+
+    engine: str
+    layer: str
+    reads: tuple[Region, ...]
+    writes: tuple[Region, ...]
+    attributes: Attributes
+
+    @property
+    def op(self) -> str:
+        return str(self.attributes.__struct_config__.tag)
