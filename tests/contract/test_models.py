@@ -1,0 +1,104 @@
+"""What every network of `models.MODELS` promises."""
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+import models
+from models.arch import Arch
+from models.searchable import SearchableArch, Stage
+from models.svhn_net import SvhnNetArch
+
+_QUANTISED = {"weight_bits": 2, "activation_bits": 4}
+_EDGES = {"edge_weight_bits": 8, "edge_activation_bits": 8}
+_BLOCKS = ("conv", "mobile_v2", "shuffle_v2")
+
+# At least one small example of every member of the list; a new member without one fails the first test.
+EXAMPLES: dict[str, list[Arch]] = {
+    "svhn_net": [
+        SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12),
+        SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12, **_QUANTISED, **_EDGES),
+    ],
+    "searchable": [
+        SearchableArch(stem_width=6, stages=tuple(Stage(block=b, depth=2, width=8) for b in _BLOCKS)),
+        SearchableArch(
+            stem_width=6,
+            stages=tuple(Stage(block=b, depth=2, width=8, **_QUANTISED) for b in reversed(_BLOCKS)),
+            head_width=8,
+            **_EDGES,
+        ),
+    ],
+}
+CASES = [pytest.param(arch, id=f"{name}-{i}") for name, archs in EXAMPLES.items() for i, arch in enumerate(archs)]
+
+
+def test_every_member_has_an_example() -> None:
+    assert set(EXAMPLES) == set(models.MODELS)
+    for name, kind in models.MODELS.items():
+        assert kind.__struct_config__.tag == name
+        assert all(type(arch) is kind for arch in EXAMPLES[name])
+
+
+@pytest.mark.parametrize("arch", CASES)
+def test_goes_to_json_and_back(arch: Arch) -> None:
+    assert models.arch_from_json(models.arch_to_json(arch)) == arch
+    assert models.arch_from(msgspec.to_builtins(arch)) == arch
+    assert hash(models.arch_from_json(models.arch_to_json(arch))) == hash(arch)
+
+
+@pytest.mark.parametrize("size_px", [20, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("arch", CASES)
+def test_forward_and_backward_at_any_size(arch: Arch, channels: int, size_px: int) -> None:
+    arch = msgspec.structs.replace(arch, in_channels=channels, image_size_px=size_px, classes=7)
+    network = models.build(arch, seed=0)
+    logits = network(torch.rand(4, channels, size_px, size_px, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (4, 7)
+    logits.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize("arch", CASES)
+def test_a_seed_gives_the_same_weights_and_touches_no_global_state(arch: Arch) -> None:
+    before = torch.get_rng_state()
+    first, second, other = (models.build(arch, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+    assert models.build(msgspec.to_builtins(arch)).arch == arch
+
+
+@pytest.mark.parametrize("arch", CASES)
+def test_learns_and_is_deterministic_in_eval(arch: Arch) -> None:
+    network = models.build(arch, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(32, arch.in_channels, arch.image_size_px, arch.image_size_px, generator=generator)
+    labels = torch.randint(0, arch.classes, (32,), generator=generator)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(16):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-3:]) < 0.95 * losses[0]
+    # float64: another order of summation must not carry a value over the edge of a quantiser's step.
+    network, images = network.eval().double(), images.double()
+    with torch.no_grad():
+        assert torch.equal(network(images), network(images))
+        # An image's logits are its own, whoever shares its batch.
+        torch.testing.assert_close(network(images[:3]), network(images)[:3], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("arch", CASES)
+def test_a_state_dict_loads_into_a_fresh_network(arch: Arch) -> None:
+    trained, fresh = models.build(arch, seed=1), models.build(arch, seed=2)
+    images = torch.rand(8, arch.in_channels, arch.image_size_px, arch.image_size_px)
+    trained(images)  # moves the running statistics of the batch norms
+    fresh.load_state_dict(trained.state_dict())
+    with torch.no_grad():
+        assert torch.equal(trained.eval()(images), fresh.eval()(images))

@@ -1,0 +1,148 @@
+"""svhn_net and searchable: the counts of the literature, the shapes of every stage, the checks of their values."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models
+from models.quantize import ActivationQuantizer, QuantConv2d, QuantLinear
+from models.searchable import SearchableArch, Stage
+from models.svhn_net import SvhnNetArch
+
+
+def _multiply_adds(network: nn.Module, image: Tensor) -> int:
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module.weight, Tensor)
+        total += module.weight[0].numel() * output[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    network.eval()(image)
+    return total
+
+
+def test_svhn_net_has_the_multiply_adds_of_the_experiment() -> None:
+    network = models.build(SvhnNetArch())
+    assert _multiply_adds(network, torch.zeros(1, 3, 32, 32)) == 61_379_584
+    convolutions = [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert convolutions == [96, 128, 128, 256]
+    # Weights, two values per batch-normed channel, and the classifier's bias.
+    weights = 96 * 27 + 128 * 96 * 9 + 128 * 128 * 9 + 256 * 128 * 9 + 512 * 4096 + 10 * 512
+    assert sum(p.numel() for p in network.parameters()) == weights + 2 * (96 + 128 + 128 + 256 + 512) + 10
+
+
+@pytest.mark.parametrize(("size_px", "channels"), [(28, 1), (40, 3), (8, 2)])
+def test_svhn_net_takes_any_image(size_px: int, channels: int) -> None:
+    network = models.build(SvhnNetArch(widths=(4, 3, 5, 6), fc_width=7, image_size_px=size_px, in_channels=channels))
+    assert network(torch.rand(2, channels, size_px, size_px)).shape == (2, 10)
+
+
+def test_searchable_stages_have_the_asked_shapes() -> None:
+    arch = SearchableArch(
+        stem_width=8,
+        stages=(
+            Stage(block="conv", depth=2, width=12, kernel=5, stride=1),
+            Stage(block="mobile_v2", depth=3, width=16),
+            Stage(block="shuffle_v2", depth=2, width=20, stride=2),
+            Stage(block="shuffle_v2", depth=1, width=20, stride=1),
+        ),
+        head_width=24,
+    )
+    network = models.build(arch)
+    x, shapes = network.stem(torch.rand(2, 3, 30, 30)), []
+    for stage in network.stages:
+        x = stage(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(12, 30, 30), (16, 15, 15), (20, 8, 8), (20, 8, 8)]
+    assert [len(stage) for stage in network.stages] == [2, 3, 2, 1]
+    assert network.head(x).shape[1] == 24
+
+
+def _mixed(**edges: int) -> SearchableArch:
+    return SearchableArch(
+        stem_width=8,
+        stages=(
+            Stage(block="mobile_v2", depth=2, width=8, weight_bits=8, activation_bits=8),
+            Stage(block="shuffle_v2", depth=2, width=12, weight_bits=2, activation_bits=4),
+            Stage(block="conv", depth=1, width=12, weight_bits=1, activation_bits=2),
+        ),
+        head_width=16,
+        **edges,
+    )
+
+
+def test_an_integer_network_reads_grids_and_holds_integers_throughout() -> None:
+    network = models.build(_mixed(edge_weight_bits=8, edge_activation_bits=8), seed=1)
+    grids = [module for module in network.modules() if isinstance(module, ActivationQuantizer)]
+    seen: list[tuple[nn.Module, Tensor]] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            assert isinstance(module, QuantConv2d | QuantLinear)
+            module.register_forward_pre_hook(lambda module, inputs: seen.append((module, inputs[0])))
+    network(torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)) / 255)
+    assert len(seen) > 15
+    for module, tensor in seen:
+        bits = {grid.bits for grid in grids if torch.equal(grid(tensor), tensor)}
+        assert bits, f"{module} reads a tensor that no quantiser made"
+    by_stage = [network.stages[i] for i in range(3)]
+    for stage, bits in zip(by_stage, (8, 4, 2), strict=True):
+        assert {m.bits for m in stage.modules() if isinstance(m, ActivationQuantizer)} == {bits}
+
+
+def test_edges_keep_full_precision_by_default() -> None:
+    network = models.build(_mixed())
+    assert type(network.stem[0][0]) is nn.Conv2d
+    assert type(network.classifier) is nn.Linear
+
+
+def test_full_precision_has_no_quantisers() -> None:
+    arch = SearchableArch(stages=tuple(Stage(block=b, depth=2, width=8) for b in ("conv", "mobile_v2", "shuffle_v2")))
+    for network in (models.build(arch), models.build(SvhnNetArch())):
+        assert not any(isinstance(m, ActivationQuantizer | QuantConv2d | QuantLinear) for m in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"block": "shuffle_v2", "width": 33}, "must be even"),
+        ({"block": "conv", "width": 0}, "width must be at least 1"),
+        ({"block": "conv", "width": 8, "kernel": 4}, "kernel must be odd"),
+        ({"block": "conv", "width": 8, "weight_bits": 12}, "weight_bits must be 1 to 8, or 32"),
+        ({"block": "conv", "width": 8, "stride": 3}, "stride must be 1 or 2"),
+        ({"block": "convolution", "width": 8}, "Invalid enum value 'convolution'"),
+        ({"block": "conv", "width": "wide"}, "Expected `int`"),
+    ],
+)
+def test_a_bad_stage_is_refused_with_its_place(fields: dict[str, object], message: str) -> None:
+    good = {"block": "conv", "depth": 1, "width": 8}
+    with pytest.raises(ValueError, match=message) as caught:
+        models.arch_from({"model": "searchable", "stages": [good, {"depth": 1, **fields}]})
+    assert "stages[1]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"model": "svhn_nets"}, "did you mean 'svhn_net'"),
+        ({}, "expected a known network, got None"),
+        ({"model": "svhn_net", "fc_widht": 3}, "did you mean 'fc_width'"),
+        ({"model": "svhn_net", "image_size_px": 7}, "image_size_px must be at least 8"),
+        ({"model": "svhn_net", "widths": [1, 2, 3]}, "length 4"),
+        ({"model": "svhn_net", "classes": 0}, "classes must be at least 1"),
+        ({"model": "searchable", "stages": []}, "at least one stage"),
+        ({"model": "searchable"}, "missing required field `stages`"),
+    ],
+)
+def test_a_bad_description_is_refused(mapping: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.arch_from(mapping)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", b"\xff\xfe", '{"model": 3}'])
+def test_what_is_no_arch_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        models.arch_from_json(text)
