@@ -20,9 +20,10 @@ The **tail** of conv, matmul and eltwise is the same for all, in this order, eac
     2. table         y = y * table[0, channel] + table[1, channel], a float32 region (2, channels)      if `table`
     3. add           y = y + number of the next read, a region of the shape of the output               if `add`
     4. activation    "relu" max(y, 0); "clip" min(max(y, low), high); and the others of `Activation`
-    5. encode        code = min(max(round_half_even(y / scale) - offset, 0), levels), or the float itself
+    5. encode        code = min(max(round_half_even(y * (1 / scale)) - offset, 0), levels), or the float itself
     6. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
-A channel is the first axis of a map's channels and the last axis of rows. Two coded operands are multiplied and summed in
+A region of two axes is rows (m, c); one of three or more is a map. A channel is a place along a map's channel axes, or
+along the last axis of rows. Two coded operands are multiplied and summed in
 integers, exactly; any other pair as float32 numbers.
 """
 
