@@ -6,6 +6,7 @@ straight to 32 pixels.
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ NATIVE_SIZES_PX = (12, 16, 20, 24, 32, 40)
 NATIVE_SHARES = (0.10, 0.18, 0.22, 0.22, 0.18, 0.10)
 _BLUR_LEVELS = np.linspace(0.3, 0.9, 9)  # standard deviations, in native pixels
 _BLOCK_PX = 8
-_RGB_OF_YCBCR = torch.tensor([[1.0, 0.0, 1.402], [1.0, -0.344, -0.714], [1.0, 1.772, 0.0]])
+_CHROMA_COARSENESS = 1.6  # colour is rounded that much more than light
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Lens:
     """What the camera does to n pictures.
 
     native: int64 (n), index of the native size.  blur: int64 (n), level.  phase: int64 (n, 2), where the JPEG blocks
-    begin, in pixels.  noise: float32 (n, 1, 1, 1), standard deviation.  step: float32 (n, 1, 1, 1), JPEG's, at DC.
+    begin, in pixels.  noise: float32 (n, 1, 1), standard deviation.  step: float32 (n, 1, 1), of JPEG, at medium frequency.
     """
 
     native: Tensor
@@ -38,7 +39,7 @@ class Lens:
 
 def draw_lens(generator: np.random.Generator, count: int) -> Lens:
     """Random cameras for `count` pictures."""
-    column = (count, 1, 1, 1)
+    column = (count, 1, 1)
     return Lens(
         native=torch.from_numpy(generator.choice(len(NATIVE_SIZES_PX), size=count, p=NATIVE_SHARES)),
         blur=torch.from_numpy(generator.integers(0, len(_BLUR_LEVELS), size=count)),
@@ -50,25 +51,35 @@ def draw_lens(generator: np.random.Generator, count: int) -> Lens:
 
 def photograph(lens: Lens, luma: Tensor, chroma: Tensor, generator: np.random.Generator) -> Tensor:
     """uint8 (b, 3, 32, 32) RGB of luma (b, size, size) and chroma (b, 2, size, size)."""
-    size_px = luma.shape[-1]
+    count, size_px = len(luma), luma.shape[-1]
     tables = _tables(size_px)
     row_phase, column_phase = lens.phase.unbind(1)
-    into_rows = tables.blurred_dct[lens.blur, row_phase][:, None]
-    into_columns = tables.blurred_dct[lens.blur, column_phase][:, None].transpose(-1, -2)
-    planes = torch.cat([luma[:, None], chroma], dim=1)
-    spectrum = torch.matmul(torch.matmul(into_rows, planes), into_columns)
-    noise = torch.from_numpy(generator.standard_normal(spectrum.shape, dtype=np.float32))
-    spectrum += noise * lens.noise
+    # Planes lie as (b, row, plane, column): so a product with the rows, and one with the columns, are each a plain view.
+    planes = torch.stack([luma, *chroma.div(_CHROMA_COARSENESS).unbind(1)], dim=2)
+    spectrum = _transform(tables.blurred_dct[lens.blur, row_phase], planes, tables.blurred_dct[lens.blur, column_phase])
+    noise = torch.from_numpy(generator.standard_normal((count, size_px, size_px), dtype=np.float32))
+    spectrum[:, :, 0] += noise * lens.noise
 
-    frequency = tables.frequency[row_phase][:, None, :, None] + tables.frequency[column_phase][:, None, None, :]
-    step = torch.cat([frequency, frequency.mul(1.6), frequency.mul(1.6)], dim=1).mul_(lens.step)
+    frequency = tables.frequency[row_phase][:, :, None] + tables.frequency[column_phase][:, None]
+    step = (frequency * lens.step)[:, :, None]
     spectrum = spectrum.div_(step).round_().mul_(step)
+    photo = _transform(tables.resized_inverse[row_phase], spectrum, tables.resized_inverse[column_phase])
 
-    out_rows = tables.resized_inverse[row_phase][:, None]
-    out_columns = tables.resized_inverse[column_phase][:, None].transpose(-1, -2)
-    photo = torch.matmul(torch.matmul(out_rows, spectrum), out_columns)
-    rgb = torch.matmul(_RGB_OF_YCBCR, photo.reshape(len(photo), 3, -1))
-    return rgb.mul_(255.0).round_().clamp_(0, 255).to(torch.uint8).reshape(-1, 3, SIZE_PX, SIZE_PX)
+    grey, blue, red = photo.mul_(255.0).unbind(2)
+    rgb = torch.empty((count, 3, SIZE_PX, SIZE_PX))
+    torch.add(grey, red, alpha=1.402 * _CHROMA_COARSENESS, out=rgb[:, 0])
+    torch.add(grey, blue, alpha=-0.344 * _CHROMA_COARSENESS, out=rgb[:, 1])
+    rgb[:, 1].add_(red, alpha=-0.714 * _CHROMA_COARSENESS)
+    torch.add(grey, blue, alpha=1.772 * _CHROMA_COARSENESS, out=rgb[:, 2])
+    return rgb.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _transform(rows: Tensor, planes: Tensor, columns: Tensor) -> Tensor:
+    """(b, r, planes, c): rows (b, r, s) times every plane of (b, s, planes, s) times columns (b, c, s) transposed."""
+    count, size_px, depth, _ = planes.shape
+    half = torch.bmm(rows, planes.reshape(count, size_px, depth * size_px))
+    whole = torch.bmm(half.reshape(count, -1, size_px), columns.transpose(1, 2))
+    return whole.reshape(count, rows.shape[1], depth, columns.shape[1])
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def _tables(size_px: int) -> _Tables:
     return _Tables(
         blurred_dct=_float(np.einsum("pij,bjk->bpik", dct, blurs)),
         resized_inverse=_float(np.einsum("ij,pkj->pik", _cubic_resize(size_px), dct)),
-        frequency=_float(0.35 + 1.6 * np.stack(frequencies)),
+        frequency=_float(0.25 + 0.9 * np.stack(frequencies)),
     )
 
 
@@ -99,7 +110,7 @@ def _block_dct(size_px: int, phase: int) -> tuple[NDArray[np.float64], NDArray[n
     """
     borders = sorted({0, size_px, *range(phase, size_px, _BLOCK_PX)})
     transform, frequency = np.zeros((size_px, size_px)), np.zeros(size_px)
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in itertools.pairwise(borders):
         length = stop - start
         order = np.arange(length)
         waves = np.cos(np.pi * (order[None] + 0.5) * order[:, None] / length) * np.sqrt(2 / length)

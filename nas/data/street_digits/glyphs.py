@@ -5,6 +5,7 @@ are int8, `UNITS_PER_HEIGHT` to the height, on a grid of `CELLS_PER_HEIGHT` cell
 A field is small, can be enlarged without steps, and is made bolder or thinner by adding a number to it.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,13 @@ def load_glyph_bank(folder: Path) -> GlyphBank:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             fields, widths = arrays["fields"], arrays["widths"]
-        if fields.shape == (FONTS * 10 + 1, _ROWS, _COLUMNS) and fields.dtype == np.int8 and widths.shape == (FONTS, 10):
+        if (
+            fields.shape == (FONTS * 10 + 1, _ROWS, _COLUMNS)
+            and fields.dtype == np.int8
+            and widths.shape == (FONTS, 10)
+        ):
             return GlyphBank(torch.from_numpy(fields), widths)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # absent or damaged: it is ours, so it is simply made again
     bank = make_glyph_bank(FONTS)
     write_with(path, lambda temporary: np.savez(temporary, fields=bank.fields.numpy(), widths=bank.widths))
@@ -125,9 +130,7 @@ def _distance_field(strokes: list[Polyline], style: Style, cells: Tensor) -> Ten
     along_axis = (end - start) / length[:, None]
     across_axis = along_axis.flip(1) * torch.tensor([1.0, -1.0])
     scaled = cells * torch.tensor([1 / style.stress, 1.0, 1.0])
-    along, across = (
-        scaled @ torch.cat([axis.T, -(axis * start).sum(1)[None]]) for axis in (along_axis, across_axis)
-    )
+    along, across = (scaled @ torch.cat([axis.T, -(axis * start).sum(1)[None]]) for axis in (along_axis, across_axis))
     across.square_()
     beyond = (along - along.clamp_min(0.0).minimum(length)).square_()
     distance = across + beyond
@@ -144,8 +147,8 @@ def _distance_field(strokes: list[Polyline], style: Style, cells: Tensor) -> Ten
 def _cells() -> Tensor:
     """float32 (rows * columns, 3): x, y and 1 of every cell, in heights from the digit's centre."""
     y, x = np.mgrid[0:_ROWS, 0:_COLUMNS].reshape(2, -1).astype(np.float32)
-    x, y = (x - (_COLUMNS - 1) / 2) / CELLS_PER_HEIGHT, (y - (_ROWS - 1) / 2) / CELLS_PER_HEIGHT
-    return torch.from_numpy(np.stack([x, y, np.ones_like(x)], axis=1))
+    centred = np.stack([x - (_COLUMNS - 1) / 2, y - (_ROWS - 1) / 2], axis=1) / CELLS_PER_HEIGHT
+    return torch.from_numpy(np.column_stack([centred, np.ones_like(x)]).astype(np.float32))
 
 
 def _segments(strokes: list[Polyline], square_ends: bool) -> Tensor:

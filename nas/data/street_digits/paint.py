@@ -44,7 +44,7 @@ def draw_light(generator: np.random.Generator, count: int) -> Light:
     """Random colours and light for `count` pictures."""
     uniform, normal, chance = generator.uniform, generator.normal, generator.random
     wall_luma = np.clip(normal(0.445, 0.165, size=count), 0.04, 0.97)
-    contrast = 0.12 + 0.50 * generator.beta(1.15, 2.2, size=count)
+    contrast = 0.13 + 0.49 * generator.beta(1.15, 2.2, size=count)
     lighter = chance(count) < 0.58
     room_above, room_below = 1.0 - wall_luma, wall_luma
     lighter = np.where(room_above < contrast, False, np.where(room_below < contrast, True, lighter))
@@ -57,7 +57,7 @@ def draw_light(generator: np.random.Generator, count: int) -> Light:
     has_plate = (chance(count) < 0.7)[:, None]
     margin = np.where(has_plate, uniform(0.04, 0.5, size=(count, 2)), 99.0)
 
-    strength = np.minimum(np.abs(normal(0.0, 0.075, size=count)), 0.33 * contrast)
+    strength = np.minimum(np.abs(normal(0.0, 0.075, size=count)), 0.3 * contrast)
     shares = generator.dirichlet((1.2, 1.2, 0.8, 0.5), size=count) ** 0.5
     turn, place = uniform(0, 2 * np.pi, size=count), uniform(-0.35, 0.35, size=count)
     shade_strength = np.where(chance(count) < 0.2, uniform(0.15, 0.5, size=count), 0.0)

@@ -137,7 +137,9 @@ def _six(style: Style) -> list[Polyline]:
 
 def _seven(style: Style) -> list[Polyline]:
     foot = 0.3
-    stem = _bezier((1, 0), (0.8 - 0.25 * style.seven_bend, 0.3), (foot + 0.24 - 0.24 * style.seven_bend, 0.62), (foot, 1))
+    stem = _bezier(
+        (1, 0), (0.8 - 0.25 * style.seven_bend, 0.3), (foot + 0.24 - 0.24 * style.seven_bend, 0.62), (foot, 1)
+    )
     strokes = [_line((0, 0), (1, 0)), stem]
     if style.seven_serif > 0:
         strokes.append(_line((0, 0), (0, style.seven_serif)))

@@ -1,0 +1,70 @@
+"""A configuration -> the pictures to train, to choose and to report with, resident on one device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from nas.core.errors import InputError
+from nas.core.registry import Registry
+from nas.data.fashion_mnist import FashionMnist
+from nas.data.source import DataConfig, Source, Split, images_asked
+from nas.data.street_digits.source import StreetDigits
+from nas.data.svhn import Svhn
+
+SOURCES: Registry[Callable[[DataConfig], Source]] = Registry("data source")
+SOURCES.add("street_digits", StreetDigits)
+SOURCES.add("svhn", Svhn)
+SOURCES.add("fashion_mnist", FashionMnist)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three disjoint splits. A search sees train and validation; the test split is for the last word."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    channels: int
+    size_px: int
+    name: str
+
+
+def load_data(config: DataConfig, device: torch.device | str) -> Data:
+    """The splits that `config` asks for, on `device`.
+
+    The validation images are the last of the split "train" that are loaded; neighbours in SVHN's files come from the same
+    photograph, so a cut keeps them together where a random choice would not.
+    """
+    source = SOURCES[config.source](config)
+    train, validation = _train_and_validation(source, config)
+    test = source.load("test", config.test_images)
+    return Data(
+        train=train.to(device),
+        validation=validation.to(device),
+        test=test.to(device),
+        classes=source.classes,
+        channels=source.channels,
+        size_px=source.size_px,
+        name=source.name,
+    )
+
+
+def _train_and_validation(source: Source, config: DataConfig) -> tuple[Split, Split]:
+    size = images_asked(source, "train", None)
+    room = size - config.validation_images
+    if room < 1:
+        raise InputError(source.name, "validation_images", f"less than the {size} of train", config.validation_images)
+    extra_room = images_asked(source, "extra", None) if config.with_extra else 0
+    wanted = room + extra_room if config.train_images is None else config.train_images
+    if wanted > room + extra_room:
+        has = f"at most {room + extra_room}, beside {config.validation_images} for validation"
+        raise InputError(source.name, "train_images", has, wanted)
+    own = min(wanted, room)
+    loaded = source.load("train", own + config.validation_images)
+    train, validation = loaded.take(0, own), loaded.take(own, len(loaded))
+    if wanted > own:
+        extra = source.load("extra", wanted - own)
+        train = Split(torch.cat([train.images, extra.images]), torch.cat([train.labels, extra.labels]))
+    return train, validation

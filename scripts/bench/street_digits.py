@@ -1,0 +1,55 @@
+"""How fast the generator of house numbers is, on one thread: rows (what, value, unit)."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from nas.data.source import DataConfig
+from nas.data.street_digits.generate import SHARD_IMAGES, generate_shard
+from nas.data.street_digits.glyphs import FONTS, make_glyph_bank
+from nas.data.street_digits.source import StreetDigits
+
+NAME = "street_digits"
+_SHARDS = 4
+
+
+def run() -> list[tuple[str, float, str]]:
+    """Time the fonts, drawing, and reading back what was drawn; about ten seconds."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _rows()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rows() -> list[tuple[str, float, str]]:
+    began_s = time.perf_counter()
+    bank = make_glyph_bank(FONTS)
+    fonts_s = time.perf_counter() - began_s
+
+    generate_shard(0, "test", 0, bank)  # tables are made on first use
+    began_s = time.perf_counter()
+    for shard in range(_SHARDS):
+        generate_shard(0, "train", shard, bank)
+    drawing_s = time.perf_counter() - began_s
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = StreetDigits(DataConfig(root=str(Path(folder))))
+        source.load("test", _SHARDS * SHARD_IMAGES)
+        began_s = time.perf_counter()
+        source.load("test", _SHARDS * SHARD_IMAGES)
+        reading_s = time.perf_counter() - began_s
+    images = _SHARDS * SHARD_IMAGES
+    return [
+        ("make the font bank, once", fonts_s, "s"),
+        ("draw, one thread", images / drawing_s, "images/s"),
+        ("read from the cache", images / reading_s, "images/s"),
+    ]
+
+
+if __name__ == "__main__":
+    for what, value, unit in run():
+        print(f"{what:30} {value:10.4g} {unit}")
