@@ -203,7 +203,9 @@ class _RoundToGrid(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: float, low_code: int, high_code: int) -> Tensor:
         # hardtanh_backward, one fused kernel and several times faster than a mask, leaves the ends of its range out:
         # the next float32 outwards takes them in. Values that are already on the grid lie exactly on the ends.
-        ctx.low = float(np.nextafter(np.float32(scale * low_code), np.float32(-np.inf)))
+        # (Beside 0 that is a normal number, as a process may flush the others to zero.)
+        low = np.nextafter(np.float32(scale * low_code), np.float32(-np.inf))
+        ctx.low = float(low) if low_code else -float(np.finfo(np.float32).tiny)
         ctx.high = float(np.nextafter(np.float32(scale * high_code), np.float32(np.inf)))
         ctx.save_for_backward(x)
         return torch.mul(x, 1.0 / scale).round_().clamp_(low_code, high_code).mul_(scale)

@@ -1,0 +1,47 @@
+"""How a network is trained, as one frozen value: conf/trainer says what each choice costs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.core.errors import InputError
+from nas.data.augment import AugmentConfig
+from nas.train.optimizer import OptimizerName
+from nas.train.precision import Precision
+from nas.train.schedule import SCHEDULES
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """epochs may be a fraction. learning_rate is the schedule's peak. weight_decay spares norms and biases.
+
+    precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
+    only. checkpoint_every_s: 0 saves at the end only. augment: None trains on the images as they are.
+    """
+
+    epochs: float = 4.0
+    batch_size: int = 128
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 0.01
+    weight_decay: float = 0.02
+    schedule: str = "one_cycle"
+    label_smoothing: float = 0.0
+    precision: Precision = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
+    device: str = "auto"
+    evaluate_every_epochs: float = 1.0
+    checkpoint_every_s: float = 60.0
+    seed: int = 0
+    augment: AugmentConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("epochs", self.epochs), ("learning_rate", self.learning_rate)):
+            if not value > 0:
+                raise InputError("trainer", name, "a number above 0", value)
+        for name in ("weight_decay", "evaluate_every_epochs", "checkpoint_every_s"):
+            if not getattr(self, name) >= 0:
+                raise InputError("trainer", name, "0 or more", getattr(self, name))
+        if self.batch_size < 2:
+            raise InputError("trainer", "batch_size", "at least 2, for the batch norms", self.batch_size)
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError("trainer", "label_smoothing", "0 <= share < 1", self.label_smoothing)
+        SCHEDULES[self.schedule]

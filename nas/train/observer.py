@@ -1,0 +1,28 @@
+"""Who watches a training: the terminal, TensorBoard, a search. Observers see, they never steer."""
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """What a training tells while it runs."""
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        """A measured value, such as "validation/error", after `step` steps."""
+
+    def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
+        """About once a second: `step` of `steps` are done, the mean loss since the last call was `loss`."""
+
+
+class Observers:
+    """Several observers as one; none at all is one that says nothing."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        for observer in self._observers:
+            observer.scalar(name, value, step)
+
+    def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
+        for observer in self._observers:
+            observer.progress(step, steps, images_per_s, eta_s, loss)

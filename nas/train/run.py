@@ -1,0 +1,42 @@
+"""A network and a data set -> a folder with everything that a finished training leaves behind.
+
+model.safetensors   the weights         result.json       `RunResult`
+checkpoint.*        to resume from
+"""
+
+from pathlib import Path
+
+import msgspec
+from torch import nn
+
+from nas.core.artifact import write_json
+from nas.data.load import Data
+from nas.train.checkpoint import save_tensors
+from nas.train.config import TrainConfig
+from nas.train.metrics import ErrorRate, evaluate
+from nas.train.observer import Observer
+from nas.train.trainer import TrainResult, train
+
+RESULT_KIND, RESULT_VERSION = "train_result", 1
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """data: the name of the data set. test: the error of images that nothing was chosen by."""
+
+    data: str
+    test: ErrorRate
+    train: TrainResult
+
+
+def train_and_test(
+    model: nn.Module, data: Data, config: TrainConfig, folder: Path, observer: Observer | None = None
+) -> RunResult:
+    """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder."""
+    trained = train(model, data.train, data.validation, config, folder, observer)
+    test = evaluate(model, data.test)
+    if observer is not None:
+        observer.scalar("test/error", test.rate, trained.steps)
+    result = RunResult(data.name, test, trained)
+    save_tensors(folder / "model.safetensors", model.state_dict())
+    write_json(folder / "result.json", result, RESULT_KIND, RESULT_VERSION)
+    return result
