@@ -1,0 +1,201 @@
+"""The loop: it learns, repeats itself, resumes to the same bits, and stops where it must."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.core.errors import InputError
+from nas.data.augment import AugmentConfig
+from nas.data.source import Split
+from nas.train.config import TrainConfig
+from nas.train.optimizer import build_optimizer
+from nas.train.trainer import DivergedError, TrainResult, train
+
+CONFIG = TrainConfig(
+    epochs=3, batch_size=16, learning_rate=0.01, checkpoint_every_s=1e-9, augment=AugmentConfig(shift_px=1)
+)
+
+
+class _Network(nn.Module):
+    """Convolution, batch norm, dropout (which draws from torch's generator) and a linear layer."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.layers = nn.Sequential(
+                nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(4),
+                nn.Flatten(), nn.Dropout(0.1), nn.Linear(32, 4),
+            )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+def _split(images: int, seed: int) -> Split:
+    """Four classes: which quarter of the picture is bright."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (images,), generator=generator)
+    pictures = torch.randint(0, 120, (images, 1, 8, 8), generator=generator)
+    for picture, label in zip(pictures, labels.tolist(), strict=True):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        picture[0, row : row + 4, column : column + 4] += 100
+    return Split(pictures.to(torch.uint8), labels)
+
+
+TRAIN, VALIDATION = _split(170, 1), _split(80, 2)
+
+
+def _same(first: TrainResult, second: TrainResult) -> bool:
+    return (first.curve, first.error, first.steps) == (second.curve, second.error, second.steps)
+
+
+def _equal_weights(first: nn.Module, second: nn.Module) -> bool:
+    one, two = first.state_dict(), second.state_dict()
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_learns(optimizer: str, precision: str) -> None:
+    rate = 0.01 if optimizer == "adamw" else 0.1
+    config = dataclasses.replace(CONFIG, epochs=8, optimizer=optimizer, learning_rate=rate, precision=precision)
+    result = train(_Network(), TRAIN, VALIDATION, config)
+    assert result.error.rate < 0.1
+    assert result.steps == 80
+    assert [point.step for point in result.curve] == list(range(10, 81, 10))
+    assert result.curve[-1].loss < result.curve[0].loss / 2
+    assert result.parameters == 72 + 16 + 132
+    assert result.images_per_s > 0
+
+
+def test_the_same_seed_repeats_and_touches_no_global_state() -> None:
+    first, second, other = _Network(), _Network(), _Network()
+    before = torch.get_rng_state()
+    results = [train(first, TRAIN, VALIDATION, CONFIG)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    results.append(train(second, TRAIN, VALIDATION, CONFIG))
+    assert _same(*results)
+    assert _equal_weights(first, second)
+    assert not _same(results[0], train(other, TRAIN, VALIDATION, dataclasses.replace(CONFIG, seed=1)))
+
+
+class _Kill(Exception):
+    pass
+
+
+class _KillAt:
+    """An observer in whose hands the training dies."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        del name, value, step
+
+    def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
+        del steps, images_per_s, eta_s, loss
+        if step >= self.step:
+            raise _Kill
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_killed_run_resumes_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, channels_last: bool
+) -> None:
+    monkeypatch.setattr("nas.train.trainer._REPORT_EVERY_S", 0.0)  # report, and so save, after every step
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, channels_last=channels_last)
+    whole = _Network()
+    expected = train(whole, TRAIN, VALIDATION, config)
+    for step, seed in ((4, 0), (13, 7), (27, 8)):  # what is resumed replaces the weights
+        with pytest.raises(_Kill):
+            train(_Network(seed), TRAIN, VALIDATION, config, tmp_path, _KillAt(step))
+    pieces = _Network(seed=99)
+    got = train(pieces, TRAIN, VALIDATION, config, tmp_path)
+    assert _same(got, expected)
+    assert _equal_weights(pieces, whole)
+    # A finished run is told again, not trained again.
+    again = _Network(seed=98)
+    assert _same(train(again, TRAIN, VALIDATION, config, tmp_path, _KillAt(0)), expected)
+    assert _equal_weights(again, whole)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path)
+    with pytest.raises(InputError, match=r"learning_rate: expected 0\.01, got 0\.5 .*another run"):
+        train(_Network(), TRAIN, VALIDATION, dataclasses.replace(CONFIG, learning_rate=0.5), tmp_path)
+    network = _Network()
+    network.layers[2] = nn.ReLU6()
+    with pytest.raises(InputError, match="network: expected"):
+        train(network, TRAIN, VALIDATION, CONFIG, tmp_path)
+    # How often to save, and where to compute, may change.
+    train(_Network(), TRAIN, VALIDATION, dataclasses.replace(CONFIG, checkpoint_every_s=9.0, device="cpu"), tmp_path)
+
+
+class _NanAt(nn.Module):
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self.network, self.call, self.calls = _Network(), call, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        logits: Tensor = self.network(x)
+        return logits * float("nan") if self.calls == self.call else logits
+
+
+def test_divergence_names_its_step_and_saves_nothing_bad(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="got nan at step 7 of 30"):
+        train(_NanAt(7), TRAIN, VALIDATION, CONFIG, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_should_stop_is_asked_after_each_evaluation_and_stops(tmp_path: Path) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def should_stop(step: int, error: float) -> bool:
+        asked.append((step, error))
+        return step >= 20
+
+    result = train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path, should_stop=should_stop)
+    assert [step for step, _ in asked] == [10, 20]
+    assert result.stopped
+    assert result.steps == 20
+    assert len(result.curve) == 2
+    assert _same(train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path), result), "a stopped run stays stopped"
+
+
+def test_a_fraction_of_an_epoch_and_a_single_evaluation() -> None:
+    config = dataclasses.replace(CONFIG, epochs=0.5, evaluate_every_epochs=0)
+    result = train(_Network(), TRAIN, VALIDATION, config)
+    assert result.steps == 5
+    assert [point.step for point in result.curve] == [5]
+
+
+def test_too_few_images_for_a_batch() -> None:
+    with pytest.raises(InputError, match="at least one batch of 16"):
+        train(_Network(), _split(15, 1), VALIDATION, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0), ("epochs", float("nan")), ("batch_size", 1), ("learning_rate", -1.0), ("weight_decay", -0.1),
+        ("label_smoothing", 1.0), ("evaluate_every_epochs", -1), ("schedule", "onecycle"),
+    ],
+)  # fmt: skip
+def test_bad_values_name_their_field(field: str, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        dataclasses.replace(CONFIG, **{field: value})
+    assert field in str(caught.value)
+
+
+def test_weight_decay_spares_norms_and_biases() -> None:
+    optimizer = build_optimizer(_Network(), "adamw", 0.1, 0.3)
+    shapes = {group["weight_decay"]: [tuple(p.shape) for p in group["params"]] for group in optimizer.param_groups}
+    assert shapes == {0.3: [(8, 1, 3, 3), (4, 32)], 0.0: [(8,), (8,), (4,)]}
