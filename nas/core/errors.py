@@ -47,6 +47,14 @@ class Violation(msgspec.Struct, frozen=True):
         return f"{self.what} ({self.where}): needs {self.need:g} {self.unit}, has {self.have:g} {self.unit}{advice}"
 
 
+class DoesNotFit(CoevoError):
+    """Carries a `Violation` up to the function that promised to return it; never shown to a user as an exception."""
+
+    def __init__(self, violation: Violation) -> None:
+        self.violation = violation
+        super().__init__(str(violation))
+
+
 def invalid(where: object, error: Exception) -> InputError:
     """A msgspec complaint as an `InputError`: its field, what was expected and what was got."""
     message, _, path = str(error).partition(" - at ")

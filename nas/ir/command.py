@@ -34,7 +34,8 @@ import msgspec
 from nas.ir.tensor import FLOAT32, Format, Region
 
 Activation = Literal["none", "relu", "clip", "sigmoid", "hard_sigmoid", "hard_swish", "silu"]
-Dataflow = Literal["weight_stationary", "output_stationary"]
+# What stays in place while the rest streams by; "lanes" is the vector engine's way, one output a lane.
+Dataflow = Literal["weight_stationary", "output_stationary", "lanes"]
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True):

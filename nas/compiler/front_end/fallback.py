@@ -1,0 +1,119 @@
+"""A call that no engine knows -> a host operator; and the host itself, which asks PyTorch.
+
+A host operator holds the public name of the function and its other arguments as JSON, so that a program file stays plain
+data. The host finds the function by that name under `torch` and nothing else, and gives it float32 tensors.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.overrides import get_overridable_functions
+
+from nas.compiler.front_end.builder import NetworkBuilder
+from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, function_name
+from nas.core.errors import InputError
+from nas.ir.command import Host
+
+
+def lower_to_host(builder: NetworkBuilder, call: Call) -> None:
+    """Add `call` as a host operator on float32 tensors."""
+    if isinstance(call.function, Quantise):
+        raise InputError(call.layer, "quantiser", "a quantiser of one tensor", repr(call.function))
+    names: list[str] = []
+    arguments = json.dumps(
+        [_plain(builder, call, list(call.arguments), names), _plain(builder, call, dict(call.keywords), names)]
+    )
+    function = Host(_callable_name(call), arguments)
+    shapes = [output.shape for output in call.outputs]
+    results = builder.apply_many(call.layer, function, tuple(names), shapes)
+    for output, name in zip(call.outputs, results, strict=True):
+        builder.bind(output, name)
+
+
+def run_on_host(function: str, arguments: str, tensors: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """What PyTorch makes of a host operator; for `nas.sim.values`.
+
+    Raises InputError for a function that is not plain arithmetic of torch.
+    """
+    target = _resolve(function)
+    positional, named = json.loads(arguments)
+    sources = [torch.from_numpy(np.ascontiguousarray(tensor)) for tensor in tensors]
+    with torch.no_grad():
+        result = target(*_filled(positional, sources), **_filled(named, sources))
+    results = result if isinstance(result, list | tuple) else [result]
+    return [tensor.to(torch.float32).numpy() for tensor in results]
+
+
+def _callable_name(call: Call) -> str:
+    name = function_name(call.function)
+    if name.startswith("torch._C._nn."):
+        name = name.replace("torch._C._nn.", "torch.nn.functional.")
+    try:
+        _resolve(name)
+    except InputError as error:
+        raise InputError(
+            call.layer, "forward", "functions of torch on tensors", name, "it can't be put on the host"
+        ) from error
+    return name
+
+
+def _resolve(name: str) -> Any:
+    """The torch function of this name; only functions of tensors, so that no file can make the host load or run things."""
+    target: Any = torch if name.startswith("torch.") else None
+    for part in name.split(".")[1:]:
+        target = getattr(target, part, None)
+    if not callable(target) or target not in _tensor_functions():
+        raise InputError("host", "function", "a function of tensors of this torch", repr(name))
+    return target
+
+
+@lru_cache(maxsize=1)
+def _tensor_functions() -> frozenset[Any]:
+    functions = get_overridable_functions()
+    return frozenset(function for group in functions.values() for function in group)
+
+
+def _plain(builder: NetworkBuilder, call: Call, structure: Any, names: list[str]) -> Any:
+    """Arguments as JSON: tensors by their place among the reads."""
+    if isinstance(structure, Value):
+        names.append(builder.as_float(builder.read(structure, call.layer)))
+        return {"tensor": len(names) - 1}
+    if isinstance(structure, Codes):
+        number = structure.scale * (structure.multiplier * structure.codes.to(torch.float32) + structure.offset)
+        return _plain(builder, call, number, names)
+    if isinstance(structure, torch.Tensor):
+        names.append(builder.constant(structure, f"{call.layer}.constant"))
+        return {"tensor": len(names) - 1, "shape": list(structure.shape)}
+    if isinstance(structure, dict):
+        return {name: _plain(builder, call, item, names) for name, item in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [_plain(builder, call, item, names) for item in structure]
+    if isinstance(structure, slice):
+        return {"slice": [structure.start, structure.stop, structure.step]}
+    if structure is Ellipsis:
+        return {"ellipsis": True}
+    if structure is None or isinstance(structure, bool | int | float | str):
+        return structure
+    raise InputError(
+        call.layer, function_name(call.function), "tensors, numbers, words and lists", type(structure).__name__
+    )
+
+
+def _filled(structure: Any, tensors: list[torch.Tensor]) -> Any:
+    """The inverse of `_plain`."""
+    if isinstance(structure, dict):
+        if "tensor" in structure:
+            tensor = tensors[structure["tensor"]]
+            return tensor.reshape(structure["shape"]) if "shape" in structure else tensor
+        if "slice" in structure:
+            return slice(*structure["slice"])
+        if "ellipsis" in structure:
+            return Ellipsis
+        return {name: _filled(item, tensors) for name, item in structure.items()}
+    if isinstance(structure, list):
+        return [_filled(item, tensors) for item in structure]
+    return structure

@@ -1,0 +1,31 @@
+"""What PyTorch computes for a seeded input: kept beside the programs, and what every one of them is held against."""
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nas.core.seeding import stream
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def ground_truth(module: nn.Module, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], seed: int = 0) -> Arrays:
+    """Inputs and outputs by name, in evaluation mode, computed in float64 by a copy of `module`.
+
+    The inputs are seeded 8-bit pixels / 255, so that an 8-bit input quantiser loses nothing. Float64 is near enough to
+    the exact answer that a fake-quantised value falls on the wrong side of a rounding boundary next to never.
+    """
+    double = copy.deepcopy(module).double().eval()
+    device = next((parameter.device for parameter in double.parameters()), torch.device("cpu"))
+    inputs = {
+        name: (stream(seed, "ground_truth", name).integers(0, 256, shape) / 255.0).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    with torch.no_grad():
+        result = double(*(torch.from_numpy(array.astype(np.float64)).to(device) for array in inputs.values()))
+    results = result if isinstance(result, list | tuple) else [result]
+    computed = dict(zip(outputs, (tensor.to(torch.float32).cpu().numpy() for tensor in results), strict=True))
+    return {**inputs, **computed}

@@ -1,0 +1,41 @@
+"""The calls of a trace -> a `Network`: each torch function becomes an operator that some engine knows, or a host operator.
+
+LOWERINGS is the table of what the engines know. A lowering may decline a call (an option that no engine has) by returning
+False; then the call goes to the host like every unknown function: slow, but it works.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas.compiler.front_end import layers, shapes
+from nas.compiler.front_end.builder import NetworkBuilder
+from nas.compiler.front_end.fallback import lower_to_host
+from nas.compiler.front_end.trace import Call, Quantise, trace
+from nas.compiler.network import Network
+
+Lowering = Callable[[NetworkBuilder, Call], bool]
+
+LOWERINGS: dict[Any, Lowering] = {**layers.LOWERINGS, **shapes.LOWERINGS}
+
+
+def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str = "") -> Network:
+    """Trace `module` for inputs of these shapes (batch first) and lower it.
+
+    Works on the meta device too; the network then has no bytes for its constants: it can be priced, not executed.
+    """
+    forward = trace(module, input_shapes)
+    known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
+    builder = NetworkBuilder(name or type(module).__name__, known_values)
+    names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))
+    for value, input_name in zip(forward.inputs, names, strict=True):
+        builder.input(value, input_name)
+    with torch.no_grad():
+        for call in forward.calls:
+            key = Quantise if isinstance(call.function, Quantise) else call.function
+            lowering = LOWERINGS.get(key)
+            if lowering is None or not lowering(builder, call):
+                lower_to_host(builder, call)
+    return builder.network(forward, names)

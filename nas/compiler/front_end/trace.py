@@ -1,0 +1,260 @@
+"""nn.Module -> the list of calls that its forward makes on its input, with the path of the module that makes each.
+
+The module runs once, on tensors of the meta device: shapes flow through it, numbers do not, and no weight is copied. All
+that depends on shapes and on Python values is thereby decided as in a real run; what depends on the numbers of an input
+has no answer on the meta device and is refused with the module and the line. What is computed from weights alone is
+computed for real, which folds it.
+
+Quantisers are recognised by two methods (duck-typed, so that any library can offer them):
+    integer_format() -> (bits, scale, zero)                             of a module that quantises activations
+    integer_codes(weight) -> (codes, scale, multiplier, offset)         of a module that quantises weights
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from nas.core.errors import InputError
+
+LARGEST_CODE_BITS = 8
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that depends on the input: its number in the trace, its shape and its kind of number."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A constant known by its integers: number = scale * (multiplier * code + offset)."""
+
+    codes: torch.Tensor
+    bits: int
+    scale: float
+    multiplier: int
+    offset: int
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.codes.shape
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """Stands as the function of a call: the activation quantiser with this integer format."""
+
+    bits: int
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function on traced values. Arguments hold `Value`, `Codes`, constant tensors and plain Python values."""
+
+    function: Callable[..., Any] | Quantise
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    outputs: tuple[Value, ...]
+    layer: str
+
+
+@dataclass(frozen=True)
+class TracedForward:
+    """All calls in order; inputs and outputs of the network."""
+
+    calls: tuple[Call, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> TracedForward:
+    """Trace `module`, as it is in eval mode, for inputs of `input_shapes` (batch first).
+
+    Raises InputError where the forward depends on the numbers of its input, with the module and the line.
+    """
+    recorder = _Recorder(module)
+    inputs = [torch.empty(shape, device="meta") for shape in input_shapes]
+    values = tuple(recorder.new_value(tensor) for tensor in inputs)
+    with _eval_mode(module), torch.no_grad(), recorder.installed():
+        try:
+            result = module(*inputs)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+            raise _cannot_trace(module, recorder, error) from error
+    results = _tensors_in(result)
+    outputs = tuple(recorder.value_of(tensor) for tensor in results)
+    if not outputs:
+        raise InputError(type(module).__name__, "forward", "at least one output tensor", type(result).__name__)
+    return TracedForward(tuple(recorder.calls), values, outputs)
+
+
+class _Recorder(TorchFunctionMode):
+    """Sees every torch function while the module runs, and which module is running."""
+
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.path: list[tuple[str, bool]] = []
+        self.deepest_path = ""
+        self._names = {id(module): name for name, module in root.named_modules()}
+        self._values: dict[int, tuple[torch.Tensor, Value]] = {}
+        self._codes: dict[int, tuple[torch.Tensor, Codes]] = {}
+        self._count = 0
+
+    def new_value(self, tensor: torch.Tensor) -> Value:
+        value = Value(self._count, tuple(tensor.shape), tensor.dtype)
+        self._count += 1
+        self._values[id(tensor)] = (tensor, value)
+        return value
+
+    def value_of(self, tensor: torch.Tensor) -> Value:
+        if id(tensor) not in self._values:
+            raise InputError("forward", "outputs", "tensors that depend on the input", "a constant")
+        return self._values[id(tensor)][1]
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not any(id(tensor) in self._values for tensor in _tensors_in((args, kwargs))):
+            return function(*args, **kwargs)
+        arguments = tuple(self._describe(argument) for argument in args)
+        keywords = {name: self._describe(argument) for name, argument in kwargs.items()}
+        result = function(*_on_meta(args), **_on_meta(kwargs))
+        results = _tensors_in(result)
+        if results and all(tensor.device.type == "meta" for tensor in results):
+            # An in-place function returns its argument; from here on that tensor means the new value.
+            outputs = tuple(self.new_value(tensor) for tensor in results)
+            self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
+        return result
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Record, and know the module that runs: `nn.Module.__call__` is replaced for the time of the trace."""
+        original = nn.Module.__call__
+        recorder = self
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            recorder.path.append((recorder._names.get(id(module), type(module).__name__), _is_layer(module)))
+            recorder.deepest_path = recorder.path[-1][0]
+            quantised = recorder._quantiser(module, args)
+            result = original(module, *args, **kwargs) if quantised is None else quantised
+            recorder.path.pop()
+            return result
+
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        try:
+            with self:
+                yield
+        finally:
+            nn.Module.__call__ = original  # type: ignore[method-assign]
+
+    def _quantiser(self, module: nn.Module, args: tuple[Any, ...]) -> torch.Tensor | None:
+        """The result of a quantiser that stays one call; None for any other module."""
+        if len(args) != 1 or not isinstance(args[0], torch.Tensor):
+            return None
+        traced = id(args[0]) in self._values
+        if traced and hasattr(module, "integer_format"):
+            bits, scale, zero = module.integer_format()
+            if bits > LARGEST_CODE_BITS:
+                return None
+            output = torch.empty(args[0].shape, device="meta")
+            value = self._values[id(args[0])][1]
+            function = Quantise(bits, scale, zero)
+            self.calls.append(Call(function, (value,), {}, (self.new_value(output),), self.path[-1][0]))
+            return output
+        if not traced and hasattr(module, "integer_codes") and module.bits <= LARGEST_CODE_BITS:
+            codes, scale, multiplier, offset = module.integer_codes(args[0])
+            stand_in = torch.empty(args[0].shape, device="meta")
+            self._codes[id(stand_in)] = (stand_in, Codes(codes, module.bits, scale, multiplier, offset))
+            return stand_in
+        return None
+
+    def _describe(self, argument: Any) -> Any:
+        if isinstance(argument, torch.Tensor):
+            if id(argument) in self._values:
+                return self._values[id(argument)][1]
+            return self._codes[id(argument)][1] if id(argument) in self._codes else argument
+        if isinstance(argument, list | tuple):
+            return tuple(self._describe(item) for item in argument)
+        return argument
+
+    def _layer(self, function: Any) -> str:
+        """The path of the module that calls; a function called by a container gets the function's name behind it."""
+        path, is_layer = self.path[-1] if self.path else ("", False)
+        return (
+            path if is_layer else ".".join(part for part in (path, function_name(function).rsplit(".", 1)[-1]) if part)
+        )
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether `module` is one function to its user: it has no parts, or it is one of torch's own layers."""
+    bases = (base.__module__ for base in type(module).__mro__)
+    own = any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
+    return own or next(module.children(), None) is None
+
+
+def function_name(function: Any) -> str:
+    """The public name of a torch function, such as "torch.nn.functional.gelu"."""
+    name = resolve_name(function)
+    return name or getattr(function, "__qualname__", repr(function))
+
+
+def _tensors_in(structure: Any) -> list[torch.Tensor]:
+    if isinstance(structure, torch.Tensor):
+        return [structure]
+    if isinstance(structure, list | tuple):
+        return [tensor for item in structure for tensor in _tensors_in(item)]
+    if isinstance(structure, Mapping):
+        return [tensor for item in structure.values() for tensor in _tensors_in(item)]
+    return []
+
+
+def _on_meta(structure: Any) -> Any:
+    """The same arguments with every constant tensor replaced by its shape."""
+    if isinstance(structure, torch.Tensor):
+        return structure if structure.device.type == "meta" else torch.empty_like(structure, device="meta")
+    if isinstance(structure, tuple):
+        return tuple(_on_meta(item) for item in structure)
+    if isinstance(structure, list):
+        return [_on_meta(item) for item in structure]
+    if isinstance(structure, dict):
+        return {name: _on_meta(item) for name, item in structure.items()}
+    return structure
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the time of the trace; every module gets its own mode back."""
+    training = [inner for inner in module.modules() if inner.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for inner in training:
+            inner.training = True
+
+
+def _cannot_trace(module: nn.Module, recorder: _Recorder, error: Exception) -> InputError:
+    """The error of a forward that failed, with the innermost line of the user's own code."""
+    here = Path(__file__).name
+    torch_folder = str(Path(torch.__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(torch_folder) and Path(frame.filename).name != here
+    ]
+    line = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "unknown line"
+    where = ".".join(part for part in (type(module).__name__, recorder.deepest_path) if part)
+    return InputError(where, line, "a forward that depends on shapes, not on the numbers of its input", str(error))

@@ -1,0 +1,76 @@
+"""A network as the compiler sees it between its stages: operators on tensors, and the bytes of its constants.
+
+The front end makes one from a module, the optimiser's passes turn one into another; `nas.compiler.front_end.naive` and
+`nas.compiler.opt.pipeline` turn one into commands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.ir.program import Operator
+from nas.ir.tensor import Tensor, container_bits, row_strides, stored_bytes
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Network:
+    """operators: in an order that can be executed; tensors: by name; constants: the stored bytes of each constant.
+
+    A constant without bytes is one whose values are unknown (a network on the meta device): it has a cost and no value.
+    """
+
+    name: str
+    operators: tuple[Operator, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Bytes] = field(default_factory=dict)
+
+    def users(self) -> dict[str, list[int]]:
+        """For every tensor that is read, the operators that read it, in order."""
+        users: dict[str, list[int]] = {}
+        for index, operator in enumerate(self.operators):
+            for name in operator.inputs:
+                users.setdefault(name, []).append(index)
+        return users
+
+
+def constant_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How a constant is stored: weights (n, ...) as n rows, so that few-bit codes of one output are packed together."""
+    return (shape[0], int(np.prod(shape[1:], dtype=np.int64))) if len(shape) > 1 else shape
+
+
+def constant_strides(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
+    """The strides, in elements, of a constant of `shape` stored as `constant_shape` says."""
+    pitch = row_strides(constant_shape(shape), bits)[0]
+    inner = [1]
+    for size in reversed(shape[2:]):
+        inner.append(inner[-1] * size)
+    return (pitch, *reversed(inner)) if len(shape) > 1 else (1,)
+
+
+def pack(values: NDArray[np.generic], bits: int) -> Bytes:
+    """Codes, or float32 numbers, as the bytes of a constant: rows on whole bytes, the first element in the lowest bits."""
+    rows = values.reshape(constant_shape(values.shape))
+    if bits == 32:
+        dtype = np.float32 if rows.dtype.kind == "f" else np.int32
+        return np.ascontiguousarray(rows, dtype).reshape(-1).view(np.uint8)
+    if bits == 8:
+        return np.ascontiguousarray(rows, np.uint8).reshape(-1)
+    rows = np.atleast_2d(rows).astype(np.uint8)
+    per_byte = 8 // bits
+    padded = np.zeros((rows.shape[0], -(-rows.shape[1] // per_byte) * per_byte), np.uint8)
+    padded[:, : rows.shape[1]] = rows
+    shifts = (np.arange(per_byte) * bits).astype(np.uint8)
+    groups = padded.reshape(rows.shape[0], -1, per_byte) << shifts
+    return np.bitwise_or.reduce(groups, axis=-1).astype(np.uint8).reshape(-1)
+
+
+def tensor_bytes(tensor: Tensor) -> int:
+    """The bytes that a tensor takes in memory."""
+    shape = constant_shape(tensor.shape) if tensor.role == "constant" else tensor.shape
+    return stored_bytes(shape, container_bits(tensor.format.bits))

@@ -1,0 +1,146 @@
+"""A tile of an operator's output -> the parts of its operands that the tile needs, and the command's attributes.
+
+A tile is a range of rows and a range of channels of the output. Rows shrink what is read of the maps, channels what is
+read of weights and tables; padding and halo follow from where the tile lies.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from nas.compiler.network import constant_strides
+from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail, Window
+from nas.ir.tensor import Region, box, dense
+
+Compute = Conv | Matmul | Eltwise | Pool
+
+
+class Tile(NamedTuple):
+    """Half-open ranges of the output: rows of a map (all rows of a matrix), and channels."""
+
+    rows: tuple[int, int]
+    channels: tuple[int, int]
+
+
+class Part(NamedTuple):
+    """One command in the making: its attributes and the parts of the operands that it touches."""
+
+    function: Compute
+    reads: tuple[Region, ...]
+    write: Region
+
+
+def roles(function: Compute) -> tuple[str, ...]:
+    """What each read of a command is: "data", "weight", "table", "addend"."""
+    if isinstance(function, Pool):
+        return ("data",)
+    names = ["data"]
+    if isinstance(function, Conv | Matmul):
+        names.append("weight")
+    if function.tail.table:
+        names.append("table")
+    if function.tail.add is not None:
+        names.append("addend")
+    return tuple(names)
+
+
+def local_copy(region: Region, role: str, memory: str, offset_bytes: int) -> Region:
+    """A dense region for a copy of an operand. Weights stay packed over whole rows, all else has byte-aligned rows."""
+    if role == "weight":
+        strides = constant_strides(region.shape, region.bits)
+        return Region(memory, offset_bytes, region.shape, strides, region.bits)
+    return dense(memory, offset_bytes, region.shape, region.bits)
+
+
+def tile_step(function: Compute, bits: int) -> int:
+    """The channels of a tile come in multiples of this: whole groups, and whole bytes of rows."""
+    if isinstance(function, Conv):
+        return 1
+    return max(1, 8 // bits) if isinstance(function, Matmul | Eltwise) else 1
+
+
+def part_of(function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:
+    """The part of an operator (its whole operands given) that makes `tile` of its output."""
+    if len(write.shape) == 2:
+        return _part_of_rows(function, reads, write, tile)
+    if isinstance(function, Conv):
+        return _part_of_conv(function, reads, write, tile)
+    if isinstance(function, Pool):
+        rows, window = _window_rows(function.window, tile.rows, reads[0].shape[-2])
+        data = _rows_and_channels(reads[0], rows, tile.channels)
+        return Part(_replace(function, window=window), (data,), _rows_and_channels(write, tile.rows, tile.channels))
+    parts = []
+    for role, region in zip(roles(function), reads, strict=True):
+        parts.append(
+            box(region, None, tile.channels)
+            if role == "table"
+            else _rows_and_channels(region, tile.rows, tile.channels)
+        )
+    return Part(function, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
+
+
+def _part_of_rows(function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:
+    """Rows (m, c): tiles are ranges of channels only."""
+    parts = []
+    for role, region in zip(roles(function), reads, strict=True):
+        if role == "weight":
+            parts.append(box(region, tile.channels))
+        elif role == "data" and isinstance(function, Matmul):
+            parts.append(region)
+        else:
+            parts.append(box(region, None, tile.channels))
+    return Part(function, tuple(parts), box(write, None, tile.channels))
+
+
+def _part_of_conv(function: Conv, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:
+    tail = function.tail
+    conv_rows = tile.rows
+    data, weights = reads[0], reads[1]
+    if tail.pool is not None:
+        height = function.window.output_size(data.shape[-2], data.shape[-1])[0]
+        conv_rows, pool = _window_rows(tail.pool, tile.rows, height)
+        tail = _replace_tail(tail, pool)
+    rows, window = _window_rows(function.window, conv_rows, data.shape[-2])
+    outputs_per_group = weights.shape[0] // function.groups
+    groups, channels = function.groups, None
+    if tile.channels != (0, weights.shape[0]) and function.groups > 1:
+        first, last = tile.channels[0] // outputs_per_group, -(-tile.channels[1] // outputs_per_group)
+        groups = last - first
+        channels = (first * weights.shape[1], last * weights.shape[1])
+    parts = [_rows_and_channels(data, rows, channels)]
+    for role, region in zip(roles(function)[1:], reads[1:], strict=True):
+        if role == "weight":
+            parts.append(box(region, tile.channels))
+        elif role == "table":
+            parts.append(box(region, None, tile.channels))
+        else:
+            parts.append(_rows_and_channels(region, conv_rows, tile.channels))
+    conv = Conv(window, groups, function.input, function.weight, tail, function.dataflow)
+    return Part(conv, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
+
+
+def _window_rows(window: Window, rows: tuple[int, int], height: int) -> tuple[tuple[int, int], Window]:
+    """The input rows that the output `rows` of a sliding window read, and the window with what is left of its padding."""
+    top, left, _, right = window.padding
+    first = rows[0] * window.stride[0] - top
+    last = (rows[1] - 1) * window.stride[0] - top + window.dilation[0] * (window.kernel[0] - 1) + 1
+    inside = (max(first, 0), min(last, height))
+    padding = (inside[0] - first, left, last - inside[1], right)
+    return inside, Window(window.kernel, window.stride, padding, window.dilation)
+
+
+def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[int, int] | None) -> Region:
+    """A part of a map. A map whose channels are several axes keeps them all."""
+    if rows == (0, region.shape[-2]) and (channels is None or channels == (0, region.shape[0])):
+        return region
+    if len(region.shape) > 3:
+        return box(region, *[None] * (len(region.shape) - 2), rows)
+    return box(region, channels, rows)
+
+
+def _replace(function: Pool, window: Window) -> Pool:
+    return Pool(function.kind, window, function.count_padding, function.input, function.output)
+
+
+def _replace_tail(tail: Tail, pool: Window) -> Tail:
+    return msgspec.structs.replace(tail, pool=pool)
