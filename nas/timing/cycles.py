@@ -9,18 +9,21 @@ import math
 
 from nas.core.errors import ContractError
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Host, Load, Matmul, Store, Tail
+from nas.ir.command import Command, Conv, Eltwise, Host, Load, Matmul, Store, Tail
 from nas.timing.matrix import array_cycles, passes
 from nas.timing.traffic import Work, command_traffic, command_work, moved_bytes
+
+_MOVES = (Load, Store)
+_TAILED = (Conv, Matmul, Eltwise)
 
 
 def command_cycles(command: Command, processor: Processor) -> int:
     """The cycles from the issue of `command` to its end."""
     attributes = command.attributes
-    if isinstance(attributes, Load | Store):
+    if isinstance(attributes, _MOVES):
         latency_cycles, moved = dma_parts(command, processor)
         return latency_cycles + transfer_cycles(moved, processor)
-    if isinstance(attributes, Host):
+    if type(attributes) is Host:
         return host_cycles(command_work(command), processor)
     return compute_cycles(command, processor, command_work(command), command_traffic(command).sram_bytes)
 
@@ -35,9 +38,8 @@ def compute_cycles(command: Command, processor: Processor, work: Work, sram_byte
         busy_cycles = -(-work.operations // processor.vector.lanes)
     else:
         raise ContractError(f"{command.op} of {command.layer} is on engine {command.engine!r}, which does not compute")
-    tail = getattr(attributes, "tail", None)
-    if tail is not None:
-        busy_cycles += tail_fill_cycles(tail)
+    if isinstance(attributes, _TAILED):
+        busy_cycles += tail_fill_cycles(attributes.tail)
     sram = processor.sram
     return processor.issue_cycles + max(busy_cycles, -(-sram_bytes // (sram.banks * sram.port_bytes)))
 
@@ -51,7 +53,7 @@ def host_cycles(work: Work, processor: Processor) -> int:
 
 def dma_parts(command: Command, processor: Processor) -> tuple[int, int]:
     """(cycles before the first byte moves, bytes that move) of a load or a store. Only the bytes use bandwidth."""
-    region = command.reads[0] if isinstance(command.attributes, Load) else command.writes[0]
+    region = command.reads[0] if type(command.attributes) is Load else command.writes[0]
     return dma_latency_cycles(processor), moved_bytes(region)
 
 
@@ -82,17 +84,22 @@ def seconds_to_cycles(seconds: float, processor: Processor) -> int:
 
 def tail_fill_cycles(tail: Tail) -> int:
     """The tail works behind the engine at its pace: it costs one cycle for each step in use, to fill its pipeline."""
-    steps = (tail.table, tail.add is not None, tail.activation != "none", tail.output.is_code, tail.pool is not None)
-    return sum(steps)
+    return (
+        tail.table
+        + (tail.add is not None)
+        + (tail.activation != "none")
+        + (tail.output.kind == "code")
+        + (tail.pool is not None)
+    )
 
 
 def _matrix_cycles(command: Command, processor: Processor, work: Work) -> int:
     attributes, matrix = command.attributes, processor.matrix
-    if isinstance(attributes, Conv):
+    if type(attributes) is Conv:
         out_channels, depth, kernel_rows, kernel_columns = command.reads[1].shape
         pixels, terms = work.outputs // out_channels, depth * kernel_rows * kernel_columns
         channels, groups = out_channels // attributes.groups, attributes.groups
-    elif isinstance(attributes, Matmul):
+    elif type(attributes) is Matmul:
         pixels, terms = command.reads[0].shape
         channels, groups = command.reads[1].shape[0], 1
     else:

@@ -9,6 +9,8 @@ from nas.timing.matrix import passes
 from nas.timing.traffic import Traffic, Work, command_traffic, command_work
 
 _PJ_PER_J = 1e12
+_MOVES = (Load, Store)
+_PRODUCTS = (Conv, Matmul)
 
 
 def command_energy_pj(command: Command, processor: Processor) -> float:
@@ -20,11 +22,11 @@ def work_energy_pj(command: Command, processor: Processor, work: Work, traffic: 
     """`command_energy_pj` of a command whose work and traffic are known already."""
     energies, attributes = processor.energies, command.attributes
     moved_pj = traffic.sram_bytes * energies.sram_byte_pj + traffic.dram_bytes * energies.dram_byte_pj
-    if isinstance(attributes, Load | Store):
+    if isinstance(attributes, _MOVES):
         return moved_pj
-    if isinstance(attributes, Host):
+    if type(attributes) is Host:
         return moved_pj + work.operations * energies.host_pj
-    if command.engine == "matrix" and isinstance(attributes, Conv | Matmul):
+    if command.engine == "matrix" and isinstance(attributes, _PRODUCTS):
         # mac_pj is of one product of cell_bits operands; the tail behind the array is vector work.
         slices, per_cycle = passes(attributes.weight, attributes.input, processor.matrix)
         return moved_pj + work.macs * slices / per_cycle * energies.mac_pj + work.outputs * energies.vector_pj

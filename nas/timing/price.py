@@ -8,6 +8,8 @@ from nas.timing.cycles import compute_cycles, dma_latency_cycles, host_cycles, t
 from nas.timing.energy import work_energy_pj
 from nas.timing.traffic import command_traffic, command_work
 
+_MOVES = (Load, Store)
+
 
 class Price(msgspec.Struct, frozen=True, gc=False):
     """cycles: of the command alone on the processor. transfer_bytes: bytes that share the dram's bandwidth, at the end of
@@ -26,10 +28,10 @@ def command_price(command: Command, processor: Processor) -> Price:
     """The price of `command`; agrees with `command_cycles`, `command_traffic`, `command_macs` and `command_energy_pj`."""
     work, traffic = command_work(command), command_traffic(command)
     attributes, transfer_bytes = command.attributes, 0
-    if isinstance(attributes, Load | Store):
+    if isinstance(attributes, _MOVES):
         transfer_bytes = traffic.dram_bytes
         cycles = dma_latency_cycles(processor) + transfer_cycles(transfer_bytes, processor)
-    elif isinstance(attributes, Host):
+    elif type(attributes) is Host:
         cycles = host_cycles(work, processor)
     else:
         cycles = compute_cycles(command, processor, work, traffic.sram_bytes)

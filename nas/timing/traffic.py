@@ -44,11 +44,11 @@ class Work(msgspec.Struct, frozen=True, gc=False):
 def command_traffic(command: Command) -> Traffic:
     """The bytes that `command` moves."""
     attributes = command.attributes
-    if isinstance(attributes, Load):
+    if type(attributes) is Load:
         return Traffic(moved_bytes(command.reads[0]), 0, 0, command.writes[0].payload_bytes)
-    if isinstance(attributes, Store):
+    if type(attributes) is Store:
         return Traffic(0, moved_bytes(command.writes[0]), command.reads[0].payload_bytes, 0)
-    if isinstance(attributes, Host):
+    if type(attributes) is Host:
         return Traffic(sum(map(moved_bytes, command.reads)), sum(map(moved_bytes, command.writes)), 0, 0)
     read_bytes = write_bytes = 0
     for region in command.reads:
@@ -66,22 +66,22 @@ def command_macs(command: Command) -> int:
 def command_work(command: Command) -> Work:
     """The amount of computing in `command`."""
     attributes = command.attributes
-    if isinstance(attributes, Conv):
+    if type(attributes) is Conv:
         height, width = command.reads[0].shape[-2:]
         out_channels, depth, kernel_rows, kernel_columns = command.reads[1].shape
         rows, columns = attributes.window.output_size(height, width)
         outputs = out_channels * rows * columns
         macs = outputs * depth * kernel_rows * kernel_columns
         return Work(macs, outputs, macs)
-    if isinstance(attributes, Matmul):
+    if type(attributes) is Matmul:
         rows, depth = command.reads[0].shape
         outputs = rows * command.reads[1].shape[0]
         return Work(outputs * depth, outputs, outputs * depth)
-    if isinstance(attributes, Pool):
+    if type(attributes) is Pool:
         outputs = command.writes[0].elements
         kernel_rows, kernel_columns = attributes.window.kernel
         return Work(0, outputs, outputs * kernel_rows * kernel_columns)
-    if isinstance(attributes, Host):
+    if type(attributes) is Host:
         # The function is unknown; that it looks at every element once is the least one can say of it.
         elements = sum(region.elements for region in command.reads) + sum(region.elements for region in command.writes)
         return Work(0, 0, elements)
@@ -103,4 +103,4 @@ def moved_bytes(region: Region) -> int:
             continue
         runs *= size
         contiguous = contiguous and stride == 0
-    return runs * -(-run * region.bits // 8)
+    return runs * ((run * region.bits + 7) // 8)

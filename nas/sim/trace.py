@@ -1,0 +1,169 @@
+"""What a simulator saw: a span for each command, and what they add up to for each layer.
+
+Every total is the sum over the spans, in their order, and nothing else: cycles busy, bytes, multiply-adds, energy.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from nas.hw.spec import Processor
+from nas.ir.command import Command
+from nas.timing.cycles import bandwidth, clock
+from nas.timing.energy import static_energy_pj
+from nas.timing.price import Price
+
+_COMPUTE_ENGINES = ("matrix", "vector")
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """One command on one engine, from start to end (half-open).
+
+    ready_cycles: when the engine was free for it; from then to the start it waited for `wait_reason` ("" if it did not
+    wait): the command whose token came last. energy_pj: without the static part.
+    """
+
+    engine: str
+    layer: str
+    op: str
+    start_cycles: int
+    end_cycles: int
+    ready_cycles: int
+    wait_reason: str
+    dram_bytes: int
+    sram_bytes: int
+    macs: int
+    energy_pj: float
+
+    @property
+    def busy_cycles(self) -> int:
+        return self.end_cycles - self.start_cycles
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """One run of a program. cycles: until the last command has ended; energy_pj: of the spans and of the time."""
+
+    name: str
+    processor: str
+    clock_hz: float
+    cycles: int
+    energy_pj: float
+    spans: tuple[Span, ...]
+
+    @property
+    def latency_s(self) -> float:
+        return self.cycles / self.clock_hz
+
+    @property
+    def dram_bytes(self) -> int:
+        return sum(span.dram_bytes for span in self.spans)
+
+    @property
+    def sram_bytes(self) -> int:
+        return sum(span.sram_bytes for span in self.spans)
+
+    @property
+    def macs(self) -> int:
+        return sum(span.macs for span in self.spans)
+
+
+class LayerRow(msgspec.Struct, frozen=True):
+    """One layer of a trace.
+
+    busy_cycles: by engine; cycles: their sum; share: of the sum over all layers; utilisation: multiply-adds on the matrix
+    engine over its cells and the cycles it was busy; intensity: multiply-adds per byte of dram, infinite without
+    traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`.
+    """
+
+    layer: str
+    busy_cycles: dict[str, int]
+    cycles: int
+    share: float
+    utilisation: float
+    macs: int
+    dram_bytes: int
+    sram_bytes: int
+    energy_pj: float
+    intensity: float
+    bound: Literal["compute", "dram", "sram", "host"]
+
+
+def span_of(command: Command, price: Price, engine: str, start_cycles: int, end_cycles: int) -> Span:
+    """The span of a command that did not wait."""
+    return Span(
+        engine,
+        command.layer,
+        command.op,
+        start_cycles,
+        end_cycles,
+        start_cycles,
+        "",
+        price.dram_bytes,
+        price.sram_bytes,
+        price.macs,
+        price.energy_pj,
+    )
+
+
+def trace_of(name: str, processor: Processor, spans: tuple[Span, ...]) -> Trace:
+    """The trace of `spans`, with its totals."""
+    cycles = max((span.end_cycles for span in spans), default=0)
+    energy_pj = sum(span.energy_pj for span in spans) + static_energy_pj(cycles, processor)
+    return Trace(name, processor.name, processor.clock_hz, cycles, energy_pj, spans)
+
+
+def layer_rows(trace: Trace, processor: Processor) -> list[LayerRow]:
+    """A row for each layer, in the order in which layers first start.
+
+    The bound is the longest of three: the busier of matrix and vector engine ("compute", or "sram" where the ports hold
+    that engine up for most of the time), the layer's bytes at full dram bandwidth, the host.
+    """
+    layers: dict[str, list[Span]] = {}
+    for span in sorted(trace.spans, key=lambda span: span.start_cycles):
+        layers.setdefault(span.layer, []).append(span)
+    total = sum(span.busy_cycles for span in trace.spans)
+    return [_row(layer, spans, total, processor) for layer, spans in layers.items()]
+
+
+def _row(layer: str, spans: list[Span], total_cycles: int, processor: Processor) -> LayerRow:
+    busy: dict[str, int] = {}
+    for span in spans:
+        busy[span.engine] = busy.get(span.engine, 0) + span.busy_cycles
+    cycles = sum(busy.values())
+    matrix_cycles = busy.get("matrix", 0)
+    cells = processor.matrix.rows * processor.matrix.columns
+    matrix_macs = sum(span.macs for span in spans if span.engine == "matrix")
+    macs, dram_bytes = sum(span.macs for span in spans), sum(span.dram_bytes for span in spans)
+    sram_bytes = sum(span.sram_bytes for span in spans)
+    return LayerRow(
+        layer=layer,
+        busy_cycles=busy,
+        cycles=cycles,
+        share=cycles / total_cycles if total_cycles else 0.0,
+        utilisation=matrix_macs / (cells * matrix_cycles) if matrix_cycles else 0.0,
+        macs=macs,
+        dram_bytes=dram_bytes,
+        sram_bytes=sram_bytes,
+        energy_pj=sum(span.energy_pj for span in spans),
+        intensity=macs / dram_bytes if dram_bytes else float("inf"),
+        bound=_bound(spans, busy, processor),
+    )
+
+
+def _bound(spans: list[Span], busy: dict[str, int], processor: Processor) -> Literal["compute", "dram", "sram", "host"]:
+    computing = max(_COMPUTE_ENGINES, key=lambda engine: busy.get(engine, 0))
+    compute_cycles, host_cycles = busy.get(computing, 0), busy.get("host", 0)
+    dram_cycles = sum(span.dram_bytes for span in spans) * clock(processor) / bandwidth(processor)
+    if host_cycles > max(compute_cycles, dram_cycles):
+        return "host"
+    if dram_cycles > compute_cycles:
+        return "dram"
+    port_cycles = sum(
+        span.busy_cycles for span in spans if span.engine == computing and _fills_the_ports(span, processor)
+    )
+    return "sram" if 2 * port_cycles > compute_cycles else "compute"
+
+
+def _fills_the_ports(span: Span, processor: Processor) -> bool:
+    port_bytes = processor.sram.banks * processor.sram.port_bytes
+    return span.sram_bytes > port_bytes * (span.busy_cycles - processor.issue_cycles - 1)
