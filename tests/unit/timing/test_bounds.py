@@ -1,0 +1,93 @@
+"""Lower bounds of whole programs: by hand, and below what an exhaustive split of the work reaches."""
+
+import msgspec
+import pytest
+
+from nas.core.errors import ContractError
+from nas.hw.spec import Dram, Energies, Host, Matrix, Processor, Sram, Vector
+from nas.ir.command import Conv, Matmul, Window
+from nas.ir.command import Host as HostCall
+from nas.ir.program import Operator, Program
+from nas.ir.tensor import FLOAT32, Format, Tensor
+from nas.timing.bounds import Bounds, program_bounds
+
+CODE8, CODE4 = Format(8, "code", levels=255), Format(4, "code", levels=15)
+SMALL = Processor(
+    "small", 1e9, 5, Dram(1 << 20, 4e9, 10e-9), Sram(1 << 16, 4, 8), Matrix(8, 8), Vector(4), Host(1e9, 1e-6),
+    Energies("made up", 1, 1, 1, 1, 1, 1),
+)  # fmt: skip
+
+
+def program(tensors, operators):
+    return Program("p", "small", "front_end", tuple(tensors), tuple(operators), (), (), (), (), {})
+
+
+TENSORS = [
+    Tensor("x", (2, 8, 10, 10), CODE8, "input"),
+    Tensor("w", (16, 8, 3, 3), CODE4, "constant"),
+    Tensor("unused", (1000,), FLOAT32, "constant"),
+    Tensor("h", (2, 16, 8, 8), CODE8),
+    Tensor("y", (2, 16, 8, 8), CODE8, "output"),
+]
+CONV = Operator("c", Conv(Window((3, 3)), input=CODE8, weight=CODE4), ("x", "w"), ("y",))
+
+
+def test_one_convolution():
+    macs = 2 * 16 * 64 * 72
+    moved = 2 * 800 + 16 * 72 // 2 + 2 * 1024
+    compute = -(-macs // (64 + 4))
+    assert program_bounds(program(TENSORS, [CONV]), SMALL) == Bounds(compute, moved // 4, 0, macs, moved)
+
+
+def test_the_bound_is_the_largest():
+    assert Bounds(3, 5, 4, 0, 0).cycles == 5
+    assert program_bounds(program([], []), SMALL).cycles == 0
+
+
+def test_depthwise_uses_one_column_per_group():
+    depthwise = Operator("d", Conv(Window((3, 3)), 8, CODE8, CODE8), ("x", "k"), ("h",))
+    tensors = [*TENSORS, Tensor("k", (8, 1, 3, 3), CODE8, "constant")]
+    bounds = program_bounds(program(tensors, [depthwise]), SMALL)
+    assert bounds.macs == 2 * 8 * 64 * 9
+    assert bounds.compute_cycles == -(-bounds.macs // (8 + 4))
+
+
+def test_host_calls_add_up():
+    call = Operator("h", HostCall("f"), ("x",), ("h",))
+    assert program_bounds(program(TENSORS, [call, call]), SMALL).host_cycles == 2 * (1000 + 1600 + 2048)
+
+
+@pytest.mark.parametrize(("first_bits", "second_bits"), [(8, 8), (8, 32), (32, 8), (16, 32)])
+def test_the_best_split_between_the_engines_is_found(first_bits, second_bits):
+    """A grid over how much of each of two operators goes to the matrix engine never beats the bound, and comes close."""
+    formats = {8: CODE8, 16: Format(16), 32: FLOAT32}
+    slices = {8: 1, 16: 4, 32: 16}
+    tensors = [
+        Tensor("a", (1, 64), FLOAT32, "input"),
+        Tensor("v", (64, 64), FLOAT32, "constant"),
+        Tensor("w", (96, 64), FLOAT32, "constant"),
+    ]
+    operators = [
+        Operator("1", Matmul(formats[first_bits], formats[first_bits]), ("a", "v"), ("b",)),
+        Operator("2", Matmul(formats[second_bits], formats[second_bits]), ("a", "w"), ("c",)),
+    ]
+    processor = msgspec.structs.replace(SMALL, vector=Vector(8))
+    macs = (64 * 64, 64 * 96)
+    passes = (slices[first_bits], slices[second_bits])
+    grid = [i / 200 for i in range(201)]
+    best = min(
+        max(
+            sum(share * m * p / 64 for share, m, p in zip((s, t), macs, passes, strict=True)),
+            sum((1 - share) * m / 8 for share, m in zip((s, t), macs, strict=True)),
+        )
+        for s in grid
+        for t in grid
+    )
+    bound = program_bounds(program(tensors, operators), processor).compute_cycles
+    assert bound <= best + 1
+    assert bound >= 0.98 * best
+
+
+def test_an_operator_without_its_tensor_is_a_broken_contract():
+    with pytest.raises(ContractError, match="reads 'w', which is no tensor"):
+        program_bounds(program(TENSORS[:1], [CONV]), SMALL)
