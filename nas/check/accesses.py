@@ -1,0 +1,73 @@
+"""Commands -> all that they touch, as columns: what the rules about memory sweep over."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.check.memory import span_bytes
+from nas.ir.command import Command
+from nas.ir.tensor import Region
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """One entry for every read and write, command by command, reads first. Intervals are half-open, in bytes."""
+
+    command: list[int]
+    is_write: list[bool]
+    start: list[int]
+    end: list[int]
+    region: list[Region]
+
+    @cached_property
+    def commands(self) -> Integers:
+        return np.array(self.command, np.int64)
+
+    @cached_property
+    def writes(self) -> NDArray[np.bool_]:
+        return np.array(self.is_write, np.bool_)
+
+    @cached_property
+    def starts(self) -> Integers:
+        return np.array(self.start, np.int64)
+
+    @cached_property
+    def ends(self) -> Integers:
+        return np.array(self.end, np.int64)
+
+    @cached_property
+    def memories(self) -> Integers:
+        """A number for each memory, in the order in which they first occur."""
+        names: dict[str, int] = {}
+        return np.array([names.setdefault(region.memory, len(names)) for region in self.region], np.int64)
+
+    def of_command(self) -> Iterator[tuple[int, int, int]]:
+        """(command, first entry, one past the last entry)."""
+        first = 0
+        for entry in range(1, len(self.command) + 1):
+            if entry == len(self.command) or self.command[entry] != self.command[first]:
+                yield self.command[first], first, entry
+                first = entry
+
+
+def accesses_of(commands: Sequence[Command]) -> Accesses:
+    """The accesses of `commands`, whose layouts must make sense (the rules of one command see to it)."""
+    command: list[int] = []
+    is_write: list[bool] = []
+    start: list[int] = []
+    end: list[int] = []
+    region: list[Region] = []
+    for index, each in enumerate(commands):
+        for written, regions in ((False, each.reads), (True, each.writes)):
+            for one in regions:
+                command.append(index)
+                is_write.append(written)
+                start.append(one.offset_bytes)
+                end.append(one.offset_bytes + span_bytes(one.shape, one.strides, one.bits))
+                region.append(one)
+    return Accesses(command, is_write, start, end, region)

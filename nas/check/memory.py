@@ -1,0 +1,207 @@
+"""Regions -> the bytes that they touch: exact overlap of two regions, and which bytes of a memory have been written.
+
+A region is seen as a few **lattices**: runs of `run_bytes` bytes, repeated along axes of (stride_bytes, size). Contiguous
+axes are merged into the run, so that nearly every region of a real program is one lattice of at most two axes. Two
+lattices share a byte if and only if an equation in bounded integers has a solution (see `_reaches`), so nothing is
+enumerated. This is written from the definition of `nas.ir.tensor.Region` alone and shares no code with what makes or
+executes programs.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.ir.tensor import Region
+
+Axes = tuple[tuple[int, int], ...]  # (stride, size), the largest stride first
+Bounds = tuple[tuple[int, int, int], ...]  # (stride, least, greatest factor)
+
+_SEARCH_STEPS = 20_000
+_ENUMERATED_RUNS = 1 << 22
+
+
+class Lattice(NamedTuple):
+    """Bytes `start_bytes + sum(stride * index) + [0, run_bytes)`, relative to the region's first byte."""
+
+    start_bytes: int
+    run_bytes: int
+    axes: Axes
+
+
+@lru_cache(maxsize=1 << 16)
+def span_bytes(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> int:
+    """From the first byte of a region to one past its last."""
+    last_element = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    return ((last_element + 1) * bits + 7) // 8
+
+
+@lru_cache(maxsize=1 << 16)
+def lattices(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> tuple[Lattice, ...]:
+    """The bytes of a region of this layout that starts at byte 0."""
+    merged: list[tuple[int, int]] = []
+    axes = [(stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1 and stride > 0]
+    for stride, size in sorted(axes):
+        if merged and merged[-1][0] * merged[-1][1] == stride:
+            merged[-1] = (merged[-1][0], merged[-1][1] * size)
+        else:
+            merged.append((stride, size))
+    whole = tuple((stride * bits // 8, size) for stride, size in reversed(merged) if stride * bits % 8 == 0)
+    within = [(stride, size) for stride, size in merged if stride * bits % 8]
+    if not within:
+        return (_joined(0, (bits + 7) // 8, whole),)
+    if len(within) == 1 and within[0][0] == 1:
+        return (_joined(0, (within[0][1] * bits + 7) // 8, whole),)
+    # Elements of less than a byte at odd distances: the bytes of one row are written out.
+    offsets = np.zeros(1, np.int64)
+    for stride, size in within:
+        if len(offsets) * size > _ENUMERATED_RUNS:
+            return (Lattice(0, span_bytes(shape, strides, bits), ()),)
+        offsets = np.unique(offsets[:, None] + np.arange(size, dtype=np.int64) * stride)
+    touched = np.unique(offsets * bits >> 3)
+    breaks = np.flatnonzero(np.diff(touched) != 1) + 1
+    return tuple(_joined(int(run[0]), len(run), whole) for run in np.split(touched, breaks))
+
+
+def _joined(start_bytes: int, run_bytes: int, axes: Axes) -> Lattice:
+    """The lattice, with every axis that leaves no gap between its runs made part of the run."""
+    while axes and axes[-1][0] <= run_bytes:
+        run_bytes += axes[-1][0] * (axes[-1][1] - 1)
+        axes = axes[:-1]
+    return Lattice(start_bytes, run_bytes, axes)
+
+
+def overlap(a: Region, b: Region) -> bool:
+    """Whether two regions share a byte."""
+    if a.memory != b.memory:
+        return False
+    distance = b.offset_bytes - a.offset_bytes
+    if distance >= span_bytes(a.shape, a.strides, a.bits) or -distance >= span_bytes(b.shape, b.strides, b.bits):
+        return False
+    return any(
+        _meet(one, other, distance)
+        for one in lattices(a.shape, a.strides, a.bits)
+        for other in lattices(b.shape, b.strides, b.bits)
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def repeats(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether a region of this layout holds the same element more than once."""
+    axes = sorted((stride, size) for stride, size in zip(strides, shape, strict=True) if size > 1)
+    reach, nested = 0, True
+    for stride, size in axes:
+        nested = nested and stride > reach
+        reach += stride * (size - 1)
+    if nested:
+        return False
+    if axes[0][0] == 0:
+        return True
+    # Twice the same element: a combination of index differences, not all 0, that comes to 0; its first one is positive.
+    descending = axes[::-1]
+    for first, (stride, size) in enumerate(descending):
+        rest = tuple((step, 1 - count, count - 1) for step, count in descending[first + 1 :])
+        if _reaches(((stride, 1, size - 1), *rest), 0, 0, [_SEARCH_STEPS]) is not False:
+            return True
+    return False
+
+
+@lru_cache(maxsize=1 << 16)
+def _meet(a: Lattice, b: Lattice, distance_bytes: int) -> bool:
+    """Whether `a` and `b`, whose regions start `distance_bytes` apart, share a byte."""
+    distance = distance_bytes + b.start_bytes - a.start_bytes
+    if not a.axes and not b.axes:
+        return -b.run_bytes < distance < a.run_bytes
+    # A byte of run i of `a` is one of run j of `b`: sum(stride * i) - sum(stride * j) lies between these two.
+    low, high = distance - a.run_bytes + 1, distance + b.run_bytes - 1
+    factors: dict[int, tuple[int, int]] = {}
+    for axes, sign in ((a.axes, 1), (b.axes, -1)):
+        for stride, size in axes:
+            least, greatest = factors.get(stride, (0, 0))
+            factors[stride] = (least, greatest + size - 1) if sign > 0 else (least - size + 1, greatest)
+    bounds = tuple((stride, *factors[stride]) for stride in sorted(factors, reverse=True))
+    reached = _reaches(bounds, low, high, [_SEARCH_STEPS])
+    return _runs_meet(a, b, distance) if reached is None else reached
+
+
+def _reaches(bounds: Bounds, low: int, high: int, steps: list[int]) -> bool | None:
+    """Whether sum(stride * x) can lie in [low, high] with each x in its bounds; None when `steps` are used up.
+
+    Depth first from the largest stride: what the smaller ones can still make up leaves one to three values for each x.
+    """
+    if not bounds:
+        return low <= 0 <= high
+    steps[0] -= 1
+    if steps[0] < 0:
+        return None
+    stride, least, greatest = bounds[0]
+    rest = bounds[1:]
+    rest_low = sum(step * lowest for step, lowest, _ in rest)
+    rest_high = sum(step * highest for step, _, highest in rest)
+    first = max(least, -((rest_high - low) // stride))
+    last = min(greatest, (high - rest_low) // stride)
+    if not rest:
+        return first <= last
+    for factor in range(first, last + 1):
+        reached = _reaches(rest, low - stride * factor, high - stride * factor, steps)
+        if reached is not False:
+            return reached
+    return False
+
+
+def _runs_meet(a: Lattice, b: Lattice, distance: int) -> bool:
+    """`_meet` by writing out every run: for layouts with so many near-equal strides that the search gave up."""
+    starts_a, starts_b = _run_starts(a), _run_starts(b)
+    if starts_a is None or starts_b is None:
+        return True  # too large to decide: better a false alarm than a missed overlap
+    starts_b = starts_b + distance
+    after = np.searchsorted(starts_a, starts_b, side="right")
+    before = np.maximum(after - 1, 0)
+    inside = (starts_a[before] <= starts_b) & (starts_b < starts_a[before] + a.run_bytes)
+    following = np.minimum(after, len(starts_a) - 1)
+    ahead = (starts_a[following] >= starts_b) & (starts_a[following] < starts_b + b.run_bytes)
+    return bool((inside | ahead).any())
+
+
+def _run_starts(lattice: Lattice) -> NDArray[np.int64] | None:
+    starts = np.zeros(1, np.int64)
+    for stride, size in lattice.axes:
+        if len(starts) * size > _ENUMERATED_RUNS:
+            return None
+        starts = (starts[:, None] + np.arange(size, dtype=np.int64) * stride).reshape(-1)
+    return np.sort(starts)
+
+
+class Written:
+    """Which bytes of one memory have been written so far. Grows only; every region must lie inside."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._written = np.zeros(size_bytes, np.bool_)
+        self._complete: set[Region] = set()
+
+    def add(self, region: Region) -> None:
+        """`region` is written now."""
+        if region in self._complete:
+            return
+        for lattice in lattices(region.shape, region.strides, region.bits):
+            self._view(region, lattice)[...] = True
+        self._complete.add(region)
+
+    def missing(self, region: Region) -> int:
+        """How many bytes of `region` were never written."""
+        if region in self._complete:
+            return 0
+        views = [self._view(region, lattice) for lattice in lattices(region.shape, region.strides, region.bits)]
+        if all(view.all() for view in views):
+            self._complete.add(region)
+            return 0
+        return sum(int(view.size - np.count_nonzero(view)) for view in views)
+
+    def _view(self, region: Region, lattice: Lattice) -> NDArray[np.bool_]:
+        start = region.offset_bytes + lattice.start_bytes
+        if not lattice.axes:
+            return self._written[start : start + lattice.run_bytes]
+        shape = (*(size for _, size in lattice.axes), lattice.run_bytes)
+        strides = (*(stride for stride, _ in lattice.axes), 1)
+        return np.ndarray(shape, np.bool_, self._written.data, start, strides)

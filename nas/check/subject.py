@@ -1,0 +1,51 @@
+"""What a program of either form looks like to the rules that both forms share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from nas.check.accesses import Accesses, accesses_of
+from nas.check.command import command_breaches
+from nas.check.rule import Finding
+from nas.hw.spec import Processor
+from nas.ir.command import Command
+from nas.ir.par_program import ParProgram
+from nas.ir.program import Binding, Program
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program, the processor that it is for, and its commands; those of a parallel program queue by queue."""
+
+    program: Program | ParProgram
+    processor: Processor
+    commands: Sequence[Command]
+
+    @cached_property
+    def accesses(self) -> Accesses:
+        return accesses_of(self.commands)
+
+    @property
+    def order(self) -> Sequence[int]:
+        """A legal order of execution, by the index of the command."""
+        return range(len(self.commands))
+
+    def place(self, index: int) -> str:
+        """How a person finds a command."""
+        return f"command {index} ({self.commands[index].layer})"
+
+    def command_findings(self) -> Iterator[Finding]:
+        """What the rules about single commands find."""
+        for index, rule, message in command_breaches(self.commands):
+            yield Finding(rule, self.place(index), message)
+
+    def bindings(self) -> Iterator[tuple[str, Binding]]:
+        """Every bound tensor with its part in the program."""
+        program = self.program
+        for part, bindings in (
+            ("input", program.inputs),
+            ("constant", program.constants),
+            ("output", program.outputs),
+        ):
+            for binding in bindings:
+                yield part, binding
