@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+from nas.compiler.network import constant_strides
 from nas.ir.tensor import Region, Tensor, container_bits, row_strides
 
 ALIGNMENT_BYTES = 64
@@ -19,6 +20,14 @@ def whole(tensor: Tensor, memory: str, offset_bytes: int) -> Region:
     """The region of a dense tensor (not a constant), batch axis first."""
     bits = container_bits(tensor.format.bits)
     return Region(memory, offset_bytes, tensor.shape, row_strides(tensor.shape, bits), bits)
+
+
+def place(tensor: Tensor, memory: str, offset_bytes: int) -> Region:
+    """The region of any tensor, constants as they are packed."""
+    if tensor.role != "constant":
+        return whole(tensor, memory, offset_bytes)
+    bits = container_bits(tensor.format.bits)
+    return Region(memory, offset_bytes, tensor.shape, constant_strides(tensor.shape, bits), bits)
 
 
 def image_of(region: Region, image: int) -> Region:

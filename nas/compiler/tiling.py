@@ -9,8 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from nas.compiler.network import constant_strides
+from nas.compiler.regions import MAP_RANK, ROWS_RANK, as_map, image_of
 from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail, Window
-from nas.ir.tensor import Region, box, dense
+from nas.ir.program import Operator
+from nas.ir.tensor import Region, Tensor, box, dense
 
 Compute = Conv | Matmul | Eltwise | Pool
 
@@ -44,6 +46,22 @@ def roles(function: Compute) -> tuple[str, ...]:
     return tuple(names)
 
 
+def engine_of(function: Compute) -> str:
+    """The engine that does the work."""
+    return "matrix" if isinstance(function, Conv | Matmul) and function.dataflow != "lanes" else "vector"
+
+
+def channel_step(function: Compute, reads: tuple[Region, ...], write: Region) -> int:
+    """The channels of a tile come in multiples of this: whole groups, whole bytes of rows, all of several axes."""
+    if isinstance(function, Conv) and function.groups > 1:
+        return write.shape[0] if len(reads[0].shape) > MAP_RANK else reads[1].shape[0] // function.groups
+    if not isinstance(function, Conv | Matmul) and max(map(len, (write.shape, reads[0].shape))) > MAP_RANK:
+        return write.shape[0]
+    if len(write.shape) == ROWS_RANK:
+        return max(1, 8 // min([write.bits, *(region.bits for region in reads)]))
+    return 1
+
+
 def local_copy(region: Region, role: str, memory: str, offset_bytes: int) -> Region:
     """A dense region for a copy of an operand. Weights stay packed over whole rows, all else has byte-aligned rows."""
     if role == "weight":
@@ -52,16 +70,9 @@ def local_copy(region: Region, role: str, memory: str, offset_bytes: int) -> Reg
     return dense(memory, offset_bytes, region.shape, region.bits)
 
 
-def tile_step(function: Compute, bits: int) -> int:
-    """The channels of a tile come in multiples of this: whole groups, and whole bytes of rows."""
-    if isinstance(function, Conv):
-        return 1
-    return max(1, 8 // bits) if isinstance(function, Matmul | Eltwise) else 1
-
-
 def part_of(function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:
     """The part of an operator (its whole operands given) that makes `tile` of its output."""
-    if len(write.shape) == 2:
+    if len(write.shape) == ROWS_RANK:
         return _part_of_rows(function, reads, write, tile)
     if isinstance(function, Conv):
         return _part_of_conv(function, reads, write, tile)
@@ -133,7 +144,7 @@ def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[in
     """A part of a map. A map whose channels are several axes keeps them all."""
     if rows == (0, region.shape[-2]) and (channels is None or channels == (0, region.shape[0])):
         return region
-    if len(region.shape) > 3:
+    if len(region.shape) > MAP_RANK:
         return box(region, *[None] * (len(region.shape) - 2), rows)
     return box(region, channels, rows)
 
@@ -144,3 +155,22 @@ def _replace(function: Pool, window: Window) -> Pool:
 
 def _replace_tail(tail: Tail, pool: Window) -> Tail:
     return msgspec.structs.replace(tail, pool=pool)
+
+
+def image_operands(
+    operator: Operator, tensors: dict[str, Tensor], reads: list[Region], write: Region
+) -> list[tuple[tuple[Region, ...], Region]]:
+    """The operands of each image (maps), or of all images at once (rows)."""
+    constant = [tensors[name].role == "constant" for name in operator.inputs]
+    if len(write.shape) == ROWS_RANK:
+        return [(tuple(reads), write)]
+    return [
+        (
+            tuple(
+                region if fixed else as_map(image_of(region, image))
+                for region, fixed in zip(reads, constant, strict=True)
+            ),
+            as_map(image_of(write, image)),
+        )
+        for image in range(write.shape[0])
+    ]

@@ -12,7 +12,9 @@ from nas.core.seeding import stream
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def ground_truth(module: nn.Module, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], seed: int = 0) -> Arrays:
+def ground_truth(
+    module: nn.Module, shapes: dict[str, tuple[int, ...]], outputs: tuple[str, ...], seed: int = 0
+) -> Arrays:
     """Inputs and outputs by name, in evaluation mode, computed in float64 by a copy of `module`.
 
     The inputs are seeded 8-bit pixels / 255, so that an 8-bit input quantiser loses nothing. Float64 is near enough to

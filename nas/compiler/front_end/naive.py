@@ -4,15 +4,16 @@ Nothing stays on chip between two operators, and every address in sram is used a
 what everything that the optimiser gains is measured against.
 """
 
-from nas.compiler.network import Network, constant_strides, tensor_bytes
-from nas.compiler.regions import aligned, as_map, image_of, permuted, reshaped, whole
-from nas.compiler.tiling import Compute, Part, Tile, local_copy, part_of, roles, tile_step
+from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.regions import aligned, image_of, place
+from nas.compiler.tiling import Compute, Part, Tile, channel_step, engine_of, image_operands, local_copy, part_of, roles
+from nas.compiler.views import view_boxes
 from nas.core.errors import DoesNotFit, InputError, Violation
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Host, Load, Matmul, Store
+from nas.ir.command import Command, Host, Load, Store
 from nas.ir.program import Binding, Concat, Operator, Program, View
-from nas.ir.tensor import Region, Tensor, box, container_bits, dense
+from nas.ir.tensor import Region, box, dense
 
 
 def naive_program(network: Network, processor: Processor) -> Program:
@@ -62,10 +63,15 @@ class _Naive:
             return
         if isinstance(function, View):
             for image in range(writes[0].shape[0]):
-                source, target = view_boxes(
-                    function, image_of(reads[0], image), image_of(writes[0], image), operator.layer
-                )
-                self._move(operator.layer, source, target)
+                boxes = view_boxes(function, image_of(reads[0], image), image_of(writes[0], image))
+                if boxes is None:
+                    raise InputError(
+                        operator.layer,
+                        "reshape",
+                        f"axes that split or join as wholes at {reads[0].bits} bits",
+                        f"{reads[0].shape} to {writes[0].shape}",
+                    )
+                self._move(operator.layer, *boxes)
             return
         if isinstance(function, Concat):
             self._concat(operator.layer, reads, writes[0])
@@ -105,8 +111,7 @@ class _Naive:
             self.sram_bytes = max(self.sram_bytes, offset_bytes)
             for source, local in zip(part.reads, staged, strict=False):
                 self.commands.append(Command("dma_in", layer, (source,), (local,), Load()))
-            engine = "matrix" if isinstance(function, Conv | Matmul) else "vector"
-            self.commands.append(Command(engine, layer, staged[:-1], staged[-1:], part.function))
+            self.commands.append(Command(engine_of(function), layer, staged[:-1], staged[-1:], part.function))
             self.commands.append(Command("dma_out", layer, staged[-1:], (part.write,), Store()))
 
     def _tiles(self, layer: str, function: Compute, reads: tuple[Region, ...], write: Region) -> list[Tile]:
@@ -114,7 +119,7 @@ class _Naive:
         is_map = len(write.shape) > 2
         row_count = write.shape[-2] if is_map else 1
         channel_count = write.shape[0] if is_map else write.shape[1]
-        step = _channel_step(function, reads, write)
+        step = channel_step(function, reads, write)
         rows, channels = row_count, channel_count
         while True:
             tile = Tile((0, rows), (0, channels))
@@ -140,14 +145,6 @@ class _Naive:
         )
 
 
-def _channel_step(function: Compute, reads: tuple[Region, ...], write: Region) -> int:
-    if isinstance(function, Conv) and function.groups > 1:
-        return reads[1].shape[0] // function.groups
-    if len(reads[0].shape) > 3:
-        return write.shape[0]
-    return tile_step(function, min([write.bits, *(region.bits for region in reads)]))
-
-
 def _stage(part: Part) -> tuple[tuple[Region, ...], int]:
     """Dense local copies of all operands of a part, one behind the other, and the bytes they take."""
     staged, offset_bytes = [], 0
@@ -163,60 +160,11 @@ def dram_places(network: Network) -> tuple[dict[str, Region], int]:
     places: dict[str, Region] = {}
     offset_bytes = 0
     for name, tensor in network.tensors.items():
-        places[name] = place(tensor, offset_bytes)
+        places[name] = place(tensor, "dram", offset_bytes)
         offset_bytes = aligned(offset_bytes + tensor_bytes(tensor))
     return places, offset_bytes
-
-
-def place(tensor: Tensor, offset_bytes: int) -> Region:
-    """The region of a tensor in dram."""
-    if tensor.role != "constant":
-        return whole(tensor, "dram", offset_bytes)
-    bits = container_bits(tensor.format.bits)
-    return Region("dram", offset_bytes, tensor.shape, constant_strides(tensor.shape, bits), bits)
 
 
 def bindings(network: Network, names: tuple[str, ...], places: dict[str, Region]) -> tuple[Binding, ...]:
     """The named tensors with their places and formats."""
     return tuple(Binding(name, places[name], network.tensors[name].format) for name in names)
-
-
-def view_boxes(view: View, source: Region, target: Region, layer: str) -> tuple[Region, Region]:
-    """Two boxes of one shape, so that copying one onto the other does what `view` says."""
-    seen = reshaped(source, view.split)
-    if seen is not None:
-        moved = permuted(seen, view.order)
-        if view.stop:
-            moved = box(moved, (view.start, view.stop))
-        landing = reshaped(target, moved.shape)
-        if landing is not None:
-            return moved, landing
-    if view.order == tuple(range(len(view.order))) and not view.stop:
-        landing = reshaped(target, source.shape)
-        if landing is not None:
-            return source, landing
-    raise InputError(
-        layer,
-        "reshape",
-        f"axes that split or join as wholes at {source.bits} bits",
-        f"{source.shape} to {target.shape}",
-    )
-
-
-def image_operands(
-    operator: Operator, tensors: dict[str, Tensor], reads: list[Region], write: Region
-) -> list[tuple[tuple[Region, ...], Region]]:
-    """The operands of each image (maps), or of all images at once (rows)."""
-    constant = [tensors[name].role == "constant" for name in operator.inputs]
-    if len(write.shape) == 2:
-        return [(tuple(reads), write)]
-    return [
-        (
-            tuple(
-                region if fixed else as_map(image_of(region, image))
-                for region, fixed in zip(reads, constant, strict=True)
-            ),
-            as_map(image_of(write, image)),
-        )
-        for image in range(write.shape[0])
-    ]

@@ -1,0 +1,58 @@
+"""Alloc: an address in sram for every buffer, so that no two that live at the same time overlap.
+
+Dynamic storage allocation: NP-hard in general, easy most of the time. Buffers are placed from the largest to the smallest,
+each into the tightest gap between those that live at the same time (best fit), and at the lowest address otherwise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.compiler.regions import aligned
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """offsets: the address of each buffer; peak_bytes: one past the highest byte in use."""
+
+    offsets: dict[str, int]
+    peak_bytes: int
+
+
+def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> int:
+    """The most bytes that live at one time: no allocation can have a lower peak."""
+    if not spans:
+        return 0
+    events = np.zeros(max(last for _, last in spans.values()) + 2, np.int64)
+    for name, (first, last) in spans.items():
+        events[first] += aligned(sizes[name])
+        events[last + 1] -= aligned(sizes[name])
+    return int(np.cumsum(events).max())
+
+
+def allocate(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:
+    """Addresses for the buffers of `spans` (first and last command, both inclusive)."""
+    names = sorted(spans, key=lambda name: (-sizes[name], spans[name], name))
+    first = np.array([spans[name][0] for name in names], np.int64)
+    last = np.array([spans[name][1] for name in names], np.int64)
+    size = np.array([aligned(sizes[name]) for name in names], np.int64)
+    offset = np.zeros(len(names), np.int64)
+    for index in range(len(names)):
+        meets = (first[:index] <= last[index]) & (last[:index] >= first[index])
+        offset[index] = _best_gap(offset[:index][meets], size[:index][meets], int(size[index]))
+    peak_bytes = int((offset + size).max()) if names else 0
+    return Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
+
+
+def _best_gap(offsets: np.ndarray, sizes: np.ndarray, size_bytes: int) -> int:
+    """The start of the smallest gap of at least `size_bytes` between the placed, or the end of the last."""
+    if not len(offsets):
+        return 0
+    order = np.argsort(offsets, kind="stable")
+    starts, ends = offsets[order], np.maximum.accumulate(offsets[order] + sizes[order])
+    gap_starts = np.concatenate(([0], ends[:-1]))
+    gaps = starts - gap_starts
+    fitting = np.flatnonzero(gaps >= size_bytes)
+    if len(fitting):
+        return int(gap_starts[fitting[np.argmin(gaps[fitting])]])
+    return int(ends[-1])

@@ -1,0 +1,40 @@
+"""The steps of a tail in their fixed order, as in `nas.ir.command`: which come first and last in a given tail."""
+
+from enum import IntEnum
+
+from nas.ir.command import Tail
+
+
+class Step(IntEnum):
+    """A later step has the larger number."""
+
+    NOTHING = 0
+    TABLE = 1
+    ADD = 2
+    ACTIVATION = 3
+    ENCODE = 4
+    POOL = 5
+
+
+def first_step(tail: Tail) -> Step:
+    """The first step that a tail takes; a tail that does nothing starts behind everything."""
+    if tail.table:
+        return Step.TABLE
+    if tail.add is not None:
+        return Step.ADD
+    if tail.activation != "none":
+        return Step.ACTIVATION
+    return Step.ENCODE if tail.output.is_code else Step.POOL
+
+
+def last_step(tail: Tail) -> Step:
+    """The last step that a tail takes. Writing exact sums (32-bit codes) or float32 is no step."""
+    if tail.pool is not None:
+        return Step.POOL
+    if tail.output.is_code and tail.output.bits != 32:
+        return Step.ENCODE
+    if tail.activation != "none":
+        return Step.ACTIVATION
+    if tail.add is not None:
+        return Step.ADD
+    return Step.TABLE if tail.table else Step.NOTHING

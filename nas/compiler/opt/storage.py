@@ -1,0 +1,159 @@
+"""Which tensors share bytes: views and concats become other names for parts of a buffer, at no cost where that can be.
+
+A buffer is a stretch of memory that is allocated as a whole; every tensor gets a region of one. A concat owns its buffer
+and its inputs are written straight into their places; reshapes, slices and channel shuffles are strides. What strides or
+byte addresses cannot say becomes a move.
+"""
+
+from dataclasses import dataclass, field
+
+from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.regions import image_of, reshaped, whole
+from nas.compiler.views import seen_through
+from nas.core.errors import ContractError
+from nas.ir.command import Conv, Eltwise, Host, Matmul, Pool
+from nas.ir.program import Concat, Operator, View
+from nas.ir.tensor import Region, Tensor, box
+
+COMPUTES = Conv | Matmul | Eltwise | Pool
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`in_dram`: it has to lie there (inputs, outputs, what the host touches)."""
+
+    name: str
+    size_bytes: int
+    in_dram: bool
+
+
+@dataclass
+class Storage:
+    """Where tensors lie. Regions have the buffer's name as memory, offsets from its start, and the batch axis first.
+
+    moves: by the index of the operator (a view or a concat), the boxes to copy: (from, to).
+    """
+
+    regions: dict[str, Region] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    moves: dict[int, list[tuple[Region, Region]]] = field(default_factory=dict)
+
+
+def assign_storage(network: Network) -> Storage:
+    """A region for every tensor but the constants."""
+    return _Assignment(network).storage
+
+
+class _Assignment:
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.storage = Storage()
+        self.in_dram = set(network.inputs) | set(network.outputs)
+        for operator in network.operators:
+            if isinstance(operator.function, Host):
+                self.in_dram.update(operator.inputs, operator.outputs)
+        self.homes = self._concat_homes()
+        for name in network.inputs:
+            self._own_buffer(network.tensors[name])
+        for index, operator in enumerate(network.operators):
+            if isinstance(operator.function, View):
+                self._view(index, operator, operator.function)
+            elif isinstance(operator.function, Concat):
+                self._concat(index, operator)
+            else:
+                for name in operator.outputs:
+                    self._region(name)
+
+    def _concat_homes(self) -> dict[str, tuple[str, int]]:
+        """For each tensor that can be written straight into a concat: that concat's result, and its first channel there."""
+        makers = {name: operator.function for operator in self.network.operators for name in operator.outputs}
+        homes: dict[str, tuple[str, int]] = {}
+        for operator in reversed(self.network.operators):
+            if not isinstance(operator.function, Concat):
+                continue
+            result, start = operator.outputs[0], 0
+            for name in operator.inputs:
+                made_here = isinstance(makers.get(name), COMPUTES | Concat)
+                same_place = (name in self.in_dram) == (result in self.in_dram)
+                is_output = self.network.tensors[name].role == "output"
+                if (
+                    made_here
+                    and same_place
+                    and not is_output
+                    and name not in homes
+                    and operator.inputs.count(name) == 1
+                ):
+                    homes[name] = (result, start)
+                start += self.network.tensors[name].shape[1]
+        return homes
+
+    def _region(self, name: str) -> Region:
+        """The region of a tensor that is computed or concatenated: in its home, or in a buffer of its own."""
+        if name in self.storage.regions:
+            return self.storage.regions[name]
+        tensor = self.network.tensors[name]
+        if name not in self.homes:
+            return self._own_buffer(tensor)
+        home, start = self.homes[name]
+        region = box(self._region(home), None, (start, start + tensor.shape[1]))
+        self.storage.regions[name] = region
+        return region
+
+    def _own_buffer(self, tensor: Tensor, suffix: str = "") -> Region:
+        name = tensor.name + suffix
+        region = whole(tensor, name, 0)
+        self.storage.buffers[name] = Buffer(name, tensor_bytes(tensor), tensor.name in self.in_dram)
+        if not suffix:
+            self.storage.regions[tensor.name] = region
+        return region
+
+    def _concat(self, index: int, operator: Operator) -> None:
+        result, start = self._region(operator.outputs[0]), 0
+        for name in operator.inputs:
+            channels = self.network.tensors[name].shape[1]
+            if self.homes.get(name) != (operator.outputs[0], start):
+                self._move(index, self.storage.regions[name], box(result, None, (start, start + channels)))
+            start += channels
+
+    def _view(self, index: int, operator: Operator, view: View) -> None:
+        source_name, name = operator.inputs[0], operator.outputs[0]
+        tensor, source = self.network.tensors[name], self.storage.regions[source_name]
+        seen = _seen(view, source)
+        if seen is None:  # strides cannot say it: look at a dense copy instead
+            dense_source = self._own_buffer(self.network.tensors[source_name], f" for {name}")
+            self._move(index, source, dense_source)
+            seen = _seen(view, dense_source)
+        if seen is None:
+            self._move(index, source, self._own_buffer(tensor))
+            return
+        if (name in self.in_dram and not self.storage.buffers[seen.memory].in_dram) or tensor.role == "output":
+            self._move(index, seen, self._own_buffer(tensor))
+            return
+        logical = reshaped(image_of(seen, 0), tensor.shape[1:])
+        self.storage.regions[name] = _with_batch(logical, seen) if logical is not None else seen
+
+    def _move(self, index: int, source: Region, target: Region) -> None:
+        landing = reshaped(image_of(target, 0), source.shape[1:])
+        if landing is None:
+            taking = reshaped(image_of(source, 0), target.shape[1:])
+            if taking is None:
+                raise ContractError(f"no boxes move {source} to {target}")
+            self.storage.moves.setdefault(index, []).append((_with_batch(taking, source), target))
+            return
+        self.storage.moves.setdefault(index, []).append((source, _with_batch(landing, target)))
+
+
+def _seen(view: View, source: Region) -> Region | None:
+    seen = seen_through(view, image_of(source, 0))
+    return None if seen is None else _with_batch(seen, source)
+
+
+def _with_batch(image: Region, batched: Region) -> Region:
+    """The region of all images, given that of the first and a region that has the batch axis."""
+    return Region(
+        image.memory,
+        image.offset_bytes,
+        (batched.shape[0], *image.shape),
+        (batched.strides[0], *image.strides),
+        image.bits,
+    )
