@@ -1,10 +1,8 @@
-"""How fast the generator of house numbers is, on one thread: rows (what, value, unit)."""
+"""How fast the generator of house numbers is, on the one thread that it uses: rows (what, value, unit)."""
 
 import tempfile
 import time
 from pathlib import Path
-
-import torch
 
 from nas.data.source import DataConfig
 from nas.data.street_digits.generate import SHARD_IMAGES, generate_shard
@@ -17,15 +15,6 @@ _SHARDS = 4
 
 def run() -> list[tuple[str, float, str]]:
     """Time the fonts, drawing, and reading back what was drawn; about ten seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _rows()
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _rows() -> list[tuple[str, float, str]]:
     began_s = time.perf_counter()
     bank = make_glyph_bank(FONTS)
     fonts_s = time.perf_counter() - began_s

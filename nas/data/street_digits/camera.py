@@ -99,7 +99,7 @@ def _tables(size_px: int) -> _Tables:
     return _Tables(
         blurred_dct=_float(np.einsum("pij,bjk->bpik", dct, blurs)),
         resized_inverse=_float(np.einsum("ij,pkj->pik", _cubic_resize(size_px), dct)),
-        frequency=_float(0.25 + 0.9 * np.stack(frequencies)),
+        frequency=_float(0.3 + 1.2 * np.stack(frequencies)),
     )
 
 

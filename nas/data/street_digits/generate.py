@@ -19,6 +19,7 @@ from nas.data.street_digits.camera import NATIVE_SIZES_PX, SIZE_PX, draw_lens, p
 from nas.data.street_digits.glyphs import GlyphBank
 from nas.data.street_digits.layout import draw_layout, place
 from nas.data.street_digits.paint import draw_light, draw_texture, paint
+from nas.data.street_digits.threads import one_thread
 
 SHARD_IMAGES = 1024
 _BATCH_IMAGES = 64  # of one native size: what fits into a core's own cache
@@ -40,6 +41,7 @@ def split_labels(seed: int, split: str) -> NDArray[np.int64]:
     return stream(seed, "street_digits", split, "labels").permutation(labels)
 
 
+@one_thread()
 def generate_shard(seed: int, split: str, shard: int, bank: GlyphBank) -> tuple[Tensor, NDArray[np.int64]]:
     """Images uint8 (n, 3, 32, 32) and labels int64 (n); n is 1,024 but in the last shard of a split."""
     labels = split_labels(seed, split)[shard * SHARD_IMAGES : (shard + 1) * SHARD_IMAGES]

@@ -17,6 +17,7 @@ from torch import Tensor
 from nas.core.artifact import write_with
 from nas.core.seeding import stream
 from nas.data.street_digits.skeletons import Polyline, Style, skeleton
+from nas.data.street_digits.threads import one_thread
 
 FONTS = 300
 CELLS_PER_HEIGHT = 36
@@ -63,6 +64,7 @@ def load_glyph_bank(folder: Path) -> GlyphBank:
     return bank
 
 
+@one_thread()
 def make_glyph_bank(fonts: int) -> GlyphBank:
     """The first `fonts` fonts of the one family that every seed shares."""
     generator = stream(0, "street_digits", "fonts", _BANK_VERSION)
