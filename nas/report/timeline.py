@@ -1,0 +1,144 @@
+"""Trace -> a picture of who worked when (PNG), and a Chrome trace file that Perfetto (ui.perfetto.dev) opens.
+
+Rows are engines, colours are layers, light grey is waiting for a token. Times are microseconds on the processor's clock.
+The file format: "Trace Event Format", JSON object form, complete ("X") and metadata ("M") events.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import msgspec
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from nas.core.artifact import write_bytes, write_with
+from nas.core.units import binary, si
+from nas.sim.trace import Span, Trace
+
+_ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
+_WAIT_COLOUR = "#ececec"
+_MOST_NAMED_LAYERS = 14
+_BAR_HEIGHT = 0.72
+_CHARACTER_SHARE = 0.0072  # width of a letter in a bar, as a part of the whole time axis
+
+
+def draw_timeline(trace: Trace, path: Path) -> None:
+    """Write the timeline of `trace` as a PNG file."""
+    engines = _engines(trace)
+    layers = list(dict.fromkeys(span.layer for span in trace.spans))
+    colours = _layer_colours(layers)
+    figure = Figure(figsize=(14, 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(layers), _MOST_NAMED_LAYERS)))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    scale = 1e6 / trace.clock_hz
+    for row, engine in enumerate(engines):
+        spans = [span for span in trace.spans if span.engine == engine]
+        place = (row - _BAR_HEIGHT / 2, _BAR_HEIGHT)
+        waits = [(s.ready_cycles * scale, (s.start_cycles - s.ready_cycles) * scale) for s in spans]
+        axes.broken_barh([wait for wait in waits if wait[1] > 0], place, facecolors=_WAIT_COLOUR)
+        bars = [(span.start_cycles * scale, span.busy_cycles * scale) for span in spans]
+        # Edges thinner than a pixel would hide short spans: neighbours are told apart by colour where there are many.
+        edge = 0.4 if len(spans) < 200 else 0.0
+        axes.broken_barh(bars, place, facecolors=[colours[s.layer] for s in spans], edgecolor="white", linewidth=edge)
+        _name_bars(axes, row, spans, trace)
+    _label(axes, trace, engines, scale)
+    _legend(figure, trace, colours)
+    write_with(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight"))
+
+
+def trace_events(trace: Trace) -> dict[str, Any]:
+    """`trace` in the Trace Event Format: a thread for each engine, an event for each command and each wait."""
+    scale = 1e6 / trace.clock_hz
+    engines = _engines(trace)
+    events: list[dict[str, Any]] = [
+        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": f"{trace.name} on {trace.processor}"}}
+    ]
+    for thread, engine in enumerate(engines):
+        events.append({"ph": "M", "name": "thread_name", "pid": 0, "tid": thread, "args": {"name": engine}})
+        events.append({"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": thread, "args": {"sort_index": thread}})
+    threads = {engine: thread for thread, engine in enumerate(engines)}
+    for span in trace.spans:
+        common = {"ph": "X", "pid": 0, "tid": threads[span.engine]}
+        if span.start_cycles > span.ready_cycles:
+            wait_cycles = span.start_cycles - span.ready_cycles
+            times = {"ts": span.ready_cycles * scale, "dur": wait_cycles * scale}
+            details = {"for": span.wait_reason, "cycles": wait_cycles}
+            events.append({**common, **times, "name": "wait", "cat": "wait", "args": details})
+        times = {"ts": span.start_cycles * scale, "dur": span.busy_cycles * scale}
+        details = {
+            "cycles": span.busy_cycles,
+            "macs": span.macs,
+            "dram_bytes": span.dram_bytes,
+            "sram_bytes": span.sram_bytes,
+            "energy_pj": span.energy_pj,
+        }
+        events.append({**common, **times, "name": f"{span.layer} {span.op}", "cat": span.op, "args": details})
+    totals = {"cycles": trace.cycles, "clock_hz": trace.clock_hz, "energy_pj": trace.energy_pj}
+    return {"displayTimeUnit": "ns", "traceEvents": events, "otherData": totals}
+
+
+def write_trace_events(trace: Trace, path: Path) -> None:
+    """Write `trace` as a JSON file for Perfetto or chrome://tracing."""
+    write_bytes(path, msgspec.json.encode(trace_events(trace)) + b"\n")
+
+
+def _engines(trace: Trace) -> list[str]:
+    """The engines at work, in the order of the flow of data; unknown ones at the end."""
+    seen = dict.fromkeys(span.engine for span in trace.spans)
+    known = [engine for engine in _ENGINE_ORDER if engine in seen]
+    return known + [engine for engine in seen if engine not in _ENGINE_ORDER]
+
+
+def _layer_colours(layers: Sequence[str]) -> dict[str, Any]:
+    """Neighbouring layers get colours that are easy to tell apart."""
+    palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    # The map holds pairs of dark and light: all dark ones first.
+    ordered = [*palette[0::2], *palette[1::2]]
+    return {layer: ordered[index % len(ordered)] for index, layer in enumerate(layers)}
+
+
+def _name_bars(axes: Any, row: int, spans: Sequence[Span], trace: Trace) -> None:
+    """Write the layer's name into each bar that has room for it."""
+    scale = 1e6 / trace.clock_hz
+    for span in spans:
+        if span.busy_cycles > (len(span.layer) + 1) * _CHARACTER_SHARE * trace.cycles:
+            middle = (span.start_cycles + span.end_cycles) / 2 * scale
+            axes.text(middle, row, span.layer, ha="center", va="center", fontsize=7, color="black", clip_on=True)
+
+
+def _label(axes: Any, trace: Trace, engines: Sequence[str], scale: float) -> None:
+    axes.set_yticks(range(len(engines)), [_engine_label(engine, trace) for engine in engines])
+    axes.set_ylim(len(engines) - 0.4, -0.6)
+    axes.set_xlim(0, max(trace.cycles, 1) * scale)
+    axes.set_xlabel("time in microseconds")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(
+        f"{trace.name} on {trace.processor}: {si(trace.latency_s, 's')}, {trace.cycles:,} cycles, "
+        f"{binary(trace.dram_bytes)} of DRAM traffic, {si(trace.energy_pj * 1e-12, 'J')}",
+        loc="left",
+        fontsize=10,
+    )
+
+
+def _engine_label(engine: str, trace: Trace) -> str:
+    busy_cycles = sum(span.busy_cycles for span in trace.spans if span.engine == engine)
+    return f"{engine}\n{busy_cycles / max(trace.cycles, 1):.0%} busy"
+
+
+def _legend(figure: Any, trace: Trace, colours: dict[str, Any]) -> None:
+    """Name the layers that took most of the engines' time, in the order of their colours."""
+    busy: dict[str, int] = dict.fromkeys(colours, 0)
+    for span in trace.spans:
+        busy[span.layer] += span.busy_cycles
+    longest = set(sorted(busy, key=lambda layer: -busy[layer])[:_MOST_NAMED_LAYERS])
+    handles = [Patch(color=colours[layer], label=layer or "(no layer)") for layer in colours if layer in longest]
+    handles.append(Patch(color=_WAIT_COLOUR, label="waiting"))
+    hidden = len(colours) - len(longest)
+    title = f"{len(longest)} longest layers of {len(colours)}" if hidden > 0 else "layers"
+    figure.axes[0].legend(
+        handles=handles, title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False
+    )

@@ -1,0 +1,54 @@
+"""The timeline as a picture and as events: complete, true to the trace, readable by other tools."""
+
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from nas.report.timeline import draw_timeline, trace_events, write_trace_events
+from nas.sim.trace import Span, Trace
+
+
+def span(engine, layer, start, end, ready=None, reason=""):
+    return Span(engine, layer, "conv", start, end, start if ready is None else ready, reason, 64, 32, 10, 1.5)
+
+
+SPANS = (
+    span("matrix", "stem", 8, 30, 0, "dma_in: load of stem"),
+    span("dma_in", "stem", 0, 8),
+    span("odd.1", "stem", 2, 4),
+    span("dma_out", "stem", 30, 40, 0, "matrix: conv of stem"),
+)
+TRACE = Trace("net", "small", 2e9, 40, 99.0, SPANS)
+
+
+def test_events_hold_every_cycle_of_the_trace():
+    events = trace_events(TRACE)["traceEvents"]
+    threads = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert list(threads.values()) == ["dma_in", "matrix", "dma_out", "odd.1"]
+    work = [e for e in events if e["ph"] == "X" and e["cat"] != "wait"]
+    # 2,000 cycles are a microsecond.
+    seen = [(threads[e["tid"]], round(e["ts"] * 2e3), round(e["dur"] * 2e3)) for e in work]
+    assert seen == [(s.engine, s.start_cycles, s.busy_cycles) for s in SPANS]
+    assert sum(e["args"]["dram_bytes"] for e in work) == TRACE.dram_bytes
+    waits = [e for e in events if e.get("cat") == "wait"]
+    assert [(e["args"]["for"], e["args"]["cycles"]) for e in waits] == [
+        ("dma_in: load of stem", 8),
+        ("matrix: conv of stem", 30),
+    ]
+
+
+def test_events_are_written_as_json(tmp_path):
+    write_trace_events(TRACE, tmp_path / "trace.json")
+    assert json.loads((tmp_path / "trace.json").read_bytes()) == trace_events(TRACE)
+
+
+@pytest.mark.parametrize("spans", [(), SPANS, tuple(span("matrix", f"l{i}", i, i + 1) for i in range(300))])
+def test_the_picture_can_be_read_and_shows_the_layers(tmp_path, spans):
+    draw_timeline(Trace("net", "small", 2e9, 300, 0.0, spans), tmp_path / "timeline.png")
+    picture = matplotlib.image.imread(tmp_path / "timeline.png")
+    assert picture.shape[1] > 800
+    dark = np.array([0.122, 0.467, 0.706])  # the first colour of the palette
+    shown = bool((np.abs(picture[..., :3] - dark) < 0.01).all(axis=-1).any())
+    assert shown == bool(spans)
