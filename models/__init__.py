@@ -50,6 +50,11 @@ def arch_from(mapping: Mapping[str, Any]) -> Arch:
         raise ValueError(f"{name}: {error}") from error
 
 
+def fitted(arch: Arch, in_channels: int, classes: int, image_size_px: int) -> Arch:
+    """The same network for other images; ValueError where it cannot be."""
+    return msgspec.structs.replace(arch, in_channels=in_channels, classes=classes, image_size_px=image_size_px)
+
+
 def arch_to_json(arch: Arch) -> str:
     """One JSON object; `arch_from_json` reads it back to an equal value."""
     return msgspec.json.format(msgspec.json.encode(arch), indent=1).decode() + "\n"

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
-from nas.core.artifact import read_json, write_json, write_with
+from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
 
 _KIND, _VERSION = "checkpoint", 1
@@ -69,7 +69,7 @@ def load_checkpoint(folder: Path) -> tuple[Progress, dict[str, torch.Tensor]] | 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write `tensors` to one safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_with(path, lambda temporary: save_file(plain, temporary))
+    write_bytes(path, save(plain))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

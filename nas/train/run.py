@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 from torch import nn
 
-from nas.core.artifact import write_json
+from nas.core.artifact import write_bytes, write_json
+from nas.core.errors import InputError
 from nas.data.load import Data
 from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
@@ -40,3 +41,11 @@ def train_and_test(
     save_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "result.json", result, RESULT_KIND, RESULT_VERSION)
     return result
+
+
+def describe(path: Path, description: str) -> None:
+    """Write what the run of a folder is about, once: a folder that is about something else is an `InputError`."""
+    if not path.exists():
+        write_bytes(path, description.encode())
+    elif path.read_text() != description:
+        raise InputError(path, "", "the same network as now", "another", "choose another folder for this run")

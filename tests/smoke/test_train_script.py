@@ -1,0 +1,65 @@
+"""`python scripts/train.py` as a user runs it: from another folder, twice, and with mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import models
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+SMALL = [
+    "data.train_images=300", "data.validation_images=64", "data.test_images=64", "trainer.batch_size=32",
+    "model.widths=[4,4,4,8]", "model.fc_width=8", "trainer.epochs=0.5",
+]  # fmt: skip
+
+
+def _train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_trains_from_anywhere_and_leaves_everything(tmp_path: Path) -> None:
+    first = _train(tmp_path, *SMALL, "folder=out")
+    assert first.returncode == 0, first.stderr
+    assert "test error" in first.stdout
+    assert "95 % interval" in first.stdout
+    assert "images/s" in first.stdout
+    assert "ETA" in first.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "no litter beside the folder"
+    folder = tmp_path / "out"
+    result = json.loads((folder / "result.json").read_text())["value"]
+    assert result["test"]["images"] == 64
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    # What it leaves is enough to use the network without Coevo's training.
+    network = models.build(models.arch_from_json((folder / "arch.json").read_text()))
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    assert torch.isfinite(network.eval()(torch.rand(2, 3, 32, 32))).all()
+
+    again = _train(tmp_path, *SMALL, "folder=out")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((folder / "result.json").read_text())["value"]["test"] == result["test"]
+    assert " of " not in again.stdout, "a finished run is not trained again"
+
+
+@pytest.mark.slow
+def test_retrains_a_described_network(tmp_path: Path) -> None:
+    arch = models.SvhnNetArch(widths=(3, 3, 3, 3), fc_width=5, image_size_px=40)
+    (tmp_path / "arch.json").write_text(models.arch_to_json(arch))
+    result = _train(tmp_path, *SMALL[:4], "trainer.epochs=0.2", "arch_file=arch.json", "folder=out")
+    assert result.returncode == 0, result.stderr
+    trained = models.arch_from_json((tmp_path / "out" / "arch.json").read_text())
+    assert trained == models.fitted(arch, in_channels=3, classes=10, image_size_px=32)
+
+
+def test_a_mistake_is_told_in_one_line(tmp_path: Path) -> None:
+    result = _train(tmp_path, *SMALL[:3], "model.fc_width=0")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: model: ")
+    assert "fc_width must be at least 1" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
