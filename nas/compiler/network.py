@@ -67,7 +67,8 @@ def pack(values: NDArray[np.generic], bits: int) -> Bytes:
     padded[:, : rows.shape[1]] = rows
     shifts = (np.arange(per_byte) * bits).astype(np.uint8)
     groups = padded.reshape(rows.shape[0], -1, per_byte) << shifts
-    return np.bitwise_or.reduce(groups, axis=-1).astype(np.uint8).reshape(-1)
+    packed: Bytes = np.bitwise_or.reduce(groups, axis=-1).astype(np.uint8).reshape(-1)
+    return packed
 
 
 def tensor_bytes(tensor: Tensor) -> int:

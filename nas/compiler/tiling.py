@@ -4,6 +4,7 @@ A tile is a range of rows and a range of channels of the output. Rows shrink wha
 read of weights and tables; padding and halo follow from where the tile lies.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -158,7 +159,7 @@ def _replace_tail(tail: Tail, pool: Window) -> Tail:
 
 
 def image_operands(
-    operator: Operator, tensors: dict[str, Tensor], reads: list[Region], write: Region
+    operator: Operator, tensors: Mapping[str, Tensor], reads: list[Region], write: Region
 ) -> list[tuple[tuple[Region, ...], Region]]:
     """The operands of each image (maps), or of all images at once (rows)."""
     constant = [tensors[name].role == "constant" for name in operator.inputs]

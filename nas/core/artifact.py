@@ -35,8 +35,8 @@ def write_with(path: Path, writer: Callable[[Path], Any]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(0o644)
         writer(temporary)
+        temporary.chmod(0o644)  # mkstemp's files are the owner's alone, and so are some libraries'
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,19 +1,32 @@
 """YAML -> `Processor`, cross-checked: a processor that could not exist is refused with the field that is wrong."""
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from nas.core.config import from_config, load_yaml
-from nas.core.errors import InputError
+from nas.core.errors import InputError, suggestion
 from nas.hw.spec import Processor
 
 
 def load_processor(path: Path) -> Processor:
     """Read one file of `conf/hardware`."""
     return processor_from(load_yaml(path), path)
+
+
+def find_processor(name_or_path: str) -> Processor:
+    """A processor by the name of its file in `conf/hardware`, or by the path of any such file."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return load_processor(path)
+    folder = Path(str(files("conf"))) / "hardware"
+    known = [file.stem for file in folder.glob("*.yaml")]
+    if name_or_path not in known:
+        raise InputError("hardware", "", "a processor", repr(name_or_path), suggestion(name_or_path, known))
+    return load_processor(folder / f"{name_or_path}.yaml")
 
 
 def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Processor:

@@ -160,7 +160,7 @@ class _Recorder(TorchFunctionMode):
         finally:
             nn.Module.__call__ = original  # type: ignore[method-assign]
 
-    def _quantiser(self, module: nn.Module, args: tuple[Any, ...]) -> torch.Tensor | None:
+    def _quantiser(self, module: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
         """The result of a quantiser that stays one call; None for any other module."""
         if len(args) != 1 or not isinstance(args[0], torch.Tensor):
             return None

@@ -16,7 +16,7 @@ from nas.compiler.opt.storage import Buffer, Storage, assign_storage
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.compiler.regions import aligned, place
-from nas.core.errors import DoesNotFit, Violation
+from nas.core.errors import DoesNotFit, InputError, Violation
 from nas.hw.spec import Processor
 from nas.ir.command import Command
 from nas.ir.program import Binding, Program
@@ -33,15 +33,27 @@ _PIECES = 4
 _WINDOW = 64
 
 
-def network_of_program(program: Program, constants: Mapping[str, NDArray[np.uint8]]) -> Network:
-    """The operators of a program, ready for passes."""
+def network_of_program(program: Program, constants: Mapping[str, NDArray[np.generic]], where: object) -> Network:
+    """The operators of a program, ready for passes. InputError where `constants` (of `where`) don't fit the program."""
+    tensors = {tensor.name: tensor for tensor in program.tensors}
+    for binding in program.constants:
+        stored, tensor = constants.get(binding.name), tensors.get(binding.name)
+        if tensor is None:
+            raise InputError(where, "constants", "a tensor of that name", repr(binding.name))
+        if stored is None or stored.dtype != np.uint8 or stored.size != tensor_bytes(tensor):
+            got = "nothing" if stored is None else f"{stored.size} of {stored.dtype}"
+            raise InputError(where, f"weights {binding.name}", f"{tensor_bytes(tensor)} bytes", got)
+    for operator in program.operators:
+        for name in (*operator.inputs, *operator.outputs):
+            if name not in tensors:
+                raise InputError(where, f"operators {operator.layer}", "tensors of the program", repr(name))
     return Network(
         program.name,
         program.operators,
-        {tensor.name: tensor for tensor in program.tensors},
+        tensors,
         tuple(binding.name for binding in program.inputs),
         tuple(binding.name for binding in program.outputs),
-        dict(constants),
+        {name: array.astype(np.uint8, copy=False) for name, array in constants.items()},
     )
 
 

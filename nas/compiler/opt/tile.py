@@ -48,7 +48,7 @@ def operands_of(operator: Operator, network: Network, storage: Storage) -> Opera
         for name in operator.inputs
     ]
     write = storage.regions[operator.outputs[0]]
-    return Operands(operator.layer, function, tuple(image_operands(operator, dict(network.tensors), reads, write)))
+    return Operands(operator.layer, function, tuple(image_operands(operator, network.tensors, reads, write)))
 
 
 def smallest_bytes(operands: Operands, on_chip: frozenset[str]) -> int:

@@ -1,0 +1,78 @@
+"""nn.Module -> the three programs of a network, checked, with the bytes of their constants and the ground truth.
+
+This is the way of `scripts/compile.py` and of the cost model. The stages are functions of their own for everybody else:
+`front_end.lower.network_of`, `front_end.naive.naive_program`, `opt.pipeline.optimise`, `parallel.pipeline.parallelise`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from nas.check.parallel import check_par_program
+from nas.check.rule import raise_findings
+from nas.check.sequential import check_program
+from nas.compiler.files import Arrays, CompiledFiles
+from nas.compiler.front_end.ground_truth import ground_truth
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.front_end.naive import naive_program
+from nas.compiler.opt.pipeline import optimise
+from nas.compiler.parallel.pipeline import parallelise
+from nas.core.errors import DoesNotFit, Violation
+from nas.hw.spec import Processor
+from nas.ir.par_program import ParProgram
+from nas.ir.program import Program
+from nas.ir.schema import write_arrays, write_par_program, write_program
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One network on one processor, in all three forms; `truth` is empty where there are no weights to compute it with."""
+
+    processor: Processor
+    naive: Program
+    optimised: Program
+    parallel: ParProgram
+    naive_constants: Arrays
+    constants: Arrays
+    truth: Arrays
+
+    def write(self, folder: Path) -> None:
+        """All the files of a compiled network; see `nas.ir.schema`."""
+        files = CompiledFiles(folder)
+        write_arrays(files.naive_weights, self.naive_constants)
+        write_arrays(files.weights, self.constants)
+        if self.truth:
+            write_arrays(files.truth, self.truth)
+        write_program(files.naive, self.naive)
+        write_program(files.optimised, self.optimised)
+        write_par_program(files.parallel, self.parallel)
+
+
+def compile_network(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    processor: Processor,
+    name: str = "",
+    switched_off: frozenset[str] = frozenset(),
+    seed: int = 0,
+) -> Compiled | Violation:
+    """Compile `module` for inputs of `input_shape` (batch first) and check every program.
+
+    switched_off: names of passes to leave out (see `nas.compiler.opt.pipeline`). seed: of the ground truth's input.
+    Returns a `Violation` where the network does not fit the processor. Raises InputError for a module that cannot be
+    compiled, and ContractError where a checker finds a program at fault.
+    """
+    network = network_of(module, (input_shape,), name)
+    try:
+        naive = naive_program(network, processor)
+        optimised, constants = optimise(network, processor, switched_off)
+    except DoesNotFit as error:
+        return error.violation
+    parallel = parallelise(optimised)
+    raise_findings(check_program(naive, processor), f"{naive.name}, cmds.json")
+    raise_findings(check_program(optimised, processor), f"{naive.name}, cmds-o.json")
+    raise_findings(check_par_program(parallel, processor, optimised), f"{naive.name}, cmds-o-par.json")
+    known = all(parameter.device.type != "meta" for parameter in module.parameters())
+    truth = ground_truth(module, {"input": input_shape}, network.outputs, seed) if known else {}
+    return Compiled(processor, naive, optimised, parallel, dict(network.constants), constants, dict(truth))

@@ -1,0 +1,79 @@
+"""`python -m nas.compiler.front_end models:build --arch arch.json --shape 1x3x32x32 folder`: a module to cmds.json."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from nas.compiler.command_line import run_stage, stage_parser
+from nas.compiler.files import CompiledFiles
+from nas.compiler.front_end.ground_truth import ground_truth
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.front_end.naive import naive_program
+from nas.core.errors import InputError
+from nas.hw.load import find_processor
+from nas.ir.schema import write_arrays, write_program
+
+_PURPOSE = "Compile an nn.Module to naive commands: cmds.json, weights.safetensors and gt.safetensors."
+
+
+def main() -> None:
+    """Parse the command line and run the stage."""
+    parser = stage_parser("nas.compiler.front_end", _PURPOSE)
+    parser.add_argument("builder", help="package.module:callable that returns the nn.Module, such as models:build")
+    parser.add_argument("folder", type=Path, help="where the files go")
+    parser.add_argument("--arch", type=Path, help="a JSON file; its object is the callable's one argument")
+    parser.add_argument("--weights", type=Path, help="a safetensors file with the module's state_dict")
+    parser.add_argument("--shape", type=_shape, required=True, help="of the input, batch first: 1x3x32x32")
+    parser.add_argument("--seed", type=int, default=0, help="of the ground truth's input, and of weights not given")
+    given = parser.parse_args()
+
+    def stage() -> str:
+        torch.manual_seed(given.seed)  # the command's own process: weights that nobody gave are seeded ones
+        module = _module(given.builder, given.arch, given.weights)
+        shape = given.shape
+        network = network_of(module, (shape,))
+        program = naive_program(network, find_processor(given.hardware or "edge_npu"))
+        files = CompiledFiles(given.folder)
+        write_arrays(files.naive_weights, dict(network.constants))
+        write_arrays(files.truth, dict(ground_truth(module, {"input": shape}, network.outputs, given.seed)))
+        write_program(files.naive, program)
+        return f"{files.naive}: {len(network.operators)} operators, {len(program.commands)} commands"
+
+    run_stage(stage)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(size) for size in text.split("x"))
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(text)
+    return sizes
+
+
+def _module(builder: str, arch: Path | None, weights: Path | None) -> nn.Module:
+    module_name, _, attribute = builder.partition(":")
+    try:
+        make: Any = getattr(importlib.import_module(module_name), attribute or "build")
+    except (ImportError, AttributeError) as error:
+        raise InputError("builder", "", "package.module:callable", f"{builder!r}: {error}") from error
+    try:
+        module = make(json.loads(arch.read_bytes())) if arch else make()
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(arch or builder, "", "what the builder takes", str(error)) from error
+    if not isinstance(module, nn.Module):
+        raise InputError("builder", "", "a callable that returns an nn.Module", type(module).__name__)
+    if weights:
+        try:
+            module.load_state_dict(load_file(weights))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(weights, "", "the state_dict of this network", " ".join(str(error).split())) from error
+    return module
+
+
+if __name__ == "__main__":
+    main()

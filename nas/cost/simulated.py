@@ -1,0 +1,51 @@
+"""The price of a network by compiling it, checking it, and simulating its parallel program."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from nas.check.parallel import check_par_program
+from nas.check.rule import raise_findings
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.opt.pipeline import optimise
+from nas.compiler.parallel.pipeline import parallelise
+from nas.core.errors import DoesNotFit, Violation
+from nas.cost.model import Cost
+from nas.hw.spec import Processor
+from nas.ir.program import Program
+from nas.sim.parallel import simulate_parallel
+from nas.sim.trace import Trace
+
+
+@dataclass(frozen=True)
+class SimulatedCost:
+    """A `CostModel`: what `nas.sim.parallel` says of the compiled network on `processor`."""
+
+    processor: Processor
+    name: str = "simulated"
+
+    def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
+        """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
+        lowered = network_of(network, (input_shape,))
+        try:
+            program, _ = optimise(lowered, self.processor)
+        except DoesNotFit as error:
+            return error.violation
+        parallel = parallelise(program)
+        raise_findings(check_par_program(parallel, self.processor, program), lowered.name)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        return cost_of(program, simulate_parallel(parallel, self.processor), parameters)
+
+
+def cost_of(program: Program, trace: Trace, parameters: int) -> Cost:
+    """The cost that a trace of `program` (in either form) shows."""
+    return Cost(
+        latency_s=trace.latency_s,
+        cycles=trace.cycles,
+        energy_pj=trace.energy_pj,
+        peak_sram_bytes=program.used_bytes["sram"],
+        dram_bytes=trace.dram_bytes,
+        parameters=parameters,
+        parameter_bytes=sum(binding.region.payload_bytes for binding in program.constants),
+        macs=trace.macs,
+    )
