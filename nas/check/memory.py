@@ -7,6 +7,7 @@ enumerated. This is written from the definition of `nas.ir.tensor.Region` alone 
 executes programs.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -173,11 +174,25 @@ def _run_starts(lattice: Lattice) -> NDArray[np.int64] | None:
     return np.sort(starts)
 
 
-class Written:
-    """Which bytes of one memory have been written so far. Grows only; every region must lie inside."""
+@lru_cache(maxsize=1 << 16)
+def unit_bytes(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> int:
+    """The largest unit that divides all distances and runs of a layout."""
+    unit = 0
+    for start, run, axes in lattices(shape, strides, bits):
+        unit = math.gcd(unit, start, run, *(stride for stride, _ in axes))
+    return unit
 
-    def __init__(self, size_bytes: int) -> None:
-        self._written = np.zeros(size_bytes, np.bool_)
+
+class Written:
+    """Which bytes of one memory have been written so far. Grows only; every region must lie inside.
+
+    Kept in units of some bytes that divide every address and length in question: the memory of a float32 network needs a
+    quarter of the marks.
+    """
+
+    def __init__(self, size_bytes: int, unit_bytes: int = 1) -> None:
+        self._unit_bytes = unit_bytes
+        self._written = np.zeros(size_bytes // unit_bytes + 1, np.bool_)
         self._complete: set[Region] = set()
 
     def add(self, region: Region) -> None:
@@ -196,12 +211,13 @@ class Written:
         if all(view.all() for view in views):
             self._complete.add(region)
             return 0
-        return sum(int(view.size - np.count_nonzero(view)) for view in views)
+        return sum(int(view.size - np.count_nonzero(view)) for view in views) * self._unit_bytes
 
     def _view(self, region: Region, lattice: Lattice) -> NDArray[np.bool_]:
-        start = region.offset_bytes + lattice.start_bytes
+        unit = self._unit_bytes
+        start, run = (region.offset_bytes + lattice.start_bytes) // unit, lattice.run_bytes // unit
         if not lattice.axes:
-            return self._written[start : start + lattice.run_bytes]
-        shape = (*(size for _, size in lattice.axes), lattice.run_bytes)
-        strides = (*(stride for stride, _ in lattice.axes), 1)
+            return self._written[start : start + run]
+        shape = (*(size for _, size in lattice.axes), run)
+        strides = (*(stride // unit for stride, _ in lattice.axes), 1)
         return np.ndarray(shape, np.bool_, self._written.data, start, strides)

@@ -73,12 +73,12 @@ def order_of(steps: Steps, priorities: Sequence[int] | None = None) -> Order:
         _, number = heapq.heappop(ready)
         legal.append(number)
         step, queue, position = steps.steps[number], steps.queue[number], steps.position[number]
-        clock = list(clocks[number - 1]) if position else [0] * len(steps.names)
+        clock = clocks[number - 1].copy() if position else [0] * len(steps.names)
         for token in step.waits:
             source = sender[token]
-            clock = list(map(max, clock, clocks[source]))
-            from_queue = steps.queue[source]
-            clock[from_queue] = max(clock[from_queue], steps.position[source] + 1)
+            clock = [mine if mine > theirs else theirs for mine, theirs in zip(clock, clocks[source], strict=True)]
+            from_queue, passed = steps.queue[source], steps.position[source] + 1
+            clock[from_queue] = max(clock[from_queue], passed)
         clock[queue] = position
         clocks[number] = clock
         followers = [receiver[token] for token in step.signals]

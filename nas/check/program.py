@@ -78,15 +78,16 @@ def read_only(subject: Subject) -> Iterator[Place]:
     # Bound tensors may interlock, so that the ends need not be in order; their running maximum is.
     ends = np.maximum.accumulate(np.array([entry[1] for entry in bound], np.int64))
     accesses = subject.accesses
-    for entry in np.flatnonzero(accesses.writes).tolist():
+    entries = np.flatnonzero(accesses.writes)
+    first = np.searchsorted(ends, accesses.starts[entries], side="right")
+    last = np.searchsorted(starts, accesses.ends[entries], side="left")
+    for row in np.flatnonzero(first < last).tolist():
+        entry = int(entries[row])
         region = accesses.region[entry]
-        if region.memory != _DRAM:
-            continue
-        first = int(np.searchsorted(ends, accesses.start[entry], side="right"))
-        last = int(np.searchsorted(starts, accesses.end[entry], side="left"))
-        for _, _, part, binding in bound[first:last]:
+        for _, _, part, binding in bound[first[row] : last[row]]:
             if overlap(region, binding.region):
-                yield subject.place(accesses.command[entry]), f"writes into {part} {binding.name} at {box_text(region)}"
+                where = subject.place(accesses.command[entry])
+                yield where, f"writes into {part} {binding.name} at {box_text(region)}"
 
 
 def in_place(subject: Subject) -> Iterator[Place]:
@@ -109,7 +110,7 @@ def in_place(subject: Subject) -> Iterator[Place]:
 
 def written_before_read(subject: Subject) -> Iterator[Place]:
     """Every byte that is read was written before, or is an input's or a constant's."""
-    written = {memory: Written(used) for memory, used in subject.program.used_bytes.items()}
+    written = {memory: Written(used, unit) for memory, (used, unit) in subject.memories.items()}
     for part, binding in subject.bindings():
         if part != "output":
             written[binding.region.memory].add(binding.region)
@@ -125,10 +126,15 @@ def written_before_read(subject: Subject) -> Iterator[Place]:
 
 def outputs_complete(subject: Subject) -> Iterator[Place]:
     """At the end every byte of every output has been written."""
-    written = Written(subject.program.used_bytes.get(_DRAM, 0))
-    for region, is_write in zip(subject.accesses.region, subject.accesses.is_write, strict=True):
-        if is_write and region.memory == _DRAM:
-            written.add(region)
+    if not subject.program.outputs:
+        return
+    written = Written(*subject.memories[_DRAM])
+    intervals = [_interval(binding.region) for binding in subject.program.outputs]
+    first, last = min(start for start, _ in intervals), max(end for _, end in intervals)
+    accesses = subject.accesses
+    for entry in np.flatnonzero(accesses.writes & (accesses.starts < last) & (accesses.ends > first)).tolist():
+        if accesses.region[entry].memory == _DRAM:
+            written.add(accesses.region[entry])
     for binding in subject.program.outputs:
         missing = written.missing(binding.region)
         if missing:

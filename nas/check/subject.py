@@ -1,11 +1,13 @@
 """What a program of either form looks like to the rules that both forms share."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from nas.check.accesses import Accesses, accesses_of
 from nas.check.command import command_breaches
+from nas.check.memory import unit_bytes
 from nas.check.rule import Finding
 from nas.hw.spec import Processor
 from nas.ir.command import Command
@@ -24,6 +26,16 @@ class Subject:
     @cached_property
     def accesses(self) -> Accesses:
         return accesses_of(self.commands)
+
+    @cached_property
+    def memories(self) -> dict[str, tuple[int, int]]:
+        """Of each memory in use its bytes, and the unit that divides every address and length in it."""
+        used_bytes = self.program.used_bytes
+        units = dict.fromkeys(used_bytes, 0)
+        for region in {*self.accesses.region, *(binding.region for _, binding in self.bindings())}:
+            unit = unit_bytes(region.shape, region.strides, region.bits)
+            units[region.memory] = math.gcd(units[region.memory], region.offset_bytes, unit)
+        return {memory: (used, max(1, units[memory])) for memory, used in used_bytes.items()}
 
     @property
     def order(self) -> Sequence[int]:
