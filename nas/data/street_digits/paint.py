@@ -150,8 +150,8 @@ def _coverage(distance: Tensor, softness: Tensor) -> Tensor:
 def _chroma(generator: np.random.Generator, count: int, scale: float) -> NDArray[np.float64]:
     """(count, 2) Cb and Cr with heavy tails, more along orange to blue than across."""
     along = scale * generator.standard_t(2.5, size=count)
-    across = 0.45 * scale * generator.standard_t(3.5, size=count)
-    pair = np.stack([along + across, -0.7 * along + across], axis=1)
+    across = 0.3 * scale * generator.standard_t(3.5, size=count)
+    pair = np.stack([0.9 * along + across, -0.9 * along + across], axis=1)
     return np.clip(pair, -0.2, 0.2) + np.array(_BLUE_TINT)
 
 

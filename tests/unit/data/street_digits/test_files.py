@@ -13,6 +13,8 @@ from nas.core.errors import InputError
 from nas.data.source import DataConfig
 from nas.data.street_digits import files, glyphs
 from nas.data.street_digits.files import ensure_split
+from nas.data.street_digits.generate import generate_shard
+from nas.data.street_digits.glyphs import make_glyph_bank
 from nas.data.street_digits.source import GeneratedSVHN, StreetDigits
 
 pytestmark = pytest.mark.usefixtures("few_fonts")
@@ -54,6 +56,9 @@ def test_the_first_images_are_the_same_however_many_are_asked(tmp_path: Path) ->
     many = source(tmp_path / "b").load("train", 2500)
     assert torch.equal(few.images, many.images[:700])
     assert torch.equal(few.labels, many.labels[:700])
+    drawn, labels = generate_shard(0, "train", 0, make_glyph_bank(2))
+    assert torch.equal(few.images, drawn[:700])
+    assert np.array_equal(few.labels.numpy(), labels[:700])
 
 
 def test_a_longer_file_serves_a_shorter_request(tmp_path: Path) -> None:
