@@ -16,15 +16,16 @@ channels, so that a shuffled or sliced tensor can be read through its strides.
     host      host            any dram tensors                          any dram tensors
 
 The **tail** of conv, matmul and eltwise is the same for all, in this order, each step in float32 with one rounding:
-    1. number        an accumulator or element becomes its number (see `Format`)
+    1. number        an accumulator or element becomes its number (see `Format`), scale * integer
     2. table         y = y * table[0, channel] + table[1, channel], a float32 region (2, channels)      if `table`
     3. add           y = y + number of the next read, a region of the shape of the output               if `add`
     4. activation    "relu" max(y, 0); "clip" min(max(y, low), high); and the others of `Activation`
     5. encode        code = min(max(round_half_even(y * (1 / scale)) - offset, 0), levels), or the float itself
     6. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
 A region of two axes is rows (m, c); one of three or more is a map. A channel is a place along a map's channel axes, or
-along the last axis of rows. Two coded operands are multiplied and summed in
-integers, exactly; any other pair as float32 numbers.
+along the last axis of rows. Two coded operands are multiplied and summed in integers, exactly; any other pair as float32
+numbers. A tail that does nothing but encode such sums as 32-bit codes of their own scale (input scale * weight scale)
+writes the sums themselves, so that a later command takes up exactly where this one stopped.
 """
 
 from typing import Literal

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nas.core.errors import ContractError, InputError
 from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
 from nas.ir.tensor import FLOAT32, Format, Region
-from nas.sim.formats import IntegerType, encode, integers, largest_integer, numbers
+from nas.sim.formats import IntegerType, encode, integers, largest_integer, numbers, saturated, scaled
 from nas.sim.memory import Memories, Raw, read_raw, write_raw
 from nas.sim.tail import apply_tail
 from nas.sim.windows import max_pool, mean_pool, pad, taps
@@ -61,7 +61,7 @@ def _conv(command: Command, conv: Conv, memories: Memories) -> None:
         )
     x, w, scale = _operands(source, conv.input, kernel, conv.weight, depth * kernel.shape[2] * kernel.shape[3])
     sums = _correlate(pad(x, conv.window, 0), w, conv.window, conv.groups)
-    _finish(command, _rounded(sums, scale), conv.tail, 2, memories)
+    _finish_sums(command, sums, scale, conv.tail, memories)
 
 
 def _matmul(command: Command, matmul: Matmul, memories: Memories) -> None:
@@ -70,7 +70,7 @@ def _matmul(command: Command, matmul: Matmul, memories: Memories) -> None:
     if source.ndim != 2 or kernel.ndim != 2 or source.shape[1] != kernel.shape[1]:
         raise ContractError(f"matmul of {command.layer} needs (m, c) and (n, c), got {source.shape} and {kernel.shape}")
     x, w, scale = _operands(source, matmul.input, kernel, matmul.weight, source.shape[1])
-    _finish(command, _rounded(x @ w.T, scale), matmul.tail, 2, memories)
+    _finish_sums(command, x @ w.T, scale, matmul.tail, memories)
 
 
 def _pool(command: Command, pool: Pool, memories: Memories) -> None:
@@ -100,6 +100,14 @@ def _host(command: Command, attributes: Host, memories: Memories, host: HostFunc
         write_raw(memories, region, encode(np.asarray(result, np.float32), FLOAT32))
 
 
+def _finish_sums(command: Command, sums: NDArray[Any], scale: float | None, tail: Tail, memories: Memories) -> None:
+    """The tail of sums of products, which are integers of `scale`, or numbers already where there is none."""
+    if scale is not None and tail == Tail(output=Format(32, "code", scale)):
+        _write(command, saturated(sums), tail.output, memories)
+        return
+    _finish(command, scaled(sums, 1.0 if scale is None else scale), tail, 2, memories)
+
+
 def _finish(command: Command, y: Numbers, tail: Tail, next_read: int, memories: Memories) -> None:
     """The tail of `y` and the write of the result; table and addend are the reads from `next_read` on."""
     expected = next_read + tail.table + (tail.add is not None)
@@ -117,11 +125,11 @@ def _finish(command: Command, y: Numbers, tail: Tail, next_read: int, memories: 
 
 def _operands(
     source: Raw, source_format: Format, kernel: Raw, kernel_format: Format, terms: int
-) -> tuple[NDArray[Any], NDArray[Any], float]:
-    """Both operands in a type that holds any sum of `terms` products, and the scale of such a sum."""
+) -> tuple[NDArray[Any], NDArray[Any], float | None]:
+    """Both operands in a type that holds any sum of `terms` products, and the scale of such a sum if it is an integer."""
     if not (source_format.is_code and kernel_format.is_code):
         wide = numbers(source, source_format).astype(np.float64), numbers(kernel, kernel_format).astype(np.float64)
-        return (*wide, 1.0)
+        return (*wide, None)
     bound = largest_integer(source_format) * largest_integer(kernel_format) * terms
     if bound >= _EXACT_INT64:
         raise ContractError(f"a sum of {terms} products of {source_format} and {kernel_format} can overflow 64 bits")
@@ -130,12 +138,6 @@ def _operands(
         kind = np.float32
     scale = source_format.scale * kernel_format.scale
     return integers(source, source_format, kind), integers(kernel, kernel_format, kind), scale
-
-
-def _rounded(sums: NDArray[Any], scale: float) -> Numbers:
-    """The number of each accumulator, rounded to float32 once."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return (sums.astype(np.float64) * scale).astype(np.float32)
 
 
 def _correlate(padded: NDArray[Any], kernel: NDArray[Any], window: Window, groups: int) -> NDArray[Any]:

@@ -1,11 +1,11 @@
 """Raw elements <-> numbers, as `nas.ir.tensor.Format` defines them.
 
-    numbers   raw -> float32        code: float32(scale) * float32(multiplier * code + offset), rounded once
+    numbers   raw -> float32        code: scale * (multiplier * code + offset)
     integers  raw -> any type       multiplier * code + offset, exactly (the caller picks a type that holds it)
     encode    float32 -> raw        code: min(max(round_half_even(y * (1 / scale)) - offset, 0), levels)
 
-1 / scale is rounded to float32 once and then multiplied with, as quantisers of PyTorch networks do. 32-bit codes are
-signed and saturate; a NaN encodes to code 0. Floats of 16 bits are bfloat16, rounded half to even.
+Scales are float64 numbers and products with them are rounded once: to float32, or to the integer that `encode` wants.
+32-bit codes are signed and saturate; a NaN encodes to code 0. Floats of 16 bits are bfloat16, rounded half to even.
 """
 
 from functools import lru_cache
@@ -30,7 +30,13 @@ def numbers(raw: Raw, form: Format) -> NDArray[np.float32]:
         return _floats(raw, form)
     if form.bits <= _TABLED_BITS:
         return _number_table(form)[raw]
-    return np.float32(form.scale) * integers(raw, form, np.int64).astype(np.float32)
+    return scaled(integers(raw, form, np.int64), form.scale)
+
+
+def scaled(values: NDArray[Any], scale: float) -> NDArray[np.float32]:
+    """scale * value, rounded to float32 once: the number of a code or of a sum of products of codes."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (values.astype(np.float64) * scale).astype(np.float32)
 
 
 def integers(raw: Raw, form: Format, kind: IntegerType) -> NDArray[Any]:
@@ -56,18 +62,25 @@ def encode(y: NDArray[np.float32], form: Format) -> Raw:
     if form.multiplier != 1:
         raise ContractError(f"only codes of multiplier 1 can be written, got {form}")
     with np.errstate(over="ignore", invalid="ignore"):
-        steps = np.rint(y * np.float32(1.0 / form.scale)) - np.float32(form.offset)
+        steps: NDArray[Any] = np.rint(y.astype(np.float64) * (1.0 / form.scale)) - form.offset
     if form.bits == 32:
-        saturated: NDArray[Any] = np.clip(np.nan_to_num(steps.astype(np.float64), nan=0.0), _INT32.min, _INT32.max)
-        return saturated.astype(np.int32).view(np.uint32)
+        return saturated(np.nan_to_num(steps, nan=0.0))
     # fmax and fmin pass over a NaN.
-    limited: NDArray[Any] = np.fmin(np.fmax(steps, np.float32(0)), np.float32(form.levels))
+    limited: NDArray[Any] = np.fmin(np.fmax(steps, 0.0), float(form.levels))
     return limited.astype(np.uint8 if form.bits <= 8 else np.uint16)
+
+
+def saturated(sums: NDArray[Any]) -> Raw:
+    """Whole numbers of any type as signed 32-bit codes, the nearest where they do not fit."""
+    # float32 can't hold the largest code: clipping to it there would overflow.
+    wide = sums.astype(np.float64) if sums.dtype == np.float32 else sums
+    codes: NDArray[np.int32] = np.clip(wide, _INT32.min, _INT32.max).astype(np.int32)
+    return codes.view(np.uint32)
 
 
 @lru_cache(maxsize=256)
 def _number_table(form: Format) -> NDArray[np.float32]:
-    table: NDArray[np.float32] = np.float32(form.scale) * _integer_table(form).astype(np.float32)
+    table = scaled(_integer_table(form), form.scale)
     table.setflags(write=False)
     return table
 

@@ -104,5 +104,9 @@ def _matrix_cycles(command: Command, processor: Processor, work: Work) -> int:
         channels, groups = command.reads[1].shape[0], 1
     else:
         raise ContractError(f"{command.op} of {command.layer} is not for the matrix engine")
+    if attributes.dataflow == "lanes":
+        raise ContractError(
+            f"{command.op} of {command.layer} runs on the matrix engine with the vector engine's dataflow"
+        )
     widths = passes(attributes.weight, attributes.input, matrix)
     return array_cycles(pixels, terms, channels, groups, attributes.dataflow, matrix, widths)

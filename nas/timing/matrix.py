@@ -6,6 +6,8 @@ Legend: R x C cells; M output pixels (before a fused pool), K = c/g * k * l term
     weight-stationary   weights                    K            N               M
     output-stationary   sums                       M            N               K
 
+("lanes", the vector engine's dataflow, has no array and no place here.)
+
 A fold is one filling of the array. It lasts stream + R + C - 2 cycles: the wavefront needs R + C - 2 cycles from one
 corner to the other. Cells are double-buffered: the next fold's weights arrive (or the last fold's sums leave) while a
 fold computes, and since a fold lasts at least R cycles they always do in time; only the first arrival (or the last

@@ -49,12 +49,16 @@ class Bench:
         self.regions.append(local)
         return torch.from_numpy(numbers(raw, form).astype(np.float32))
 
-    def run(self, engine, attributes, shape, form):
-        local, home = self.place("sram", shape, form.bits), self.place("dram", shape, form.bits)
-        compute = Command(engine, "layer", tuple(self.regions), (local,), attributes)
-        store = Command("dma_out", "layer", (local,), (home,), Store())
+    def compute(self, engine, attributes, shape, form, reads):
+        local = self.place("sram", shape, form.bits)
+        self.commands.append(Command(engine, "layer", tuple(reads), (local,), attributes))
+        return local
+
+    def run(self, engine, attributes, shape, form, reads=None):
+        local = self.compute(engine, attributes, shape, form, self.regions if reads is None else reads)
+        home = self.place("dram", shape, form.bits)
+        commands = (*self.commands, Command("dma_out", "layer", (local,), (home,), Store()))
         outputs, constants = (Binding("y", home, form),), tuple(self.bindings)
-        commands = (*self.commands, compute, store)
         program = Program("one", "any", "front_end", (), (), (), outputs, constants, commands, self.used)
         return run_values(program, self.constants, {})["y"]
 
@@ -120,13 +124,38 @@ def test_matmul(input_format, weight_format):
 
 
 def test_integer_sums_are_exact_where_float32_is_not():
-    bench = Bench()
-    bench.operand(np.full((1, 4000), 255, np.uint8), code(8, 1.0))
+    bench, form = Bench(), code(8, 1.0)
+    bench.operand(np.full((1, 4000), 255, np.uint8), form)
     odd = np.full((1, 4000), 255, np.uint8)
     odd[0, 0] = 254
-    bench.operand(odd, code(8, 1.0))
-    y = bench.run("matrix", Matmul(code(8, 1.0), code(8, 1.0)), (1, 1), FLOAT32)
+    bench.operand(odd, form)
+    y = bench.run("matrix", Matmul(form, form), (1, 1), FLOAT32)
     assert int(y[0, 0]) == int(np.float32(255 * 255 * 4000 - 255))
+
+
+def test_sums_that_wait_as_32_bit_codes_are_taken_up_exactly():
+    """Sums beyond 2^24, stored between two commands, against one command that does it all."""
+    generator = np.random.default_rng(11)
+    form, weights = code(8, 0.0123), code(8, 1 / 255)
+    raw_x, raw_w = generator.integers(128, 256, (5, 4000)), generator.integers(128, 256, (7, 4000))
+    raw_table = random_table(generator, 7)
+    sums = Format(32, "code", form.scale * weights.scale)
+    results = []
+    for split in (False, True):
+        bench = Bench()
+        for raw, kind in ((raw_x, form), (raw_w, weights), (raw_table, FLOAT32)):
+            bench.operand(raw, kind)
+        x, w, table = bench.regions
+        if split:
+            stored = bench.compute("matrix", Matmul(form, weights, Tail(output=sums)), (5, 7), sums, (x, w))
+            y = bench.run("vector", Eltwise(sums, Tail(table=True)), (5, 7), FLOAT32, (stored, table))
+        else:
+            y = bench.run("matrix", Matmul(form, weights, Tail(table=True)), (5, 7), FLOAT32, (x, w, table))
+        results.append(y)
+    assert np.array_equal(*results)
+    exact = (raw_x.astype(np.int64) @ raw_w.T.astype(np.int64)) * (form.scale * weights.scale)
+    expected = exact * raw_table.view(np.float32)[0] + raw_table.view(np.float32)[1]
+    np.testing.assert_allclose(results[0], expected, rtol=3e-7)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])

@@ -148,6 +148,8 @@ def test_noise_of_floating_point_is_no_cycle():
 def test_commands_on_the_wrong_engine_are_refused():
     with pytest.raises(ContractError, match="pool of p is not for the matrix engine"):
         command_cycles(Command("matrix", "p", (MAP,), (MAP,), Pool()), SMALL)
+    with pytest.raises(ContractError, match="with the vector engine's dataflow"):
+        command_cycles(conv(dataflow="lanes"), SMALL)
     with pytest.raises(ContractError, match="'dma_in', which does not compute"):
         command_cycles(Command("dma_in", "p", (MAP,), (MAP,), Pool()), SMALL)
 
