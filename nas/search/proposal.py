@@ -1,0 +1,30 @@
+"""What a sampler is: finished trials -> the parameters of the next candidate, and in words where they came from."""
+
+from typing import NamedTuple, Protocol
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.search.objective import STATE_ATTRIBUTE
+from nas.search.space import Params, Space
+
+START = "start"  # the origin of the random candidates that a sampler begins with
+
+
+class Proposal(NamedTuple):
+    """Parameters and, in words, where they came from."""
+
+    params: Params
+    origin: str
+
+
+class Sampler(Protocol):
+    """Proposes; may propose what was seen before. Deterministic in (the finished trials, seed)."""
+
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal: ...
+
+
+def evaluated(study: Study) -> list[FrozenTrial]:
+    """The trials that were trained to the end, in order of number."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in trials if trial.user_attrs.get(STATE_ATTRIBUTE) == "evaluated"]
