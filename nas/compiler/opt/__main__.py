@@ -4,8 +4,7 @@ from pathlib import Path
 
 from nas.compiler.command_line import run_stage, stage_parser
 from nas.compiler.files import CompiledFiles
-from nas.compiler.opt.pipeline import PASSES, PLANNING, network_of_program, optimise
-from nas.core.errors import InputError, suggestion
+from nas.compiler.opt.pipeline import PASSES, PLANNING, check_switches, network_of_program, optimise
 from nas.hw.load import find_processor
 from nas.ir.schema import read_arrays, read_program, write_arrays, write_program
 
@@ -22,14 +21,12 @@ def main() -> None:
     given = parser.parse_args()
 
     def stage() -> str:
-        for name in given.without:
-            if name not in switches:
-                raise InputError("--without", "", "a pass", repr(name), suggestion(name, switches))
+        switched_off = check_switches(given.without)
         naive = read_program(given.source)
         constants = read_arrays(CompiledFiles(given.source.parent).naive_weights)
         network = network_of_program(naive, constants, given.source)
         processor = find_processor(given.hardware or naive.processor)
-        program, weights = optimise(network, processor, frozenset(given.without))
+        program, weights = optimise(network, processor, switched_off)
         write_arrays(CompiledFiles(given.target.parent).weights, dict(weights))
         write_program(given.target, program)
         return f"{given.target}: {len(naive.commands)} -> {len(program.commands)} commands"

@@ -1,6 +1,6 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from nas.compiler.opt.storage import Buffer, Storage, assign_storage
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.compiler.regions import aligned, place
-from nas.core.errors import DoesNotFit, InputError, Violation
+from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
 from nas.ir.command import Command
 from nas.ir.program import Binding, Program
@@ -31,6 +31,15 @@ PLANNING = ("residency", "prefetch")
 _FILLS = (1.0, 0.9, 0.8, 0.65, 0.5)
 _PIECES = 4
 _WINDOW = 64
+
+
+def check_switches(names: Iterable[str]) -> frozenset[str]:
+    """The passes to leave out, by name; an unknown one is an `InputError`."""
+    known = [step.name for step in PASSES] + list(PLANNING)
+    for name in names:
+        if name not in known:
+            raise InputError("without", "", "a pass", repr(name), suggestion(name, known))
+    return frozenset(names)
 
 
 def network_of_program(program: Program, constants: Mapping[str, NDArray[np.generic]], where: object) -> Network:

@@ -1,0 +1,95 @@
+"""A compiled network -> where its time and its bytes go: a row for each layer, and the totals of all three programs."""
+
+import math
+
+import msgspec
+
+from nas.compiler.driver import Compiled
+from nas.cost.model import Cost
+from nas.cost.simulated import cost_of
+from nas.ir.command import Conv, Host, Matmul
+from nas.ir.program import Operator, Program
+from nas.ir.tensor import Tensor
+from nas.sim.parallel import simulate_parallel
+from nas.sim.sequential import simulate
+from nas.sim.trace import LayerRow, Trace, layer_rows
+from nas.timing.bounds import program_bounds
+
+
+class LayerProfile(msgspec.Struct, frozen=True):
+    """One layer of the parallel program.
+
+    row: what the simulator saw of it; engine: the one that computes it; pixels_per_weight: how often a weight is used,
+    N * H * W / (K * Kh * Kw) of the layer's input and kernel (0 for layers without weights).
+    """
+
+    row: LayerRow
+    engine: str
+    pixels_per_weight: float
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """cycles of each program; bound_cycles: no program of this network can be faster on this processor.
+
+    host_layers: layers that no engine knows, which the host computes.
+    """
+
+    name: str
+    processor: str
+    naive_cycles: int
+    sequential_cycles: int
+    parallel_cycles: int
+    bound_cycles: int
+    compulsory_bytes: int
+    cost: Cost
+    layers: tuple[LayerProfile, ...]
+    host_layers: tuple[str, ...]
+
+
+def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
+    """The profile of a compiled network with `parameters` parameters, and the trace of its parallel program."""
+    processor, program = compiled.processor, compiled.optimised
+    trace = simulate_parallel(compiled.parallel, processor)
+    bounds = program_bounds(program, processor)
+    reuse = _reuse(program)
+    order = {operator.layer: index for index, operator in enumerate(program.operators)}
+    rows = tuple(
+        LayerProfile(row, _engine(row), reuse.get(row.layer, 0.0))
+        for row in sorted(layer_rows(trace, processor), key=lambda row: order.get(row.layer, 0))
+    )
+    return (
+        Profile(
+            name=program.name,
+            processor=processor.name,
+            naive_cycles=simulate(compiled.naive, processor).cycles,
+            sequential_cycles=simulate(program, processor).cycles,
+            parallel_cycles=trace.cycles,
+            bound_cycles=bounds.cycles,
+            compulsory_bytes=bounds.compulsory_bytes,
+            cost=cost_of(program, trace, parameters),
+            layers=rows,
+            host_layers=tuple(operator.layer for operator in program.operators if isinstance(operator.function, Host)),
+        ),
+        trace,
+    )
+
+
+def _engine(row: LayerRow) -> str:
+    """The engine that computes the layer: the busiest but for the DMA engines, unless there are only those."""
+    computing = {name: cycles for name, cycles in row.busy_cycles.items() if not name.startswith("dma")}
+    busy = computing or row.busy_cycles
+    return max(busy, key=lambda name: busy[name])
+
+
+def _reuse(program: Program) -> dict[str, float]:
+    tensors = {tensor.name: tensor for tensor in program.tensors}
+    return {
+        operator.layer: _pixels_per_weight(operator, tensors)
+        for operator in program.operators
+        if isinstance(operator.function, Conv | Matmul)
+    }
+
+
+def _pixels_per_weight(operator: Operator, tensors: dict[str, Tensor]) -> float:
+    source, weights = tensors[operator.inputs[0]].shape, tensors[operator.inputs[1]].shape
+    return source[0] * math.prod(source[2:]) / (weights[0] * math.prod(weights[2:]))

@@ -1,0 +1,59 @@
+"""A profile as people read it: a table of layers, and the totals beside what they could be."""
+
+from rich.console import Console
+from rich.table import Table
+
+from nas.core.units import binary, si
+from nas.cost.profile import LayerProfile, Profile
+
+_NARROW = 100
+_WIDE_ONLY = ("share", "MACs", "pixels/weight")
+
+
+def print_profile(profile: Profile, console: Console) -> None:
+    """Print the layers, then the three programs and the bound. A narrow terminal gets fewer columns; no name is cut."""
+    table = Table(title=f"{profile.name} on {profile.processor}", title_justify="left", box=None, pad_edge=False)
+    rows = [_cells(layer) for layer in profile.layers]
+    names = [name for name in (rows[0] if rows else {}) if console.width >= _NARROW or name not in _WIDE_ONLY]
+    for name in names:
+        left = name in ("layer", "engine", "bound")
+        table.add_column(
+            name,
+            justify="left" if left else "right",
+            no_wrap=name != "layer",
+            min_width=18 if name == "layer" else None,
+        )
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
+    console.print(table)
+    console.print(_totals(profile), highlight=False)
+    if profile.host_layers:
+        listed = ", ".join(dict.fromkeys(profile.host_layers))
+        console.print(f"no engine knows these, so the host computes them: {listed}", style="yellow", highlight=False)
+
+
+def _cells(layer: LayerProfile) -> dict[str, str]:
+    row = layer.row
+    return {
+        "layer": row.layer,
+        "engine": layer.engine,
+        "cycles": f"{row.busy_cycles.get(layer.engine, 0):,}",
+        "share": f"{row.share:.1%}",
+        "in use": f"{row.utilisation:.0%}" if layer.engine == "matrix" else "",
+        "MACs": si(row.macs) if row.macs else "",
+        "DRAM": binary(row.dram_bytes) if row.dram_bytes else "",
+        "pixels/weight": f"{layer.pixels_per_weight:.3g}" if layer.pixels_per_weight else "",
+        "bound": row.bound,
+    }
+
+
+def _totals(profile: Profile) -> str:
+    cost, parallel = profile.cost, max(profile.parallel_cycles, 1)
+    return (
+        f"latency {si(cost.latency_s, 's')} ({parallel:,} cycles): {parallel / max(profile.bound_cycles, 1):.2f} x the "
+        f"lower bound; one engine at a time {profile.sequential_cycles / parallel:.2f} x as long, "
+        f"naive {profile.naive_cycles / parallel:.1f} x\n"
+        f"energy {si(cost.energy_pj * 1e-12, 'J')}, SRAM peak {binary(cost.peak_sram_bytes)}, DRAM traffic "
+        f"{binary(cost.dram_bytes)} ({cost.dram_bytes / max(profile.compulsory_bytes, 1):.2f} x what must move), "
+        f"{cost.parameters:,} parameters in {binary(cost.parameter_bytes)}, {si(cost.macs)} multiply-adds"
+    )

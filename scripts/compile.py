@@ -1,0 +1,51 @@
+"""conf/compile.yaml -> the programs of one network, its ground truth, and a report of where its time goes."""
+
+from pathlib import Path
+
+from entry import input_of, script
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from safetensors.torch import load_file
+
+import models
+from nas.compiler.driver import compile_network
+from nas.compiler.opt.pipeline import check_switches
+from nas.core.artifact import write_json
+from nas.core.errors import Violation
+from nas.cost.profile import profile
+from nas.hw.load import processor_from
+from nas.report.profile_table import print_profile
+from nas.report.timeline import draw_timeline, write_trace_events
+
+
+@script("compile", "Compile one network for one processor; simulate it.")
+def main(config: DictConfig) -> None:
+    """Compile, check, simulate, report."""
+    folder, console = Path(config.folder), Console()
+    processor = processor_from(config.hardware, "hardware")
+    switched_off = check_switches(config.without)
+    with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
+        if config.arch_file:
+            arch = models.arch_from_json(Path(config.arch_file).read_bytes())
+        else:
+            arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
+        model = models.build(arch, config.seed)
+    if config.weights_file:
+        with input_of(f"weights_file={config.weights_file}"):
+            model.load_state_dict(load_file(config.weights_file))
+    shape = (config.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
+    compiled = compile_network(model, shape, processor, switched_off=switched_off, seed=config.seed)
+    if isinstance(compiled, Violation):
+        console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)
+        raise SystemExit(3)
+    compiled.write(folder)
+    seen, trace = profile(compiled, sum(parameter.numel() for parameter in model.parameters()))
+    write_json(folder / "profile.json", seen, "profile", 1)
+    draw_timeline(trace, folder / "timeline.png")
+    write_trace_events(trace, folder / "timeline.json")
+    print_profile(seen, console)
+    console.print(f"in {folder}: cmds*.json, *.safetensors, profile.json, timeline.png, timeline.json", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
