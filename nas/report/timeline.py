@@ -20,6 +20,9 @@ from nas.sim.trace import Span, Trace
 
 _ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
 _WAIT_COLOUR = "#ececec"
+_OTHER_COLOUR = "#8f979f"
+_LEAST_SATURATION = 0.1
+_EDGED_SHARE = 0.002  # of the whole time axis
 _MOST_NAMED_LAYERS = 14
 _BAR_HEIGHT = 0.72
 _CHARACTER_SHARE = 0.0072  # width of a letter in a bar, as a part of the whole time axis
@@ -28,9 +31,8 @@ _CHARACTER_SHARE = 0.0072  # width of a letter in a bar, as a part of the whole 
 def draw_timeline(trace: Trace, path: Path) -> None:
     """Write the timeline of `trace` as a PNG file."""
     engines = _engines(trace)
-    layers = list(dict.fromkeys(span.layer for span in trace.spans))
-    colours = _layer_colours(layers)
-    figure = Figure(figsize=(14, 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(layers), _MOST_NAMED_LAYERS)))
+    colours = _layer_colours(trace)
+    figure = Figure(figsize=(14, 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(colours), _MOST_NAMED_LAYERS)))
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     scale = 1e6 / trace.clock_hz
@@ -40,12 +42,14 @@ def draw_timeline(trace: Trace, path: Path) -> None:
         waits = [(s.ready_cycles * scale, (s.start_cycles - s.ready_cycles) * scale) for s in spans]
         axes.broken_barh([wait for wait in waits if wait[1] > 0], place, facecolors=_WAIT_COLOUR)
         bars = [(span.start_cycles * scale, span.busy_cycles * scale) for span in spans]
-        # Edges thinner than a pixel would hide short spans: neighbours are told apart by colour where there are many.
-        edge = 0.4 if len(spans) < 200 else 0.0
-        axes.broken_barh(bars, place, facecolors=[colours[s.layer] for s in spans], edgecolor="white", linewidth=edge)
+        # A white edge parts neighbours of one layer; a bar too short for that gets one of its own colour, to be seen at all.
+        faces = [colours[span.layer] for span in spans]
+        wide = [span.busy_cycles > _EDGED_SHARE * trace.cycles for span in spans]
+        edges = ["white" if is_wide else face for is_wide, face in zip(wide, faces, strict=True)]
+        axes.broken_barh(bars, place, facecolors=faces, edgecolors=edges, linewidth=0.5)
         _name_bars(axes, row, spans, trace)
     _label(axes, trace, engines, scale)
-    _legend(figure, trace, colours)
+    _legend(figure, colours)
     write_with(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight"))
 
 
@@ -92,12 +96,16 @@ def _engines(trace: Trace) -> list[str]:
     return known + [engine for engine in seen if engine not in _ENGINE_ORDER]
 
 
-def _layer_colours(layers: Sequence[str]) -> dict[str, Any]:
-    """Neighbouring layers get colours that are easy to tell apart."""
+def _layer_colours(trace: Trace) -> dict[str, Any]:
+    """A colour for each of the layers that take most of the engines' time, in order of appearance, and one for the rest."""
+    busy: dict[str, int] = {}
+    for span in trace.spans:
+        busy[span.layer] = busy.get(span.layer, 0) + span.busy_cycles
+    longest = set(sorted(busy, key=lambda layer: -busy[layer])[:_MOST_NAMED_LAYERS])
     palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
-    # The map holds pairs of dark and light: all dark ones first.
-    ordered = [*palette[0::2], *palette[1::2]]
-    return {layer: ordered[index % len(ordered)] for index, layer in enumerate(layers)}
+    # The map holds pairs of dark and light: all dark ones first. Its grey would look like the rest, or like waiting.
+    colours = iter([c for c in (*palette[0::2], *palette[1::2]) if max(c) - min(c) > _LEAST_SATURATION])
+    return {layer: next(colours) if layer in longest else _OTHER_COLOUR for layer in busy}
 
 
 def _name_bars(axes: Any, row: int, spans: Sequence[Span], trace: Trace) -> None:
@@ -129,16 +137,11 @@ def _engine_label(engine: str, trace: Trace) -> str:
     return f"{engine}\n{busy_cycles / max(trace.cycles, 1):.0%} busy"
 
 
-def _legend(figure: Any, trace: Trace, colours: dict[str, Any]) -> None:
-    """Name the layers that took most of the engines' time, in the order of their colours."""
-    busy: dict[str, int] = dict.fromkeys(colours, 0)
-    for span in trace.spans:
-        busy[span.layer] += span.busy_cycles
-    longest = set(sorted(busy, key=lambda layer: -busy[layer])[:_MOST_NAMED_LAYERS])
-    handles = [Patch(color=colours[layer], label=layer or "(no layer)") for layer in colours if layer in longest]
+def _legend(figure: Any, colours: dict[str, Any]) -> None:
+    """Name the layers that have a colour of their own."""
+    named = [layer for layer, colour in colours.items() if colour != _OTHER_COLOUR]
+    handles = [Patch(color=colours[layer], label=layer or "(no layer)") for layer in named]
+    if len(named) < len(colours):
+        handles.append(Patch(color=_OTHER_COLOUR, label=f"{len(colours) - len(named)} other layers"))
     handles.append(Patch(color=_WAIT_COLOUR, label="waiting"))
-    hidden = len(colours) - len(longest)
-    title = f"{len(longest)} longest layers of {len(colours)}" if hidden > 0 else "layers"
-    figure.axes[0].legend(
-        handles=handles, title=title, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False
-    )
+    figure.axes[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)

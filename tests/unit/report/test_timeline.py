@@ -52,3 +52,13 @@ def test_the_picture_can_be_read_and_shows_the_layers(tmp_path, spans):
     dark = np.array([0.122, 0.467, 0.706])  # the first colour of the palette
     shown = bool((np.abs(picture[..., :3] - dark) < 0.01).all(axis=-1).any())
     assert shown == bool(spans)
+
+
+def test_layers_that_hardly_matter_share_a_colour(tmp_path):
+    """30 layers: the 14 longest keep colours of their own, so that none is mistaken for another."""
+    spans = tuple(span("matrix", f"l{i}", 100 * i, 100 * i + 1 + i) for i in range(30))
+    draw_timeline(Trace("net", "small", 2e9, 3000, 0.0, spans), tmp_path / "timeline.png")
+    picture = matplotlib.image.imread(tmp_path / "timeline.png")[..., :3]
+    colours = {tuple(pixel) for pixel in (picture[::2, ::2].reshape(-1, 3) * 255).round().astype(int)}
+    assert (143, 151, 159) in colours
+    assert (31, 119, 180) in colours
