@@ -86,3 +86,11 @@ def test_evaluation_keeps_the_order_and_the_rest() -> None:
 def test_an_epoch_without_a_batch_is_refused(count: int, size: int, drop_last: bool) -> None:
     with pytest.raises(InputError):
         Batches(make_split(count), size, seed=0, drop_last=drop_last)
+
+
+def test_every_step_and_epoch_is_augmented_anew() -> None:
+    picture = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    same = Split(picture.expand(40, 1, 8, 8).contiguous(), torch.zeros(40, dtype=torch.int64))
+    batches = Batches(same, 10, seed=0, augment=AugmentConfig(shift_px=3))
+    seen = [images for epoch in range(2) for images, _ in batches.epoch(epoch)]
+    assert all(not torch.equal(one, other) for index, one in enumerate(seen) for other in seen[:index])
