@@ -13,6 +13,7 @@ from nas.ir.tensor import Region
 
 COMMAND_RULES: tuple[CommandRule, ...] = (
     CommandRule("engine", "an engine can't execute what it was not built for", operands.engine),
+    CommandRule("dataflow", "an engine keeps in place what it has registers for", operands.dataflow),
     CommandRule("layout", "a box needs sizes, strides and elements that exist", operands.layout),
     CommandRule("operands", "an engine finds its operands by their place in the command", operands.operands),
     CommandRule("memory", "each engine is wired to its memories alone", operands.memory),

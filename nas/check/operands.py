@@ -29,6 +29,14 @@ def engine(command: Command) -> str:
     return "" if command.engine in able else f"{command.op} runs on {' or '.join(able)}, got {command.engine!r}"
 
 
+def dataflow(command: Command) -> str:
+    """The systolic array keeps weights or outputs in place; it has no lanes."""
+    attributes = command.attributes
+    if command.engine == "matrix" and isinstance(attributes, Conv | Matmul) and attributes.dataflow == "lanes":
+        return 'the matrix engine works weight- or output-stationary, got "lanes"'
+    return ""
+
+
 def layout(command: Command) -> str:
     """Every region has a shape, strides and an element width that make sense."""
     for name, region in _operands(command):

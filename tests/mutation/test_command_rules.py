@@ -104,6 +104,7 @@ EVERYTHING = "conv with everything"
 BROKEN: list[tuple[str, str, tuple]] = [
     ("engine", "pool on the matrix engine", changed("max pool", engine="matrix")),
     ("engine", "conv on an engine nobody has", changed("conv", engine="tensor")),
+    ("dataflow", "lanes on the matrix engine", fields("conv", dataflow="lanes")),
     ("operands", "no table", (*LEGAL[EVERYTHING][:2], LEGAL[EVERYTHING][2][:3], LEGAL[EVERYTHING][3])),
     ("operands", "two results", (*LEGAL["copy"][:3], (at(256, 144), at(512, 144)))),
     ("operands", "host without a result", (*LEGAL["host"][:3], ())),
