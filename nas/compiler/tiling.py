@@ -63,6 +63,42 @@ def channel_step(function: Compute, reads: tuple[Region, ...], write: Region) ->
     return 1
 
 
+def tiles_of(function: Compute, reads: tuple[Region, ...], write: Region, rows: int, channels: int) -> list[Tile]:
+    """Tiles of `rows` x `channels` over the whole output, channels outside, rows inside, so that weights are loaded once."""
+    row_count, channel_count = output_size(function, reads, write)
+    starts = list(range(0, row_count, rows))
+    # Rows that see nothing but padding have no input to read: they go to the tile before or after them.
+    ends = [stop for stop in starts[1:] if _reads_rows(function, reads, (stop - rows, stop))]
+    while ends and not _reads_rows(function, reads, (ends[-1], row_count)):
+        ends.pop()
+    ranges = list(zip([0, *ends], [*ends, row_count], strict=True))
+    return [
+        Tile(row_range, (channel, min(channel + channels, channel_count)))
+        for channel in range(0, channel_count, channels)
+        for row_range in ranges
+    ]
+
+
+def output_size(function: Compute, reads: tuple[Region, ...], write: Region) -> tuple[int, int]:
+    """(rows, channels) of the output; a matrix counts as one row of channels."""
+    if len(write.shape) == ROWS_RANK:
+        return 1, write.shape[1]
+    return write.shape[-2], reads[1].shape[0] if isinstance(function, Conv) else write.shape[0]
+
+
+def _reads_rows(function: Compute, reads: tuple[Region, ...], rows: tuple[int, int]) -> bool:
+    """Whether the output `rows` depend on any row of the input."""
+    if not isinstance(function, Conv | Pool) or len(reads[0].shape) < MAP_RANK:
+        return True
+    if isinstance(function, Conv) and function.tail.pool is not None:
+        height = function.window.output_size(reads[0].shape[-2], reads[0].shape[-1])[0]
+        rows = _window_rows(function.tail.pool, rows, height)[0]
+        if rows[0] >= rows[1]:
+            return False
+    start, stop = _window_rows(function.window, rows, reads[0].shape[-2])[0]
+    return start < stop
+
+
 def local_copy(region: Region, role: str, memory: str, offset_bytes: int) -> Region:
     """A dense region for a copy of an operand. Weights stay packed over whole rows, all else has byte-aligned rows."""
     if role == "weight":

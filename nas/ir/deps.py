@@ -63,16 +63,17 @@ def regions_meet(a: Region, b: Region) -> bool:
     if shift_bits % a.bits:
         return True
     shift = shift_bits // a.bits
-    # On a common grid the boxes are compared axis by axis; that needs strides that nest, as those of one tensor do.
+    # On a common grid the boxes are compared axis by axis. That needs strides that nest, as those of one tensor do, and a
+    # shift along each inner axis that stays within a step of the axis around it: else the same shift has other names.
+    apart = False
     for size_a, size_b, stride, outer in zip(a.shape, b.shape, a.strides, (0, *a.strides[:-1]), strict=True):
         if stride == 0 or (outer and outer % stride):
             return True
         steps, shift = _nearest(shift, stride)
         if outer and (max(size_a, size_b) + abs(steps)) * stride > outer:
             return True
-        if steps >= size_a or -steps >= size_b:
-            return False
-    return shift == 0 or a.bits < 8
+        apart = apart or steps >= size_a or -steps >= size_b
+    return not apart and (shift == 0 or a.bits < 8)
 
 
 def _nearest(shift: int, stride: int) -> tuple[int, int]:

@@ -23,6 +23,9 @@ def lower_to_host(builder: NetworkBuilder, call: Call) -> None:
     """Add `call` as a host operator on float32 tensors."""
     if isinstance(call.function, Quantise):
         raise InputError(call.layer, "quantiser", "a quantiser of one tensor", repr(call.function))
+    for output in call.outputs:
+        if output.dtype.is_complex:
+            raise InputError(call.layer, function_name(call.function), "real numbers", str(output.dtype))
     names: list[str] = []
     arguments = json.dumps(
         [_plain(builder, call, list(call.arguments), names), _plain(builder, call, dict(call.keywords), names)]

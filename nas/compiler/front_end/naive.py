@@ -6,7 +6,19 @@ what everything that the optimiser gains is measured against.
 
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.regions import aligned, image_of, place
-from nas.compiler.tiling import Compute, Part, Tile, channel_step, engine_of, image_operands, local_copy, part_of, roles
+from nas.compiler.tiling import (
+    Compute,
+    Part,
+    Tile,
+    channel_step,
+    engine_of,
+    image_operands,
+    local_copy,
+    output_size,
+    part_of,
+    roles,
+    tiles_of,
+)
 from nas.compiler.views import view_boxes
 from nas.core.errors import DoesNotFit, InputError, Violation
 from nas.core.units import ceil_div
@@ -116,27 +128,21 @@ class _Naive:
 
     def _tiles(self, layer: str, function: Compute, reads: tuple[Region, ...], write: Region) -> list[Tile]:
         """The fewest equal tiles that fit: rows are cut first, then channels."""
-        is_map = len(write.shape) > 2
-        row_count = write.shape[-2] if is_map else 1
-        channel_count = write.shape[0] if is_map else write.shape[1]
+        rows, channels = output_size(function, reads, write)
         step = channel_step(function, reads, write)
-        rows, channels = row_count, channel_count
         while True:
-            tile = Tile((0, rows), (0, channels))
-            need_bytes = _stage(part_of(function, reads, write, tile))[1]
+            tiles = tiles_of(function, reads, write, rows, channels)
+            # Tiles at the edge have padding and less to read; those of one range of channels differ in nothing else.
+            first = (tile for tile in tiles if tile.channels == tiles[0].channels)
+            need_bytes = max(_stage(part_of(function, reads, write, tile))[1] for tile in first)
             if need_bytes <= self.processor.sram.size_bytes:
-                break
+                return tiles
             if rows > 1:
                 rows = ceil_div(rows, 2)
             elif channels > step:
                 channels = ceil_div(ceil_div(channels, 2), step) * step
             else:
                 raise DoesNotFit(self._violation(layer, need_bytes))
-        return [
-            Tile((row, min(row + rows, row_count)), (channel, min(channel + channels, channel_count)))
-            for channel in range(0, channel_count, channels)
-            for row in range(0, row_count, rows)
-        ]
 
     def _violation(self, layer: str, need_bytes: int) -> Violation:
         have_bytes = self.processor.sram.size_bytes

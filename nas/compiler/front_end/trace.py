@@ -257,4 +257,8 @@ def _cannot_trace(module: nn.Module, recorder: _Recorder, error: Exception) -> I
     ]
     line = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "unknown line"
     where = ".".join(part for part in (type(module).__name__, recorder.deepest_path) if part)
-    return InputError(where, line, "a forward that depends on shapes, not on the numbers of its input", str(error))
+    needs_numbers = isinstance(error, NotImplementedError) or "meta" in str(error)
+    expected = (
+        "a forward that depends on shapes, not on the numbers of its input" if needs_numbers else "an input that fits"
+    )
+    return InputError(where, line, expected, str(error))

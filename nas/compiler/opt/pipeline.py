@@ -73,11 +73,17 @@ def optimise(
     network = run_passes(PASSES, network, processor, switched_off)
     storage = assign_storage(network)
     capacity_bytes = processor.sram.size_bytes
+    need_bytes = 0
     for fill in _FILLS:
-        program = _attempt(network, storage, processor, int(capacity_bytes * fill), switched_off)
+        try:
+            program = _attempt(network, storage, processor, int(capacity_bytes * fill), switched_off)
+        except DoesNotFit:
+            if fill == _FILLS[0]:
+                raise
+            break
         if program.used_bytes["sram"] <= capacity_bytes:
             return program, dict(network.constants)
-    need_bytes = program.used_bytes["sram"]
+        need_bytes = program.used_bytes["sram"]
     raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, capacity_bytes, "bytes", "more SRAM"))
 
 
@@ -86,7 +92,7 @@ def _attempt(
 ) -> Program:
     if "residency" in switched_off:
         storage = _all_in_dram(storage)
-    residency = decide_residency(network, storage, room_bytes)
+    residency = decide_residency(network, storage, processor, room_bytes)
     places, bindings, dram_bytes = _dram(network, storage, residency.on_chip)
     if dram_bytes > processor.dram.size_bytes:
         raise DoesNotFit(Violation("dram_bytes", network.name, dram_bytes, processor.dram.size_bytes, "bytes"))

@@ -8,12 +8,24 @@ from dataclasses import dataclass
 
 from nas.compiler.network import Network
 from nas.compiler.opt.storage import Storage
-from nas.compiler.regions import ROWS_RANK, aligned, place
-from nas.compiler.tiling import Compute, Tile, channel_step, image_operands, local_copy, part_of, roles
+from nas.compiler.regions import aligned, place
+from nas.compiler.tiling import (
+    Compute,
+    Tile,
+    channel_step,
+    image_operands,
+    local_copy,
+    output_size,
+    part_of,
+    roles,
+    tiles_of,
+)
 from nas.core.units import ceil_div
 from nas.ir.command import Conv, Eltwise, Host, Matmul, Pool
 from nas.ir.program import Concat, Operator, View
 from nas.ir.tensor import Region
+
+_COMFORTABLE_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -25,16 +37,13 @@ class Operands:
     images: tuple[tuple[tuple[Region, ...], Region], ...]
 
     @property
-    def row_count(self) -> int:
-        write = self.images[0][1]
-        return 1 if len(write.shape) == ROWS_RANK else write.shape[-2]
+    def size(self) -> tuple[int, int]:
+        """(rows, channels) of the output."""
+        return output_size(self.function, *self.images[0])
 
     @property
-    def channel_count(self) -> int:
-        write = self.images[0][1]
-        if len(write.shape) == ROWS_RANK:
-            return write.shape[1]
-        return self.images[0][0][1].shape[0] if isinstance(self.function, Conv) else write.shape[0]
+    def channel_step(self) -> int:
+        return channel_step(self.function, *self.images[0])
 
 
 def operands_of(operator: Operator, network: Network, storage: Storage) -> Operands | None:
@@ -53,56 +62,66 @@ def operands_of(operator: Operator, network: Network, storage: Storage) -> Opera
 
 def smallest_bytes(operands: Operands, on_chip: frozenset[str]) -> int:
     """The off-chip parts of the smallest tile."""
-    reads, write = operands.images[0]
-    step = channel_step(operands.function, reads, write)
-    return tile_bytes(operands, Tile((0, 1), (0, min(step, operands.channel_count))), on_chip)
+    return tile_bytes(operands, 1, min(operands.channel_step, operands.size[1]), on_chip)
 
 
-def tile_bytes(operands: Operands, tile: Tile, on_chip: frozenset[str]) -> int:
-    """The room that one tile's off-chip parts take in sram."""
+def comfortable_bytes(operands: Operands, on_chip: frozenset[str], columns: int) -> int:
+    """The off-chip parts of all the operator in one tile, or of two tiles as wide as the array: enough to work well."""
+    rows, channels = operands.size
+    step = operands.channel_step
+    wide = min(channels, max(step, columns // step * step))
+    whole_bytes = tile_bytes(operands, rows, channels, on_chip)
+    return min(whole_bytes, 2 * tile_bytes(operands, min(rows, _COMFORTABLE_ROWS), wide, on_chip))
+
+
+def tile_bytes(operands: Operands, rows: int, channels: int, on_chip: frozenset[str]) -> int:
+    """The room that the off-chip parts of the largest tile of this size take in sram."""
     reads, write = operands.images[0]
-    part = part_of(operands.function, reads, write, tile)
+    row_count, channel_count = operands.size
+    tiles = [Tile((0, min(rows, row_count)), (0, min(channels, channel_count)))]
+    if rows < row_count:  # a tile in the middle has no padding, and so more to read
+        tiles.append(Tile((rows, min(2 * rows, row_count)), tiles[0].channels))
+    return max(_part_bytes(operands.function, reads, write, tile, on_chip) for tile in tiles)
+
+
+def _part_bytes(
+    function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile, on_chip: frozenset[str]
+) -> int:
+    part = part_of(function, reads, write, tile)
     total = 0
-    for region, role in zip((*part.reads, part.write), (*roles(operands.function), "output"), strict=True):
+    for region, role in zip((*part.reads, part.write), (*roles(function), "output"), strict=True):
         if region.memory not in on_chip:
             total += aligned(local_copy(region, role, "sram", 0).end_bytes)
     return total
 
 
 def choose_tiles(operands: Operands, on_chip: frozenset[str], free_bytes: int, pieces: int) -> list[Tile]:
-    """Tiles in the order of work: channels outside, rows inside, so that weights are loaded once.
+    """Tiles in the order of work.
 
     pieces: into how many a dram-bound operator is cut at least, so that transfer and work overlap.
     """
-    rows, channels = operands.row_count, operands.channel_count
+    rows, channels = operands.size
     reads, write = operands.images[0]
-    step = channel_step(operands.function, reads, write)
     names = zip((*reads, write), (*roles(operands.function), "output"), strict=True)
     streams = any(role in ("data", "addend", "output") and region.memory not in on_chip for region, role in names)
     if streams:
         rows = max(1, ceil_div(rows, pieces))
-    whole = (rows, channels) == (operands.row_count, operands.channel_count) and len(operands.images) == 1
-    need_bytes = tile_bytes(operands, Tile((0, rows), (0, channels)), on_chip)
+    whole = (rows, channels) == operands.size and len(operands.images) == 1
+    need_bytes = tile_bytes(operands, rows, channels, on_chip)
     if need_bytes > (free_bytes if whole else free_bytes // 2):
-        rows, channels = _cut(operands, on_chip, free_bytes, (rows, channels), step)
-    return [
-        Tile((row, min(row + rows, operands.row_count)), (channel, min(channel + channels, operands.channel_count)))
-        for channel in range(0, operands.channel_count, channels)
-        for row in range(0, operands.row_count, rows)
-    ]
+        rows, channels = _cut(operands, on_chip, free_bytes, (rows, channels))
+    return tiles_of(operands.function, reads, write, rows, channels)
 
 
-def _cut(
-    operands: Operands, on_chip: frozenset[str], free_bytes: int, start: tuple[int, int], step: int
-) -> tuple[int, int]:
-    """The (rows, channels) of a tile that fits twice and moves the fewest bytes; fits once, if none fits twice."""
-    best, best_moved = (1, min(step, operands.channel_count)), -1.0
+def _cut(operands: Operands, on_chip: frozenset[str], free_bytes: int, start: tuple[int, int]) -> tuple[int, int]:
+    """The (rows, channels) of a tile that fits twice and moves the fewest bytes; the smallest, if none fits twice."""
+    step = operands.channel_step
+    best, best_moved = (1, min(step, operands.size[1])), -1.0
     channels = start[1]
     while True:
         rows = start[0]
         while True:
-            need_bytes = tile_bytes(operands, Tile((0, rows), (0, channels)), on_chip)
-            if need_bytes <= free_bytes // 2:
+            if tile_bytes(operands, rows, channels, on_chip) <= free_bytes // 2:
                 moved = _moved_bytes(operands, on_chip, rows, channels)
                 if best_moved < 0 or moved < best_moved:
                     best, best_moved = (rows, channels), moved
@@ -119,7 +138,7 @@ def _moved_bytes(operands: Operands, on_chip: frozenset[str], rows: int, channel
     """Bytes that all tiles load and store: maps once per range of channels (their own, where channels stay apart)."""
     reads, write = operands.images[0]
     tile = part_of(operands.function, reads, write, Tile((0, rows), (0, channels)))
-    row_tiles, channel_tiles = ceil_div(operands.row_count, rows), ceil_div(operands.channel_count, channels)
+    row_tiles, channel_tiles = ceil_div(operands.size[0], rows), ceil_div(operands.size[1], channels)
     total = 0.0
     for region, role in zip((*tile.reads, tile.write), (*roles(operands.function), "output"), strict=True):
         if region.memory not in on_chip:

@@ -1,0 +1,126 @@
+"""Random small networks for tests: any mix of the layers that the engines know, and some that only the host does."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import models
+
+
+class RandomNetwork(nn.Module):
+    """A few random layers with branches, in any legal combination; the same generator gives the same network."""
+
+    def __init__(self, generator: np.random.Generator, channels: int = 3, depth: int = 5) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList()
+        self.kinds: list[str] = []
+        for _ in range(depth):
+            kind = str(
+                generator.choice(["conv", "depthwise", "pool", "mean", "sum", "concat", "shuffle", "slice", "host"])
+            )
+            step: nn.Module = nn.Identity()
+            if kind == "conv":
+                groups = int(generator.choice([group for group in (1, 2, 3) if channels % group == 0]))
+                width = groups * int(generator.integers(1, 5))
+                kernel, dilation = int(generator.choice([1, 2, 3, 5])), int(generator.integers(1, 3))
+                step = nn.Sequential(
+                    nn.Conv2d(
+                        channels,
+                        width,
+                        kernel,
+                        stride=int(generator.integers(1, 3)),
+                        padding=dilation * (kernel // 2) + int(generator.integers(0, 2)),
+                        dilation=dilation,
+                        groups=groups,
+                        bias=bool(generator.integers(2)),
+                    ),
+                    nn.BatchNorm2d(width) if generator.integers(2) else nn.Identity(),
+                    [nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.SiLU(), nn.Identity()][int(generator.integers(5))],
+                )
+                channels = width
+            elif kind == "depthwise":
+                step = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+            elif kind == "pool":
+                step = nn.MaxPool2d(int(generator.integers(2, 4)), stride=int(generator.integers(1, 3)), padding=1)
+            elif kind == "mean":
+                step = nn.AvgPool2d(2, stride=1, padding=1, count_include_pad=bool(generator.integers(2)))
+            elif kind in ("sum", "concat"):
+                step = nn.Conv2d(channels, channels, 3, padding=1)
+                channels *= 2 if kind == "concat" else 1
+            elif kind == "slice":
+                channels = max(1, channels // 2)
+            elif kind == "host":
+                step = nn.GELU()
+            if kind == "shuffle" and channels % 2:
+                kind = "nothing"
+            self.steps.append(step)
+            self.kinds.append(kind)
+        self.head = nn.Linear(channels, 5)
+        self._draw_statistics(generator)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for kind, step in zip(self.kinds, self.steps, strict=True):
+            if kind == "sum":
+                x = x + step(x)
+            elif kind == "concat":
+                x = torch.cat([step(x), x], 1)
+            elif kind == "shuffle":
+                batch, channels, rows, columns = x.shape
+                x = (
+                    x.view(batch, 2, channels // 2, rows, columns)
+                    .transpose(1, 2)
+                    .reshape(batch, channels, rows, columns)
+                )
+            elif kind == "slice":
+                x = x[:, : max(1, x.shape[1] // 2)]
+            elif kind != "nothing":
+                x = step(x)
+        return self.head(x.mean((2, 3)))
+
+    def _draw_statistics(self, generator: np.random.Generator) -> None:
+        torch_generator = torch.Generator().manual_seed(int(generator.integers(2**31)))
+        draw_statistics(self, torch_generator)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, 0.0, 0.4, generator=torch_generator)
+
+
+def draw_statistics(model: nn.Module, generator: torch.Generator) -> None:
+    """Batch norms with statistics of their own, as after training: fresh ones are the identity and hide mistakes."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.normal_(module.running_mean, 0.0, 0.3, generator=generator)
+            nn.init.uniform_(module.running_var, 0.5, 2.0, generator=generator)
+            nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
+            nn.init.normal_(module.bias, 0.2, 0.3, generator=generator)
+
+
+def random_arch(generator: np.random.Generator, quantised: bool) -> models.Arch:
+    """A small searchable network with random blocks, widths and bits."""
+    stages = []
+    for _ in range(int(generator.integers(1, 4))):
+        block = str(generator.choice(["conv", "mobile_v2", "shuffle_v2"]))
+        stages.append(
+            {
+                "block": block,
+                "depth": int(generator.integers(1, 3)),
+                "width": 4 * int(generator.integers(1, 6)),
+                "kernel": int(generator.choice([3, 5])),
+                "stride": int(generator.integers(1, 3)),
+                "expansion": int(generator.integers(1, 4)),
+                "weight_bits": int(generator.choice([1, 2, 3, 4, 8])) if quantised else 32,
+                "activation_bits": int(generator.choice([1, 2, 3, 4, 8])) if quantised else 32,
+            }
+        )
+    edge = 8 if quantised else 32
+    return models.arch_from(
+        {
+            "model": "searchable",
+            "image_size_px": 16,
+            "stem_width": 4 * int(generator.integers(1, 4)),
+            "stages": stages,
+            "head_width": 8 * int(generator.integers(0, 3)),
+            "edge_weight_bits": edge,
+            "edge_activation_bits": edge,
+        }
+    )

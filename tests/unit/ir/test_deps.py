@@ -1,0 +1,62 @@
+"""Dependences against the bytes themselves, one by one."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.ir.command import Command, Copy
+from nas.ir.deps import dependences, regions_meet
+from nas.ir.tensor import Region
+
+
+def bytes_of(region: Region) -> set[int]:
+    places = np.zeros(1, np.int64)
+    for size, stride in zip(region.shape, region.strides, strict=True):
+        places = (places[:, None] + np.arange(size) * stride).reshape(-1)
+    first = region.offset_bytes * 8 + places * region.bits
+    return {int(bit) // 8 for start in (first, first + region.bits - 1) for bit in start} | {
+        byte for start in first for byte in range(int(start) // 8, (int(start) + region.bits - 1) // 8 + 1)
+    }
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> Region:
+    bits = draw(st.sampled_from([4, 8, 32]))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=3, max_size=3)))
+    row = draw(st.sampled_from([4, 6, 8]))
+    strides = draw(st.sampled_from([(row * 5, row, 1), (shape[1] * shape[2], shape[2], 1), (row * 4, row, 2)]))
+    return Region("sram", draw(st.integers(0, 60)), shape, strides, bits)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(regions(), regions())
+def test_regions_that_share_a_byte_meet(a: Region, b: Region) -> None:
+    if bytes_of(a) & bytes_of(b):
+        assert regions_meet(a, b)
+
+
+def test_tiles_of_one_tensor_do_not_meet() -> None:
+    top, bottom = (Region("dram", offset, (4, 2, 8), (64, 8, 1), 8) for offset in (0, 16))
+    assert not regions_meet(top, bottom)
+
+
+def test_weights_packed_behind_one_another_meet_where_they_do() -> None:
+    a, b = (Region("sram", offset, (1, 8, 3, 3), (72, 9, 3, 1), 32) for offset in (0x300, 0x400))
+    assert regions_meet(a, b)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(regions(), regions()), min_size=2, max_size=8))
+def test_every_conflict_is_ordered(pairs: list[tuple[Region, Region]]) -> None:
+    commands = [Command("vector", "", (read,), (write,), Copy()) for read, write in pairs]
+    after: list[set[int]] = []
+    for found in dependences(commands):
+        after.append(set(found).union(*(after[index] for index in found)) if found else set())
+    for late, command in enumerate(commands):
+        for early in range(late):
+            other = commands[early]
+            wrote, reads, writes = (
+                bytes_of(region) for region in (other.writes[0], command.reads[0], command.writes[0])
+            )
+            if wrote & (reads | writes) or bytes_of(other.reads[0]) & writes:
+                assert early in after[late]
