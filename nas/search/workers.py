@@ -94,7 +94,8 @@ def main(arguments: list[str]) -> int:
 
 def _end_with_parent() -> None:
     """Read standard input to its end; nobody writes there, so its end is the end of the parent."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin: a thread that waits in there breaks Python's own shutdown
+        pass
     os._exit(1)
 
 

@@ -48,7 +48,9 @@ def build(network: Mapping[str, Any]) -> nn.Module:
 
 
 def make(settings: Mapping[str, Any]) -> Parts:
-    """settings: seconds of a training, `kill_widths` at which the process dies, `fail_widths` at which training raises."""
+    """settings: `seconds` of a training, `fail_widths` at which it raises, `killed_once`: a file that says whether a worker
+    has already died in its training, `meet`: a folder in which two workers wait for each other, `refuse`: not to work.
+    """
     if settings.get("refuse"):
         raise InputError("settings", "refuse", "settings that work", "these")
 
@@ -59,6 +61,13 @@ def make(settings: Mapping[str, Any]) -> Parts:
         if marker is not None and not marker.exists():
             marker.touch()
             os._exit(9)
+        if "meet" in settings:  # nobody goes on before two workers are at work
+            meeting = Path(settings["meet"])
+            meeting.mkdir(exist_ok=True)
+            (meeting / str(os.getpid())).touch()
+            deadline = time.monotonic() + 60
+            while len(list(meeting.iterdir())) < 2 and time.monotonic() < deadline:
+                time.sleep(0.02)
         if width in settings.get("fail_widths", ()):
             raise FloatingPointError(f"loss is nan at width {width}")
         error = 0.05 + 2 / (width + 4) + 0.1 / network.bits

@@ -1,0 +1,107 @@
+"""A plan -> a finished search and all that it leaves: the records, `best/`, the front as table, JSON, CSV and picture.
+
+The comparison with chance is a second search in `random/` of the same budget, sampled at random. It takes over the random
+candidates that the search began with, which are as random as its own, and both budgets count them.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from nas.core.artifact import write_json
+from nas.core.errors import InputError
+from nas.report.front_picture import save_front
+from nas.report.live import LiveView
+from nas.report.search_board import SearchBoard
+from nas.report.search_table import comparison, front_table, write_front_csv
+from nas.search.best import write_best
+from nas.search.evaluate import load_parts
+from nas.search.plan import PLAN_NAME, Plan, write_plan
+from nas.search.proposal import START
+from nas.search.record import Record, read_records
+from nas.search.space import Space
+from nas.search.study import Search
+from nas.search.supervise import Watcher, run_search
+
+COMPARISON_KIND, COMPARISON_VERSION = "search_comparison", 1
+_MOST_WORKERS = 8  # one host's Journal file and memory; more are for a launcher on several hosts
+
+
+def search_and_report(
+    folder: Path, plan: Plan, workers: int | None, *, baseline: bool, retrain: str, console: Console
+) -> None:
+    """Run or go on with the search in `folder`, show it while it runs, and write what it found.
+
+    retrain: the command that trains a found network for longer, with {arch} for the path of its description.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = workers if workers is not None else min(cores, _MOST_WORKERS)
+    if workers < 1:
+        raise InputError("workers", "", "at least 1", workers)
+    goes_on = (folder / PLAN_NAME).exists()
+    write_plan(folder, plan)
+    console.print(f"{'going on with' if goes_on else 'searching in'} {folder}", highlight=False, soft_wrap=True)
+    with console.status("data: loading, or drawing it the first time ..."):
+        parts = load_parts(plan.factory, plan.settings)
+    threads = max(1, cores // workers)
+    _run(folder, workers, threads, f"search by {plan.sampler['name']}", console)
+    found = read_records(folder)
+    others: list[Record] = []
+    if baseline:
+        others = _by_chance(folder, plan, found, workers, threads, console)
+    with console.status("best networks: testing and compiling ..."):
+        rows = write_best(folder, found, parts, retrain)
+    write_front_csv(folder / "front.csv", rows)
+    save_front(folder / "front.png", found, others, "networks found, by error and latency")
+    console.print(front_table(found, Space(plan.space), rows))
+    if others:
+        _compare(folder, plan, found, others, console)
+    _say_where(folder, rows[-1].folder if rows else None, retrain, console)
+
+
+def _run(folder: Path, workers: int, threads: int, title: str, console: Console) -> None:
+    with LiveView(console, title) as view, SearchBoard(folder) as board:
+        watchers: Sequence[Watcher] = (view, board)
+        progress = run_search(folder, workers, threads, watchers)
+    console.print(f"{title}: {progress.ended}, {progress.elapsed_s:.0f} s", style="bold", highlight=False)
+
+
+def _by_chance(
+    folder: Path, plan: Plan, found: Sequence[Record], workers: int, threads: int, console: Console
+) -> list[Record]:
+    place = folder / "random"
+    write_plan(place, msgspec.structs.replace(plan, sampler={"name": "random"}, study_name=f"{plan.study_name}-random"))
+    search = Search(place)
+    known = {record.key for record in read_records(place)}
+    for record in found:
+        if record.origin == START and record.key not in known:
+            search.add(record)
+    _run(place, workers, threads, "random, to compare", console)
+    return read_records(place)
+
+
+def _compare(folder: Path, plan: Plan, found: Sequence[Record], others: Sequence[Record], console: Console) -> None:
+    shared = sum(record.origin == START and record.trained for record in others)
+    ours, chance, text = comparison(plan, found, others, shared)
+    value = {
+        "hypervolume": ours,
+        "hypervolume_random": chance,
+        "shared": shared,
+        "reference": plan.reference,
+        "text": text,
+    }
+    write_json(folder / "comparison.json", value, COMPARISON_KIND, COMPARISON_VERSION)
+    console.print(text, style="bold green" if ours > chance else "yellow", highlight=False)
+
+
+def _say_where(folder: Path, most_accurate: str | None, retrain: str, console: Console) -> None:
+    if most_accurate is not None:
+        console.print(
+            f"in {folder}: best/ (networks, compiled), front.png, front.csv, trials/, tensorboard/", soft_wrap=True
+        )
+        command = retrain.format(arch=folder / most_accurate / "arch.json")
+        console.print(f"train the most accurate for longer:  {command}", highlight=False, soft_wrap=True)
+    console.print("compare in a browser:  make tensorboard", highlight=False)
