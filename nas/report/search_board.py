@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from tensorboard.plugins.hparams import api  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams import summary_v2 as api  # type: ignore[import-untyped] # `.api` needs TensorFlow
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.report.front_picture import front_figure

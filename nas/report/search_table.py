@@ -21,7 +21,8 @@ def summary(record: Record) -> str:
     if record.state == "failed":
         return f"failed: {record.traceback.strip().splitlines()[-1]}"
     if record.state == "rejected":
-        return "rejected: " + "; ".join(str(violation) for violation in record.violations)
+        reasons = [violation.help if violation.what == "legal" else str(violation) for violation in record.violations]
+        return "rejected: " + "; ".join(reasons)
     assert record.error is not None and record.cost is not None
     stopped = " (stopped early)" if record.state == "stopped" else ""
     return (
