@@ -21,6 +21,7 @@ COMMAND_RULES: tuple[CommandRule, ...] = (
     CommandRule("groups", "every group has the same number of channels", operands.groups),
     CommandRule("shapes", "the engine writes as much as it computes", operands.shapes),
     CommandRule("table", "scale and shift are looked up by channel", operands.table),
+    CommandRule("factor", "multiplication is element by element", operands.factor),
     CommandRule("addend", "addition is element by element", operands.addend),
     CommandRule("written_once", "two values for one element leave its value to chance", formats.written_once),
     CommandRule("formats", "bits are numbers only by a format that exists", formats.formats),

@@ -99,6 +99,8 @@ def _pairs(command: Command) -> list[tuple[str, Format, Region]]:
     pairs = [("input", attributes.input, command.reads[0])]
     if not isinstance(attributes, Eltwise):
         pairs.append(("weight", attributes.weight, command.reads[1]))
+    if attributes.tail.multiply is not None:
+        pairs.append(("factor", attributes.tail.multiply, command.reads[-1 - (attributes.tail.add is not None)]))
     if attributes.tail.add is not None:
         pairs.append(("addend", attributes.tail.add, command.reads[-1]))
     return [*pairs, ("output", attributes.tail.output, command.writes[0])]

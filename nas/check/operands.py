@@ -59,7 +59,8 @@ def operands(command: Command) -> str:
     reads = 1
     if isinstance(attributes, Conv | Matmul | Eltwise):
         reads += not isinstance(attributes, Eltwise)
-        reads += attributes.tail.table + (attributes.tail.add is not None)
+        tail = attributes.tail
+        reads += tail.table + (tail.multiply is not None) + (tail.add is not None)
     if len(command.reads) != reads or len(command.writes) != 1:
         return f"{command.op} has {reads} read(s) and 1 write, got {len(command.reads)} and {len(command.writes)}"
     return ""
@@ -148,13 +149,27 @@ def table(command: Command) -> str:
     return ""
 
 
+def factor(command: Command) -> str:
+    """What a tail multiplies by has the shape of the result that it is applied to, or axes of size 1."""
+    tail = _tail(command)
+    if tail is None or tail.multiply is None:
+        return ""
+    return _term_breach(command, "a factor", command.reads[-1 - (tail.add is not None)])
+
+
 def addend(command: Command) -> str:
-    """What a tail adds has the shape of the result that it is added to."""
+    """What a tail adds has the shape of the result that it is added to, or axes of size 1."""
     tail = _tail(command)
     if tail is None or tail.add is None:
         return ""
-    expected, got = _before_pool(command), command.reads[-1].shape
-    return "" if _collapsed(got) == expected else f"expected an addend of shape {expected}, got {got}"
+    return _term_breach(command, "an addend", command.reads[-1])
+
+
+def _term_breach(command: Command, name: str, term: Region) -> str:
+    expected, got = _before_pool(command), _collapsed(term.shape)
+    if len(got) == len(expected) and all(size in (1, whole) for size, whole in zip(got, expected, strict=True)):
+        return ""
+    return f"expected {name} of shape {expected}, or of 1 along some axes, got {term.shape}"
 
 
 def _operands(command: Command) -> list[tuple[str, Region]]:

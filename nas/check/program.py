@@ -78,7 +78,8 @@ def read_only(subject: Subject) -> Iterator[Place]:
     # Bound tensors may interlock, so that the ends need not be in order; their running maximum is.
     ends = np.maximum.accumulate(np.array([entry[1] for entry in bound], np.int64))
     accesses = subject.accesses
-    entries = np.flatnonzero(accesses.writes)
+    writes = np.flatnonzero(accesses.writes).tolist()
+    entries = np.array([entry for entry in writes if accesses.region[entry].memory == _DRAM], np.int64)
     first = np.searchsorted(ends, accesses.starts[entries], side="right")
     last = np.searchsorted(starts, accesses.ends[entries], side="left")
     for row in np.flatnonzero(first < last).tolist():
@@ -171,8 +172,10 @@ def _reads_in_step(command: Command) -> tuple[int, ...]:
         return (0,)
     if not isinstance(attributes, Conv | Matmul | Eltwise) or attributes.tail.pool is not None:
         return ()
+    # Factor and addend are the last reads; one that is spread over an axis is never the very region that is written.
+    spread = (attributes.tail.multiply is not None) + (attributes.tail.add is not None)
     first = (0,) if isinstance(attributes, Eltwise) else ()
-    return (*first, len(command.reads) - 1) if attributes.tail.add is not None else first
+    return (*first, *range(len(command.reads) - spread, len(command.reads)))
 
 
 def box_text(region: Region) -> str:

@@ -4,7 +4,7 @@ The front end makes one from a module, the optimiser's passes turn one into anot
 `nas.compiler.opt.pipeline` turn one into commands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,6 +37,15 @@ class Network:
             for name in operator.inputs:
                 users.setdefault(name, []).append(index)
         return users
+
+
+def unused_name(name: str, taken: Container[str]) -> str:
+    """`name`, or with a number behind it where that is taken."""
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}#{count}"
+    return candidate
 
 
 def constant_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ A tile is a range of rows and a range of channels of the output. Rows shrink wha
 read of weights and tables; padding and halo follow from where the tile lies.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from nas.ir.program import Operator
 from nas.ir.tensor import Region, Tensor, box, dense
 
 Compute = Conv | Matmul | Eltwise | Pool
+_TERMS = ("factor", "addend")
 
 
 class Tile(NamedTuple):
@@ -34,7 +36,7 @@ class Part(NamedTuple):
 
 
 def roles(function: Compute) -> tuple[str, ...]:
-    """What each read of a command is: "data", "weight", "table", "addend"."""
+    """What each read of a command is: "data", "weight", "table", "factor", "addend"."""
     if isinstance(function, Pool):
         return ("data",)
     names = ["data"]
@@ -42,6 +44,8 @@ def roles(function: Compute) -> tuple[str, ...]:
         names.append("weight")
     if function.tail.table:
         names.append("table")
+    if function.tail.multiply is not None:
+        names.append("factor")
     if function.tail.add is not None:
         names.append("addend")
     return tuple(names)
@@ -54,10 +58,14 @@ def engine_of(function: Compute) -> str:
 
 def channel_step(function: Compute, reads: tuple[Region, ...], write: Region) -> int:
     """The channels of a tile come in multiples of this: whole groups, whole bytes of rows, all of several axes."""
+    # What is cut with the output's channels: the data, unless every output needs all of it, and the tail's operands.
+    cut = [write, *(region for role, region in zip(roles(function), reads, strict=True) if role in ("table", *_TERMS))]
+    if isinstance(function, Eltwise | Pool) or (isinstance(function, Conv) and function.groups > 1):
+        cut.append(reads[0])
+    if max(len(region.shape) for region in cut) > MAP_RANK:
+        return output_size(function, reads, write)[1]
     if isinstance(function, Conv) and function.groups > 1:
-        return write.shape[0] if len(reads[0].shape) > MAP_RANK else reads[1].shape[0] // function.groups
-    if not isinstance(function, Conv | Matmul) and max(map(len, (write.shape, reads[0].shape))) > MAP_RANK:
-        return write.shape[0]
+        return reads[1].shape[0] // function.groups
     if len(write.shape) == ROWS_RANK:
         return max(1, 8 // min([write.bits, *(region.bits for region in reads)]))
     return 1
@@ -83,7 +91,7 @@ def output_size(function: Compute, reads: tuple[Region, ...], write: Region) -> 
     """(rows, channels) of the output; a matrix counts as one row of channels."""
     if len(write.shape) == ROWS_RANK:
         return 1, write.shape[1]
-    return write.shape[-2], reads[1].shape[0] if isinstance(function, Conv) else write.shape[0]
+    return write.shape[-2], math.prod(write.shape[:-2])
 
 
 def _reads_rows(function: Compute, reads: tuple[Region, ...], rows: tuple[int, int]) -> bool:
@@ -119,11 +127,12 @@ def part_of(function: Compute, reads: tuple[Region, ...], write: Region, tile: T
         return Part(_replace(function, window=window), (data,), _rows_and_channels(write, tile.rows, tile.channels))
     parts = []
     for role, region in zip(roles(function), reads, strict=True):
-        parts.append(
-            box(region, None, tile.channels)
-            if role == "table"
-            else _rows_and_channels(region, tile.rows, tile.channels)
-        )
+        if role == "table":
+            parts.append(box(region, None, tile.channels))
+        elif role == "data":
+            parts.append(_rows_and_channels(region, tile.rows, tile.channels))
+        else:
+            parts.append(_part_of_term(region, tile.rows, tile.channels))
     return Part(function, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
 
 
@@ -133,7 +142,7 @@ def _part_of_rows(function: Compute, reads: tuple[Region, ...], write: Region, t
     for role, region in zip(roles(function), reads, strict=True):
         if role == "weight":
             parts.append(box(region, tile.channels))
-        elif role == "data" and isinstance(function, Matmul):
+        elif (role == "data" and isinstance(function, Matmul)) or (role in _TERMS and region.shape[1] == 1):
             parts.append(region)
         else:
             parts.append(box(region, None, tile.channels))
@@ -162,7 +171,7 @@ def _part_of_conv(function: Conv, reads: tuple[Region, ...], write: Region, tile
         elif role == "table":
             parts.append(box(region, None, tile.channels))
         else:
-            parts.append(_rows_and_channels(region, conv_rows, tile.channels))
+            parts.append(_part_of_term(region, conv_rows, tile.channels))
     conv = Conv(window, groups, function.input, function.weight, tail, function.dataflow)
     return Part(conv, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
 
@@ -175,6 +184,12 @@ def _window_rows(window: Window, rows: tuple[int, int], height: int) -> tuple[tu
     inside = (max(first, 0), min(last, height))
     padding = (inside[0] - first, left, last - inside[1], right)
     return inside, Window(window.kernel, window.stride, padding, window.dilation)
+
+
+def _part_of_term(region: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
+    """A part of a factor or an addend: an axis of size 1 serves all places along it."""
+    is_spread = len(region.shape) == MAP_RANK and region.shape[0] == 1
+    return _rows_and_channels(region, rows if region.shape[-2] > 1 else (0, 1), None if is_spread else channels)
 
 
 def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[int, int] | None) -> Region:

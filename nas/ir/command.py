@@ -18,10 +18,13 @@ channels, so that a shuffled or sliced tensor can be read through its strides.
 The **tail** of conv, matmul and eltwise is the same for all, in this order, each step in float32 with one rounding:
     1. number        an accumulator or element becomes its number (see `Format`), scale * integer
     2. table         y = y * table[0, channel] + table[1, channel], a float32 region (2, channels)      if `table`
-    3. add           y = y + number of the next read, a region of the shape of the output               if `add`
-    4. activation    "relu" max(y, 0); "clip" min(max(y, low), high); and the others of `Activation`
-    5. encode        code = min(max(round_half_even(y * (1 / scale)) - offset, 0), levels), or the float itself
-    6. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
+    3. multiply      y = y * number of the next read, the factor                                        if `multiply`
+    4. add           y = y + number of the next read, the addend                                        if `add`
+    5. activation    "relu" max(y, 0); "clip" min(max(y, low), high); "leaky_relu" y or low * y if y < 0; and the others
+    6. encode        code = min(max(round_half_even(y * (1 / scale)) - offset, 0), levels), or the float itself
+    7. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
+Factor and addend have the shape of what they are applied to; an axis of size 1 (for a map: channels, rows or columns)
+holds one element for all places along it, so that a gate (n, 1, 1) scales whole channels and a mask (1, p, q) all of them.
 A region of two axes is rows (m, c); one of three or more is a map. A channel is a place along a map's channel axes, or
 along the last axis of rows. Two coded operands are multiplied and summed in integers, exactly; any other pair as float32
 numbers. A tail that does nothing but encode such sums as 32-bit codes of their own scale (input scale * weight scale)
@@ -34,7 +37,7 @@ import msgspec
 
 from nas.ir.tensor import FLOAT32, Format, Region
 
-Activation = Literal["none", "relu", "clip", "sigmoid", "hard_sigmoid", "hard_swish", "silu"]
+Activation = Literal["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "silu"]
 # What stays in place while the rest streams by; "lanes" is the vector engine's way, one output a lane.
 Dataflow = Literal["weight_stationary", "output_stationary", "lanes"]
 
@@ -59,6 +62,7 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
     """What happens to a result before it is written; see the page above."""
 
     table: bool = False
+    multiply: Format | None = None
     add: Format | None = None
     activation: Activation = "none"
     low: float = 0.0

@@ -109,18 +109,26 @@ def _finish_sums(command: Command, sums: NDArray[Any], scale: float | None, tail
 
 
 def _finish(command: Command, y: Numbers, tail: Tail, next_read: int, memories: Memories) -> None:
-    """The tail of `y` and the write of the result; table and addend are the reads from `next_read` on."""
-    expected = next_read + tail.table + (tail.add is not None)
+    """The tail of `y` and the write of the result; table, factor and addend are the reads from `next_read` on."""
+    expected = next_read + tail.table + (tail.multiply is not None) + (tail.add is not None)
     if len(command.reads) != expected:
         raise ContractError(f"{command.op} of {command.layer} needs {expected} reads, got {len(command.reads)}")
-    table = addend = None
+    table = factor = addend = None
     if tail.table:
         table = numbers(_read(command, next_read, memories, FLOAT32), FLOAT32)
+    if tail.multiply is not None:
+        factor = _term(command, next_read + tail.table, y, tail.multiply, memories)
     if tail.add is not None:
-        addend = numbers(_canonical(_read(command, expected - 1, memories, tail.add)), tail.add)
-        if addend.shape != y.shape:
-            raise ContractError(f"{command.op} of {command.layer} adds shape {addend.shape} to shape {y.shape}")
-    _write(command, apply_tail(y, tail, table, addend), tail.output, memories)
+        addend = _term(command, expected - 1, y, tail.add, memories)
+    _write(command, apply_tail(y, tail, table, factor, addend), tail.output, memories)
+
+
+def _term(command: Command, index: int, y: Numbers, form: Format, memories: Memories) -> Numbers:
+    """A factor or an addend: numbers of y's shape, or with axes of size 1."""
+    term = numbers(_canonical(_read(command, index, memories, form)), form)
+    if term.ndim != y.ndim or any(size not in (1, whole) for size, whole in zip(term.shape, y.shape, strict=True)):
+        raise ContractError(f"{command.op} of {command.layer} applies shape {term.shape} to shape {y.shape}")
+    return term
 
 
 def _operands(

@@ -20,11 +20,15 @@ Numbers = NDArray[np.float32]
 _Wide = NDArray[np.float64]
 
 
-def apply_tail(y: Numbers, tail: Tail, table: Numbers | None, addend: Numbers | None) -> Raw:
-    """y: a map (channels, rows, columns) or rows (m, channels). table: (2, channels). addend: of y's shape."""
+def apply_tail(y: Numbers, tail: Tail, table: Numbers | None, factor: Numbers | None, addend: Numbers | None) -> Raw:
+    """y: a map (channels, rows, columns) or rows (m, channels). table: (2, channels). factor and addend: of y's shape, or
+    with axes of size 1.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if table is not None:
             y = _apply_table(y, table)
+        if factor is not None:
+            y = y * factor
         if addend is not None:
             y = y + addend
         y = activate(y, tail.activation, tail.low, tail.high)
@@ -37,13 +41,15 @@ def apply_tail(y: Numbers, tail: Tail, table: Numbers | None, addend: Numbers | 
 
 
 def activate(y: Numbers, activation: Activation, low: float, high: float) -> Numbers:
-    """The activation of each number; `low` and `high` belong to "clip"."""
+    """The activation of each number; `low` and `high` belong to "clip", `low` to "leaky_relu" (its slope below 0)."""
     if activation == "none":
         return y
     if activation == "relu":
         return np.maximum(y, np.float32(0))
     if activation == "clip":
         return np.minimum(np.maximum(y, np.float32(low)), np.float32(high))
+    if activation == "leaky_relu":
+        return np.where(y < 0, y * np.float32(low), y)
     return _SMOOTH[activation](y.astype(np.float64)).astype(np.float32)
 
 

@@ -86,6 +86,7 @@ def tail_fill_cycles(tail: Tail) -> int:
     """The tail works behind the engine at its pace: it costs one cycle for each step in use, to fill its pipeline."""
     return (
         tail.table
+        + (tail.multiply is not None)
         + (tail.add is not None)
         + (tail.activation != "none")
         + (tail.output.kind == "code")

@@ -161,19 +161,21 @@ def test_sums_that_wait_as_32_bit_codes_are_taken_up_exactly():
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("kind", ["map", "rows"])
 def test_full_tail(bits, kind):
-    """Table, residual sum, clip, encode and (for maps) max pool, all steps of torch in float64 rounded once."""
+    """Table, gate, residual sum, clip, encode and (for maps) max pool, all steps of torch in float64 rounded once."""
     generator = np.random.default_rng(bits)
     shape = (6, 8, 9) if kind == "map" else (8, 6)
     form, out = code(4, 1 / 15), code(bits, 2.0 / (2**bits - 1))
     pool = Window((3, 2), (2, 2), (1, 0, 1, 1)) if kind == "map" else None
-    tail = Tail(True, SIGNED, "clip", -0.5, 3.0, out, pool)
+    tail = Tail(True, form, SIGNED, "clip", -0.5, 3.0, out, pool)
     bench = Bench()
     x = bench.operand(random_raw(generator, shape, form), form)
     table = bench.operand(random_table(generator, 6), FLOAT32).double()
+    gate = (6, 1, 9) if kind == "map" else (1, 6)
+    factor = bench.operand(random_raw(generator, gate, form), form)
     addend = bench.operand(random_raw(generator, shape, SIGNED), SIGNED)
     where = (slice(None), None, None) if kind == "map" else (None, slice(None))
     y = (x.double() * table[0][where] + table[1][where]).float()
-    y = (y + addend).clamp(-0.5, 3.0)
+    y = (y * factor + addend).clamp(-0.5, 3.0)
     codes = torch.mul(y, 1.0 / out.scale).round().clamp(0, out.levels)
     if pool is not None:
         top, left, bottom, right = pool.padding
@@ -186,6 +188,7 @@ def test_full_tail(bits, kind):
     ("activation", "reference"),
     [
         ("relu", F.relu),
+        ("leaky_relu", lambda x: F.leaky_relu(x, 0.25)),
         ("sigmoid", torch.sigmoid),
         ("hard_sigmoid", F.hardsigmoid),
         ("hard_swish", F.hardswish),
@@ -195,7 +198,7 @@ def test_full_tail(bits, kind):
 def test_activations(activation, reference):
     bench = Bench()
     x = bench.operand(encode(np.linspace(-200, 200, 1001, dtype=np.float32).reshape(7, 143), FLOAT32), FLOAT32)
-    y = bench.run("vector", Eltwise(FLOAT32, Tail(activation=activation)), (7, 143), FLOAT32)
+    y = bench.run("vector", Eltwise(FLOAT32, Tail(activation=activation, low=0.25)), (7, 143), FLOAT32)
     torch.testing.assert_close(torch.from_numpy(y), reference(x), rtol=2e-6, atol=1e-7)
 
 
@@ -250,11 +253,12 @@ def test_fused_and_naive_programs_agree_bit_for_bit():
     window, pool = Window((3, 3), (1, 1), (1, 1, 1, 1)), Window((2, 2), (2, 2))
     raw_x, raw_w = random_raw(generator, (16, 8, 8), form), random_raw(generator, (8, 16, 3, 3), weights)
     raw_table, raw_add = random_table(generator, 8), random_raw(generator, (8, 8, 8), form)
+    raw_gate = random_raw(generator, (8, 1, 1), form)
 
     fused = Bench()
-    for raw, kind in ((raw_x, form), (raw_w, weights), (raw_table, FLOAT32), (raw_add, form)):
+    for raw, kind in ((raw_x, form), (raw_w, weights), (raw_table, FLOAT32), (raw_gate, form), (raw_add, form)):
         fused.operand(raw, kind)
-    tail = Tail(True, form, "relu", output=out, pool=pool)
+    tail = Tail(True, form, form, "relu", output=out, pool=pool)
     got = fused.run("matrix", Conv(window, 1, form, weights, tail), (8, 4, 4), out)
 
     def step(engine, attributes, shape, kind, *operands):
@@ -266,6 +270,7 @@ def test_fused_and_naive_programs_agree_bit_for_bit():
     y = step("matrix", Conv(window, 1, form, weights), (8, 8, 8), FLOAT32, (raw_x, form), (raw_w, weights))
     for tail, operands in (
         (Tail(table=True), [(raw_table, FLOAT32)]),
+        (Tail(multiply=form), [(raw_gate, form)]),
         (Tail(add=form), [(raw_add, form)]),
         (Tail(activation="relu"), []),
     ):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from nas.compiler.network import Network, pack
+from nas.compiler.network import Network, pack, unused_name
 from nas.compiler.opt.steps import Step, first_step, last_step
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail
 from nas.ir.program import Operator
 from nas.ir.tensor import FLOAT32, Format, Tensor
+
+_STEPS = {"factor": Step.MULTIPLY, "addend": Step.ADD}
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,17 @@ class _Fusion:
         function = operator.function
         assert isinstance(function, Eltwise)
         reads = dict(zip(roles(function), operator.inputs, strict=True))
-        candidates = [(reads["data"], reads.get("addend"), function.tail)]
-        if function.tail.add is not None and not function.tail.table:
-            # A sum may join either of its sides; the other side is then added to it.
-            swapped = msgspec.structs.replace(function.tail, add=function.input)
-            candidates.append((reads["addend"], reads["data"], swapped))
-        candidates.sort(key=lambda candidate: self.makers.get(candidate[0], -1), reverse=True)
-        for data, addend, tail in candidates:
-            maker = self._maker(data)
-            if maker is not None and self._join(
-                index, operator, maker, tail, {"table": reads.get("table"), "addend": addend}
-            ):
+        candidates = [(reads, function.tail)]
+        # A sum or a product may join either of its sides, if both are whole; the other side is then added to it.
+        for role, field in (("factor", "multiply"), ("addend", "add")):
+            is_first = first_step(function.tail) == _STEPS[role]
+            if is_first and self.tensors[reads[role]].shape == self.tensors[reads["data"]].shape:
+                swapped = msgspec.structs.replace(function.tail, **{field: function.input})
+                candidates.append(({**reads, "data": reads[role], role: reads["data"]}, swapped))
+        candidates.sort(key=lambda candidate: self.makers.get(candidate[0]["data"], -1), reverse=True)
+        for names, tail in candidates:
+            maker = self._maker(names["data"])
+            if maker is not None and self._join(index, operator, maker, tail, names):
                 return
 
     def _maker(self, name: str) -> int | None:
@@ -81,7 +83,7 @@ class _Fusion:
             return None
         return index
 
-    def _join(self, index: int, operator: Operator, maker_index: int, tail: Tail, extra: dict[str, str | None]) -> bool:
+    def _join(self, index: int, operator: Operator, maker_index: int, tail: Tail, extra: dict[str, str]) -> bool:
         maker = self.operators[maker_index]
         assert maker is not None
         function = maker.function
@@ -94,13 +96,12 @@ class _Fusion:
         if first <= last:
             if not (tail.table and last == Step.TABLE):
                 return False
-            names["table"] = self._product(names["table"], extra["table"] or "", operator.layer)
-        elif extra["table"]:
-            names["table"] = extra["table"]
-        if extra["addend"]:
-            names["addend"] = extra["addend"]
+            names["table"] = self._product(names["table"], extra["table"], operator.layer)
+            extra = {**extra, "table": names["table"]}
+        names.update({role: extra[role] for role in ("table", "factor", "addend") if role in extra})
         joined = Tail(
             table=function.tail.table or tail.table,
+            multiply=tail.multiply or function.tail.multiply,
             add=tail.add or function.tail.add,
             activation=tail.activation if tail.activation != "none" else function.tail.activation,
             low=tail.low if tail.activation != "none" else function.tail.low,
@@ -143,7 +144,7 @@ class _Fusion:
 
     def _product(self, first: str, second: str, layer: str) -> str:
         """The table that does `first` and then `second`."""
-        name = f"{layer}.folded"
+        name = unused_name(f"{layer}.folded", self.tensors)
         self.tensors[name] = Tensor(name, self.tensors[first].shape, FLOAT32, "constant")
         if first in self.constants and second in self.constants:
             shape = self.tensors[first].shape

@@ -10,16 +10,19 @@ class Step(IntEnum):
 
     NOTHING = 0
     TABLE = 1
-    ADD = 2
-    ACTIVATION = 3
-    ENCODE = 4
-    POOL = 5
+    MULTIPLY = 2
+    ADD = 3
+    ACTIVATION = 4
+    ENCODE = 5
+    POOL = 6
 
 
 def first_step(tail: Tail) -> Step:
     """The first step that a tail takes; a tail that does nothing starts behind everything."""
     if tail.table:
         return Step.TABLE
+    if tail.multiply is not None:
+        return Step.MULTIPLY
     if tail.add is not None:
         return Step.ADD
     if tail.activation != "none":
@@ -37,4 +40,6 @@ def last_step(tail: Tail) -> Step:
         return Step.ACTIVATION
     if tail.add is not None:
         return Step.ADD
+    if tail.multiply is not None:
+        return Step.MULTIPLY
     return Step.TABLE if tail.table else Step.NOTHING

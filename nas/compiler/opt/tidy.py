@@ -55,7 +55,7 @@ class SinkViews:
         makers = {operator.outputs[0]: index for index, operator in enumerate(operators)}
         for index, operator in enumerate(operators):
             function = operator.function
-            if not isinstance(function, Eltwise) or function.tail.table or function.tail.add is not None:
+            if not isinstance(function, Eltwise) or first_step(function.tail) < Step.ACTIVATION:
                 continue
             view_index = makers.get(operator.inputs[0])
             if view_index is None or len(users[operator.inputs[0]]) != 1:

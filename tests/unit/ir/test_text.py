@@ -22,8 +22,18 @@ formats = st.builds(
     Format, st.sampled_from(ELEMENT_BITS), st.sampled_from(["float", "code"]), floats, integers, integers, integers
 )
 windows = st.builds(Window, pairs, pairs, st.tuples(counts, counts, counts, counts), pairs)
-activations = st.sampled_from(["none", "relu", "clip", "sigmoid", "hard_sigmoid", "hard_swish", "silu"])
-tails = st.builds(Tail, st.booleans(), st.none() | formats, activations, floats, floats, formats, st.none() | windows)
+activations = st.sampled_from(["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "silu"])
+tails = st.builds(
+    Tail,
+    st.booleans(),
+    st.none() | formats,
+    st.none() | formats,
+    activations,
+    floats,
+    floats,
+    formats,
+    st.none() | windows,
+)
 flows = st.sampled_from(["weight_stationary", "output_stationary"])
 sizes = st.lists(integers, max_size=4).map(tuple)
 regions = st.builds(Region, names, integers, sizes, sizes, st.integers(-2, 64)) | st.builds(

@@ -27,7 +27,7 @@ SMALL = Processor(
     energies=Energies("made up", 1.0, 2.0, 3.0, 10.0, 100.0, 0.5),
 )
 MAP = dense("sram", 0, (8, 10, 10), 8)
-TAIL = Tail(True, CODE8, "relu", output=CODE8, pool=Window((2, 2), (2, 2)))
+TAIL = Tail(True, None, CODE8, "relu", output=CODE8, pool=Window((2, 2), (2, 2)))
 
 
 def sram(*shape, bits=8):
@@ -53,6 +53,12 @@ def test_conv_on_the_array():
 
 def test_a_fused_tail_costs_its_pipeline_only():
     assert command_cycles(conv(TAIL), SMALL) == command_cycles(conv(), SMALL) + 4
+
+
+def test_a_product_is_one_more_step():
+    gate = Command("vector", "v", (sram(3, 7), sram(1, 7)), (sram(3, 7),), Eltwise(CODE8, Tail(multiply=CODE8)))
+    assert command_cycles(gate, SMALL) == 5 + 6 + 1
+    assert command_traffic(gate).sram_bytes == 21 + 7 + 21
 
 
 def test_macs_count_the_outputs_before_a_fused_pool():
