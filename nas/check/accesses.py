@@ -42,9 +42,10 @@ class Accesses:
 
     @cached_property
     def memories(self) -> Integers:
-        """A number for each memory, in the order in which they first occur."""
-        names: dict[str, int] = {}
-        return np.array([names.setdefault(region.memory, len(names)) for region in self.region], np.int64)
+        """Each entry's memory, as a number."""
+        names = [region.memory for region in self.region]
+        numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+        return np.array([numbers[name] for name in names], np.int64)
 
     def of_command(self) -> Iterator[tuple[int, int, int]]:
         """(command, first entry, one past the last entry)."""

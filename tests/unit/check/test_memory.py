@@ -34,7 +34,7 @@ def regions(draw: st.DrawFn) -> Region:
 
 
 @given(regions(), regions())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_overlap_is_a_common_byte(a: Region, b: Region) -> None:
     expected = bool(touched(a) & touched(b))
     assert overlap(a, b) == overlap(b, a) == expected

@@ -62,7 +62,7 @@ def reachable(made: dict[str, tuple[Step, ...]]) -> np.ndarray:
 
 
 @given(queues())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_clocks_are_reachability_and_cycles_are_found(made: dict[str, tuple[Step, ...]]) -> None:
     steps, reach = steps_of(made), reachable(made)
     order = order_of(steps)
@@ -82,7 +82,7 @@ def test_clocks_are_reachability_and_cycles_are_found(made: dict[str, tuple[Step
 
 
 @given(queues(), st.sampled_from((1, 7, 1 << 20)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_races_are_unordered_conflicts(made: dict[str, tuple[Step, ...]], chunk: int) -> None:
     steps, reach = steps_of(made), reachable(made)
     if reach.diagonal().any():
@@ -103,7 +103,7 @@ def test_races_are_unordered_conflicts(made: dict[str, tuple[Step, ...]], chunk:
 
 
 @given(queues(), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_inversions_are_conflicts_the_other_way_round(made: dict[str, tuple[Step, ...]], random) -> None:
     accesses = accesses_of([step.command for queue in made.values() for step in queue])
     count = sum(map(len, made.values()))
