@@ -1,11 +1,15 @@
 """The building blocks of the networks: width-parametric, in full precision or quantised.
 
-With 32 bits they are the blocks of the papers: MobileNet v2 (arXiv 1801.04381) and
-ShuffleNet v2 (arXiv 1807.11164). With fewer, every tensor that a convolution, a sum or a concatenation reads has
-passed an `ActivationQuantizer`, so that the network can run in integers; there are two formats per bit width:
+With 32 bits they are the blocks of the papers: MobileNet v2 (arXiv 1801.04381) and ShuffleNet v2 (arXiv 1807.11164).
+With fewer, every tensor that a convolution, a sum or a concatenation reads has passed an `ActivationQuantizer`, so that
+the network can run in integers. Each bit width has two formats, `RANGE` wide:
 
-    after a ReLU       0 .. 1            the quantiser takes the ReLU's place (DoReFa-Net)
-    after a linear     -high .. high     where the paper has no activation; `signed_quantizer` says how wide
+    after a ReLU     0 .. range         the quantiser takes the ReLU's place
+    after a linear   -range .. range    where the paper has no activation
+
+DoReFa-Net's own range of 0 .. 1 cuts off a third of what a batch norm gives, and twenty layers of it do not train:
+after two short epochs of a network of all blocks, 8-bit activations gave an error of 0.79, with 0 .. 4 of 0.36; none gave
+0.38. Few bits need a narrower range, or nearly all values would fall on zero (4 bits: 0.46 with 4, 0.39 with 3).
 
 Shapes are (images, channels, height, width); `stride` halves height and width, rounding up.
 """
@@ -27,6 +31,7 @@ class Bits(NamedTuple):
 
 
 FULL_PRECISION = Bits()
+RANGE = {1: 1.0, 2: 2.0, 3: 3.0, 4: 3.0, 5: 4.0, 6: 4.0, 7: 4.0, 8: 4.0}
 
 
 def convolution(
@@ -40,20 +45,17 @@ def convolution(
 
 
 def rectifier(activation_bits: int, full_precision: type[nn.Module] = nn.ReLU) -> nn.Module:
-    """The non-linearity: `full_precision` at 32 bits, else a quantiser of the range 0 .. 1."""
-    return full_precision() if activation_bits == FULL_PRECISION_BITS else ActivationQuantizer(activation_bits)
+    """The non-linearity: `full_precision` at 32 bits, else a quantiser of the positive range."""
+    if activation_bits == FULL_PRECISION_BITS:
+        return full_precision()
+    return ActivationQuantizer(activation_bits, 0.0, RANGE[activation_bits])
 
 
 def signed_quantizer(activation_bits: int) -> list[nn.Module]:
-    """What stands where a paper has no activation: nothing at 32 bits, else a quantiser that keeps the sign.
-
-    Batch norm makes the values about as wide as a normal distribution. Few bits need a narrow range, or nearly all
-    values would fall on zero.
-    """
+    """What stands where a paper has no activation: nothing at 32 bits, else a quantiser that keeps the sign."""
     if activation_bits == FULL_PRECISION_BITS:
         return []
-    high = 2.0 if activation_bits <= 3 else 4.0
-    return [ActivationQuantizer(activation_bits, -high, high)]
+    return [ActivationQuantizer(activation_bits, -RANGE[activation_bits], RANGE[activation_bits])]
 
 
 class ConvBnAct(nn.Sequential):
@@ -126,7 +128,7 @@ class ShuffleUnit(nn.Module):
     """ShuffleNet v2: half of the channels pass, half are filtered, and a shuffle mixes them.
 
     With `downsample` (or where the widths differ) both halves are filtered from the whole input, at `stride`. All parts
-    are 0 .. 1 in one format, so that split, concatenation and shuffle only move data. `outputs` must be even.
+    are in one format, so that split, concatenation and shuffle only move data. `outputs` must be even.
     """
 
     def __init__(

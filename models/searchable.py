@@ -12,7 +12,7 @@ import msgspec
 from torch import Tensor, nn
 
 from models.arch import FULL_PRECISION_BITS, Arch, require_bits, require_positive
-from models.blocks import Bits, ConvBnAct, InvertedResidual, ShuffleUnit, signed_quantizer
+from models.blocks import Bits, ConvBnAct, InvertedResidual, ShuffleUnit, rectifier, signed_quantizer
 from models.quantize import ActivationQuantizer
 from models.svhn_net import linear
 
@@ -82,7 +82,7 @@ class Searchable(nn.Module):
         first, last = arch.stages[0], arch.stages[-1]
         stem_bits = Bits(arch.edge_weight_bits, first.activation_bits)
         self.stem = nn.Sequential(
-            *_requantise(FULL_PRECISION_BITS, arch.edge_activation_bits, signed=False),
+            *_image_quantizer(arch.edge_activation_bits),
             ConvBnAct(arch.in_channels, arch.stem_width, 3, 1, 1, stem_bits),
         )
         self.stages = nn.Sequential()
@@ -104,11 +104,16 @@ class Searchable(nn.Module):
         return logits
 
 
+def _image_quantizer(bits: int) -> list[nn.Module]:
+    """Images lie in 0 .. 1; those that were uint8 / 255 lose nothing at 8 bits."""
+    return [] if bits == FULL_PRECISION_BITS else [ActivationQuantizer(bits)]
+
+
 def _requantise(bits: int, wanted_bits: int, signed: bool) -> list[nn.Module]:
     """What turns a tensor of `bits` into one of `wanted_bits`: nothing where they agree or none are wanted."""
     if wanted_bits in (bits, FULL_PRECISION_BITS):
         return []
-    return signed_quantizer(wanted_bits) if signed else [ActivationQuantizer(wanted_bits)]
+    return signed_quantizer(wanted_bits) if signed else [rectifier(wanted_bits)]
 
 
 def _units(stage: Stage, inputs: int) -> list[nn.Module]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenetv2, shufflenetv2
 
-from models.blocks import Bits, ChannelShuffle, ConvBnAct, InvertedResidual, ShuffleUnit
+from models.blocks import Bits, ChannelShuffle, ConvBnAct, InvertedResidual, ShuffleUnit, rectifier, signed_quantizer
 from models.quantize import ActivationQuantizer
 
 
@@ -60,15 +60,15 @@ def test_every_reader_of_a_quantised_block_reads_a_grid(block, bits: int) -> Non
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.5, generator=_generator(1))
             nn.init.normal_(module.bias, 0.0, 0.5, generator=_generator(2))
-    grids = [ActivationQuantizer(bits), *(m for m in network.modules() if isinstance(m, ActivationQuantizer))]
+    grids = [rectifier(bits), *(m for m in network.modules() if isinstance(m, ActivationQuantizer))]
     read: list[Tensor] = []
     for module in network.modules():
         if isinstance(module, nn.Conv2d | ChannelShuffle):
             module.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     signed = isinstance(network, InvertedResidual) and network.residual
-    grid = ActivationQuantizer(bits, -4.0, 4.0) if signed and bits > 3 else ActivationQuantizer(bits)
+    before = signed_quantizer(bits)[0] if signed else rectifier(bits)
     image = torch.randn(4, 8, 10, 10, generator=_generator())
-    out = network(grid(image))
+    out = network(before(image))
     assert len(read) >= 1
     for tensor in [*read, out]:
         assert any(_on_grid(tensor, grid) for grid in grids)
@@ -78,7 +78,7 @@ def test_the_parts_of_a_shuffle_have_one_format() -> None:
     unit = ShuffleUnit(8, 8, stride=2, downsample=True, bits=Bits(4, 4))
     assert unit.shortcut is not None
     ends = [list(part.modules())[-1] for part in (unit.branch, unit.shortcut)]
-    assert {end.integer_format() for end in ends if isinstance(end, ActivationQuantizer)} == {(4, 1 / 15, 0)}
+    assert {end.integer_format() for end in ends if isinstance(end, ActivationQuantizer)} == {(4, 3 / 15, 0)}
     assert len(ends) == 2
 
 
