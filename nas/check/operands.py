@@ -20,7 +20,7 @@ _ENGINES = {
 }
 _MEMORIES = {Load: ("dram", "sram"), Store: ("sram", "dram"), Host: ("dram", "dram")}
 # Whatever is larger cannot lie in any memory, and would not fit into 64-bit arithmetic later on.
-_LARGEST = 1 << 48
+LARGEST = 1 << 48
 
 
 def engine(command: Command) -> str:
@@ -44,9 +44,9 @@ def layout(command: Command) -> str:
             return f"{name}: expected elements of {ELEMENT_BITS} bits, got {region.bits}"
         if len(region.shape) != len(region.strides):
             return f"{name}: expected one stride for each of {len(region.shape)} axes, got {len(region.strides)}"
-        if min(region.shape, default=1) < 1 or math.prod(region.shape) > _LARGEST:
+        if min(region.shape, default=1) < 1 or math.prod(region.shape) > LARGEST:
             return f"{name}: expected sizes of at least 1 and of a memory's size at most, got shape {region.shape}"
-        if min(region.strides, default=0) < 0 or max(region.strides, default=0) > _LARGEST:
+        if min(region.strides, default=0) < 0 or max(region.strides, default=0) > LARGEST:
             return f"{name}: expected strides of 0 or more and of a memory's size at most, got {region.strides}"
     return ""
 
@@ -88,7 +88,7 @@ def window(command: Command) -> str:
     for each in windows:
         if min(*each.kernel, *each.stride, *each.dilation) < 1 or min(each.padding) < 0:
             return f"expected kernel, stride and dilation of 1 or more and padding of 0 or more, got {each}"
-        if max(*each.kernel, *each.stride, *each.dilation, *each.padding) > _LARGEST:
+        if max(*each.kernel, *each.stride, *each.dilation, *each.padding) > LARGEST:
             return f"expected a window of a memory's size at most, got {each}"
     if isinstance(attributes, Pool):
         return _empty_window(attributes.window, command.reads[0].shape)

@@ -6,6 +6,7 @@ import numpy as np
 
 from nas.check.formats import format_breach
 from nas.check.memory import Written, overlap, repeats, span_bytes
+from nas.check.operands import LARGEST
 from nas.check.rule import Place
 from nas.check.subject import Subject
 from nas.ir.command import Command, Conv, Copy, Eltwise, Matmul
@@ -150,6 +151,8 @@ def _binding_breach(binding: Binding) -> str:
         return f"expected elements as wide as the format's {form.bits} bits, got {region.bits}"
     if len(region.shape) != len(region.strides) or min(region.shape, default=1) < 1:
         return f"expected sizes of 1 or more and a stride for each, got {region.shape} and {region.strides}"
+    if max(*region.shape, *region.strides, 0) > LARGEST:
+        return f"expected sizes and strides of a memory's size at most, got {region.shape} and {region.strides}"
     if min(region.strides, default=0) < 0 or repeats(region.shape, region.strides):
         return f"expected a place of its own for every element, got {region.shape} and {region.strides}"
     return format_breach(form)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from nas.core.errors import InputError, invalid
+from nas.core.json_field import exact_field
 
 Value = TypeVar("Value")
 
@@ -71,5 +72,7 @@ def decode_json(data: bytes, value_type: type[Value], kind: str, version: int, w
         raise InputError(where, "version", str(version), envelope.version, "written by another version of Coevo")
     try:
         return msgspec.json.decode(envelope.value, type=value_type)
+    except msgspec.ValidationError as error:
+        raise invalid(where, error, exact_field(envelope.value, value_type)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise invalid(where, error) from error

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+_MISSING = "Object missing required field "
+
 
 class CoevoError(Exception):
     """The root of every error that Coevo raises on purpose."""
@@ -55,11 +57,13 @@ class DoesNotFit(CoevoError):
         super().__init__(str(violation))
 
 
-def invalid(where: object, error: Exception) -> InputError:
-    """A msgspec complaint as an `InputError`: its field, what was expected and what was got."""
+def invalid(where: object, error: Exception, field: str = "") -> InputError:
+    """A msgspec complaint as an `InputError`: its field (as msgspec says it, unless given), what was expected and got."""
     message, _, path = str(error).partition(" - at ")
+    field = field or path.strip("`").removeprefix("$").lstrip(".")
+    if message.startswith(_MISSING):
+        return InputError(where, field, f"a field {message.removeprefix(_MISSING)}", "none")
     expected, _, got = message.removeprefix("Expected ").partition(", got ")
-    field = path.strip("`").removeprefix("$").lstrip(".")
     return InputError(where, field, expected if got else "a valid value", got or message)
 
 
