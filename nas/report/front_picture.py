@@ -18,9 +18,14 @@ from nas.search.record import Record
 _FOUND, _OTHER = "#1f6fb4", "#9a9a9a"
 
 
-def front_figure(records: Sequence[Record], others: Sequence[Record] = (), title: str = "") -> Figure:
+def front_figure(
+    records: Sequence[Record],
+    others: Sequence[Record] = (),
+    title: str = "",
+    size_inches: tuple[float, float] = (7.5, 5.0),
+) -> Figure:
     """The picture; `others` are the random networks of equal budget, drawn in grey behind."""
-    figure = Figure(figsize=(7.5, 5), dpi=110, layout="constrained")
+    figure = Figure(figsize=size_inches, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     everything = [record for record in (*records, *others) if record.point is not None]

@@ -65,7 +65,9 @@ class LiveView:
         words.append(f"{_clock(progress.elapsed_s)}{self._time_to_go(progress)}")
         bar = ProgressBar(total=total, completed=done, width=30)
         grid.add_row(Text(self._title, style="bold"), bar, Text(", ".join(words)))
-        now = "  ".join(f"{lease.worker}: trial {lease.number}" for lease in progress.running) or "starting workers ..."
+        now = "  ".join(f"{lease.worker}: trial {lease.number}" for lease in progress.running) or (
+            "starting workers ..." if progress.trained < progress.plan.trials else "all done"
+        )
         return Group(Text(), grid, Text(f"now  {now}", style="dim"))
 
     def _time_to_go(self, progress: Progress) -> str:

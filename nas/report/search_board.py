@@ -1,7 +1,8 @@
 """Records of a search -> TensorBoard: one run per trial with its scalars, its parameters and both metrics, and the front.
 
-In the folder "tensorboard" of the search: `front/` has the front as an image and the hypervolume over time, `0007/` is trial 7.
-HPARAMS then compares trials by error and latency, in a table, in parallel coordinates and in scatter plots.
+In the folder "tensorboard" of the search: `search/0007` is trial 7, `search/front` the front as an image and its hypervolume
+after each training, `random/...` the same of the random networks to compare with. HPARAMS compares trials by error and
+latency in a table, in parallel coordinates and in scatter plots.
 """
 
 from collections.abc import Sequence
@@ -23,10 +24,13 @@ METRICS = {"error": "validation error", "latency_us": "simulated latency, µs"}
 
 
 class SearchBoard:
-    """Watches a search (`nas.search.supervise.Watcher`) and writes each record once, also across resumes."""
+    """Watches a search (`nas.search.supervise.Watcher`) and writes each record once, also across resumes.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "tensorboard"
+    folder: of all events; name: of this search among those that are compared.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder / name, name
         self._front: SummaryWriter | None = None
         self._space: Space | None = None
 
@@ -39,17 +43,12 @@ class SearchBoard:
             self._front = SummaryWriter(str(self._folder / "front"))
         self._space = self._space or Space(progress.plan.space)
         for record in evaluated:
-            write_trial(self._folder / f"{record.number:04d}", record, self._space)
-        self._write_front(self._front, progress)
-
-    def _write_front(self, writer: SummaryWriter, progress: Progress) -> None:
+            name = f"{self._name} {record.number:04d}"
+            write_trial(self._folder / f"{record.number:04d}", name, record, self._space)
         points = [record.point for record in progress.records if record.point is not None]
-        writer.add_scalar("front/hypervolume", hypervolume(points, progress.plan.reference.point), progress.trained)
-        figure = front_figure(progress.records, title=f"after {progress.trained} trainings")
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        writer.add_image("front", np.asarray(canvas.buffer_rgba())[..., :3], progress.trained, dataformats="HWC")
-        writer.flush()
+        share = hypervolume(points, progress.plan.reference.point)
+        self._front.add_scalar("front/hypervolume", share, progress.trained)
+        write_front(self._front, progress.records, (), progress.trained)
 
     def __enter__(self) -> "SearchBoard":
         return self
@@ -61,7 +60,16 @@ class SearchBoard:
             self._front.close()
 
 
-def write_trial(folder: Path, record: Record, space: Space) -> None:
+def write_front(writer: SummaryWriter, records: Sequence[Record], others: Sequence[Record], step: int) -> None:
+    """The picture of the front after `step` trainings; `others` are the random networks."""
+    figure = front_figure(records, others, f"after {step} trainings", size_inches=(5.4, 3.8))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    writer.add_image("front", np.asarray(canvas.buffer_rgba())[..., :3], step, dataformats="HWC")
+    writer.flush()
+
+
+def write_trial(folder: Path, name: str, record: Record, space: Space) -> None:
     """One trial as a run of its own; nothing where it is already there."""
     if folder.exists() or record.point is None or record.cost is None:
         return
@@ -69,20 +77,19 @@ def write_trial(folder: Path, record: Record, space: Space) -> None:
     metrics = {"error": error, "latency_us": latency_s * 1e6}
     active = space.active(record.params)
     params = {
-        name.removeprefix("network."): value if isinstance(value, str | bool | int | float) else str(value)
-        for name, value in record.params.items()
-        if name in active
+        parameter.removeprefix("network."): value if isinstance(value, str | bool | int | float) else str(value)
+        for parameter, value in record.params.items()
+        if parameter in active
     }
     with SummaryWriter(str(folder)) as writer:
         events = writer._get_file_writer()
-        declared = [api.Metric(name, display_name=title) for name, title in METRICS.items()]
-        choices = [api.HParam(name) for name in params]
-        events.add_summary(api.hparams_config_pb(choices, declared))
-        events.add_summary(api.hparams_pb(params, trial_id=record.key))
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, record.number)
-        for name in ("energy_pj", "peak_sram_bytes", "dram_bytes", "parameters", "macs"):
-            writer.add_scalar(f"cost/{name}", getattr(record.cost, name), record.number)
-        writer.add_scalar("seconds", sum(record.seconds.values()), record.number)
+        declared = [api.Metric(metric, display_name=title) for metric, title in METRICS.items()]
+        events.add_summary(api.hparams_config_pb([api.HParam(parameter) for parameter in params], declared))
+        events.add_summary(api.hparams_pb(params, trial_id=name))
+        for metric, value in metrics.items():
+            writer.add_scalar(metric, value, record.number)
+        for detail in ("energy_pj", "peak_sram_bytes", "dram_bytes", "parameters", "macs"):
+            writer.add_scalar(f"more/{detail}", getattr(record.cost, detail), record.number)
+        writer.add_scalar("more/seconds", sum(record.seconds.values()), record.number)
         for step, value in record.curve:
             writer.add_scalar("training/validation_error", value, step)

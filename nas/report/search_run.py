@@ -10,12 +10,13 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.artifact import write_json
 from nas.core.errors import InputError
 from nas.report.front_picture import save_front
 from nas.report.live import LiveView
-from nas.report.search_board import SearchBoard
+from nas.report.search_board import SearchBoard, write_front
 from nas.report.search_table import comparison, front_table, write_front_csv
 from nas.search.best import write_best
 from nas.search.evaluate import load_parts
@@ -47,7 +48,8 @@ def search_and_report(
     with console.status("data: loading, or drawing it the first time ..."):
         parts = load_parts(plan.factory, plan.settings)
     threads = max(1, cores // workers)
-    _run(folder, workers, threads, f"search by {plan.sampler['name']}", console)
+    with SearchBoard(folder / "tensorboard", "search") as search_board:
+        _run(folder, workers, threads, f"search by {plan.sampler['name']}", search_board, console)
     found = read_records(folder)
     others: list[Record] = []
     if baseline:
@@ -62,8 +64,8 @@ def search_and_report(
     _say_where(folder, rows[-1].folder if rows else None, retrain, console)
 
 
-def _run(folder: Path, workers: int, threads: int, title: str, console: Console) -> None:
-    with LiveView(console, title) as view, SearchBoard(folder) as board:
+def _run(folder: Path, workers: int, threads: int, title: str, board: SearchBoard, console: Console) -> None:
+    with LiveView(console, title) as view:
         watchers: Sequence[Watcher] = (view, board)
         progress = run_search(folder, workers, threads, watchers)
     console.print(f"{title}: {progress.ended}, {progress.elapsed_s:.0f} s", style="bold", highlight=False)
@@ -79,8 +81,12 @@ def _by_chance(
     for record in found:
         if record.origin == START and record.key not in known:
             search.add(record)
-    _run(place, workers, threads, "random, to compare", console)
-    return read_records(place)
+    with SearchBoard(folder / "tensorboard", "random") as board:
+        _run(place, workers, threads, "random, to compare", board, console)
+    others = read_records(place)
+    with SummaryWriter(str(folder / "tensorboard" / "compared")) as writer:
+        write_front(writer, found, others, plan.trials)
+    return others
 
 
 def _compare(folder: Path, plan: Plan, found: Sequence[Record], others: Sequence[Record], console: Console) -> None:

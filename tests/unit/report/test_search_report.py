@@ -1,0 +1,189 @@
+"""What a search leaves for people: lines, tables, CSV, pictures, TensorBoard events, read back by other means."""
+
+import csv
+import io
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from nas.core.errors import Violation
+from nas.cost.model import Cost
+from nas.report.front_picture import front_figure, save_front
+from nas.report.live import LiveView, scatter
+from nas.report.search_board import SearchBoard, write_trial
+from nas.report.search_table import comparison, describe, front_table, summary, write_front_csv
+from nas.search.best import FrontRow, front
+from nas.search.objective import Limits, Reference
+from nas.search.plan import Plan
+from nas.search.record import Record
+from nas.search.space import Space
+from nas.search.supervise import Progress
+
+SPACE = {
+    "network": {
+        "stem_width": {"choice": [8, 16]},
+        "stages": [
+            {
+                "block": {"choice": ["conv", "mobile_v2"]},
+                "width": {"choice": [16, 32]},
+                "expansion": {"choice": [2, 4], "when": {"block": "mobile_v2"}, "otherwise": 1},
+                "weight_bits": {"choice": [2, 4, 8]},
+            }
+        ],
+    }
+}
+PARAMS = {
+    "network.stem_width": 16,
+    "network.stages.0.block": "conv",
+    "network.stages.0.width": 32,
+    "network.stages.0.expansion": 2,
+    "network.stages.0.weight_bits": 4,
+}
+PLAN = Plan(
+    space=SPACE,
+    sampler={"name": "random"},
+    trials=4,
+    factory="",
+    settings={},
+    limits=Limits(),
+    reference=Reference(error=1.0, latency_s=1e-4),
+)
+
+
+def make_record(number, error, latency_s, **changes):
+    cost = Cost(latency_s, 1000, 2.0, 4096, 5000, 1234, 700, 99000)
+    values = {
+        "number": number,
+        "key": f"{number:016x}",
+        "candidate": Space(SPACE).assemble(PARAMS),
+        "params": PARAMS,
+        "state": "evaluated",
+        "cost": cost,
+        "error": error,
+        "error_low": error - 0.01,
+        "error_high": error + 0.01,
+        "curve": [(10, error)],
+        "seconds": {"trained": 1.5},
+    }
+    return Record(**(values | changes))
+
+
+RECORDS = [make_record(0, 0.5, 1e-5), make_record(1, 0.2, 4e-5), make_record(2, 0.4, 5e-5), make_record(3, 0.1, 8e-5)]
+
+
+def test_a_network_is_described_by_the_choices_that_matter():
+    assert describe(PARAMS, Space(SPACE)) == "stem 16 | conv w32 wb4"
+    wide = PARAMS | {"network.stages.0.block": "mobile_v2"}
+    assert describe(wide, Space(SPACE)) == "stem 16 | mobile_v2 w32 e2 wb4"
+
+
+def test_every_outcome_has_its_line():
+    assert summary(RECORDS[1]).startswith("error 20.00%  latency   40 us")
+    failed = make_record(4, 0.5, 1e-5, state="failed", traceback="Traceback\n  x\nValueError: no")
+    assert summary(failed) == "failed: ValueError: no"
+    violation = Violation("latency_s", "constraints", 2e-3, 1e-3, "s")
+    rejected = make_record(5, 0.5, 1e-5, state="rejected", violations=[violation])
+    assert "needs 0.002 s, has 0.001 s" in summary(rejected)
+
+
+def test_the_table_holds_the_front_in_order_of_latency():
+    console = Console(width=120, file=io.StringIO())
+    console.print(front_table(RECORDS, Space(SPACE)))
+    lines = [line for line in console.file.getvalue().splitlines() if "us" in line]
+    assert [line.split()[0] for line in lines] == ["0", "1", "3"]
+
+
+def test_the_csv_has_a_row_per_network_and_units_in_its_names(tmp_path):
+    rows = [
+        FrontRow(rank, item.number, item.key, item.error, 0.0, 1.0, item.cost, {}, {}, "best/x", {"test_error": 0.3})
+        for rank, item in enumerate(front(RECORDS), 1)
+    ]
+    write_front_csv(tmp_path / "front.csv", rows)
+    read = list(csv.DictReader((tmp_path / "front.csv").open()))
+    assert [float(row["latency_s"]) for row in read] == [1e-5, 4e-5, 8e-5]
+    assert {row["test_error"] for row in read} == {"0.3"}
+
+
+def test_the_comparison_says_who_is_ahead_and_on_what_terms():
+    ours, chance, text = comparison(PLAN, RECORDS, RECORDS[:3], shared=2)
+    assert ours == pytest.approx(0.5 * 0.3 + 0.8 * 0.4 + 0.9 * 0.2)
+    assert chance == pytest.approx(0.5 * 0.3 + 0.8 * 0.6)
+    assert "ahead of random" in text
+    assert "first 2 random ones shared" in text
+    assert "4 trainings each (by chance 3)" in text
+    assert "not ahead of" in comparison(PLAN, RECORDS[:1], RECORDS, shared=0)[2]
+
+
+def test_the_picture_shows_every_network_and_has_readable_axes(tmp_path):
+    figure = front_figure(RECORDS, RECORDS[:2], "title")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert "µs" in axes.get_xlabel()
+    assert "%" in axes.get_ylabel()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "random: 2 on the front",
+        "search: 3 on the front",
+    ]
+    drawn = sum(len(points.get_offsets()) for points in axes.collections if hasattr(points, "get_sizes"))
+    assert drawn == 1  # the dominated one; the others are on the line
+    save_front(tmp_path / "front.png", RECORDS)
+    assert matplotlib.image.imread(tmp_path / "front.png").shape[:2] == (550, 825)
+
+
+def test_no_networks_at_all_are_a_picture_too(tmp_path):
+    save_front(tmp_path / "front.png", [])
+    assert (tmp_path / "front.png").stat().st_size > 0
+
+
+def test_the_plot_of_characters_places_the_ends_of_the_front_in_the_corners():
+    lines = scatter(RECORDS, columns=20, rows=5).plain.splitlines()
+    assert lines[0][8] == "●"
+    assert lines[4][8 + 19] == "●"
+    assert lines[0].startswith(" 50.0%")
+    assert lines[4].startswith(" 10.0%")
+    assert sum(line.count("·") for line in lines) == 1
+
+
+def test_tensorboard_gets_both_metrics_and_the_parameters_of_a_trial(tmp_path):
+    write_trial(tmp_path / "0001", "search 0001", RECORDS[1], Space(SPACE))
+    events = EventAccumulator(str(tmp_path / "0001")).Reload()
+    assert events.Scalars("error")[0].value == pytest.approx(0.2)
+    assert events.Scalars("latency_us")[0].value == pytest.approx(40)
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["stages.0.block"].string_value == "conv"
+    assert start.hparams["stem_width"].number_value == 16
+    assert "stages.0.expansion" not in start.hparams
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    declared = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    assert {info.name.tag for info in declared.metric_infos} == {"error", "latency_us"}
+
+
+def test_the_board_writes_each_trial_once_and_the_front_as_it_grows(tmp_path):
+    progress = Progress(PLAN, tmp_path)
+    with SearchBoard(tmp_path, "search") as board:
+        for count in (2, 4):
+            progress.records = RECORDS[:count]
+            board.tick(progress, RECORDS[count - 2 : count])
+    assert sorted(path.name for path in (tmp_path / "search").iterdir()) == ["0000", "0001", "0002", "0003", "front"]
+    events = EventAccumulator(str(tmp_path / "search" / "front")).Reload()
+    assert [event.step for event in events.Scalars("front/hypervolume")] == [2, 4]
+    assert events.Scalars("front/hypervolume")[0].value < events.Scalars("front/hypervolume")[1].value
+    assert len(events.Images("front")) >= 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_view_tells_what_is_new_once(tmp_path, terminal):
+    console = Console(width=130, file=io.StringIO(), force_terminal=terminal)
+    progress = Progress(PLAN, tmp_path, records=RECORDS[:2], notes=["worker-1 died"], elapsed_s=5)
+    with LiveView(console, "search") as view:
+        view.tick(progress, RECORDS[:2])
+        progress.records = RECORDS
+        view.tick(progress, RECORDS[2:])
+    text = console.file.getvalue()
+    assert text.count("! worker-1 died") == 1
+    assert text.count("latency   40 us") == 1
+    assert ("4 of 4 trained" in text) == terminal
