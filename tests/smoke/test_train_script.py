@@ -40,10 +40,18 @@ def test_trains_from_anywhere_and_leaves_everything(tmp_path: Path) -> None:
     network.load_state_dict(load_file(folder / "model.safetensors"))
     assert torch.isfinite(network.eval()(torch.rand(2, 3, 32, 32))).all()
 
-    again = _train(tmp_path, *SMALL, "folder=out")
-    assert again.returncode == 0, again.stderr
-    assert json.loads((folder / "result.json").read_text())["value"]["test"] == result["test"]
+
+@pytest.mark.slow
+def test_the_same_folder_goes_on_and_another_network_is_refused(tmp_path: Path) -> None:
+    first, again = (_train(tmp_path, *SMALL, "folder=out") for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert " of " in first.stdout
     assert " of " not in again.stdout, "a finished run is not trained again"
+    last_lines = [run.stdout.splitlines()[-2].partition(", ")[0] for run in (first, again)]
+    assert last_lines[0] == last_lines[1]
+    other = _train(tmp_path, *SMALL, "folder=out", "model.fc_width=9")
+    assert other.returncode == 2
+    assert "choose another folder" in other.stderr
 
 
 @pytest.mark.slow
