@@ -151,7 +151,7 @@ def _binding_breach(binding: Binding) -> str:
         return f"expected elements as wide as the format's {form.bits} bits, got {region.bits}"
     if len(region.shape) != len(region.strides) or min(region.shape, default=1) < 1:
         return f"expected sizes of 1 or more and a stride for each, got {region.shape} and {region.strides}"
-    if max(*region.shape, *region.strides, 0) > LARGEST:
+    if max((*region.shape, *region.strides), default=0) > LARGEST:
         return f"expected sizes and strides of a memory's size at most, got {region.shape} and {region.strides}"
     if min(region.strides, default=0) < 0 or repeats(region.shape, region.strides):
         return f"expected a place of its own for every element, got {region.shape} and {region.strides}"

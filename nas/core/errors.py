@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+_LONGEST = 1000
 _MISSING = "Object missing required field "
 
 
@@ -22,8 +23,9 @@ class InputError(CoevoError):
 
     def __init__(self, where: object, field: str, expected: str, got: object, hint: str = "") -> None:
         self.where, self.field, self.expected, self.got, self.hint = str(where), field, expected, got, hint
-        place = ": ".join(part for part in (self.where, field) if part)
-        super().__init__(f"{place}: expected {expected}, got {got}" + (f" ({hint})" if hint else ""))
+        place = ": ".join(_clipped(part) for part in (self.where, field) if part)
+        message = f"{place}: expected {_clipped(expected)}, got {_clipped(str(got))}"
+        super().__init__(message + (f" ({_clipped(hint)})" if hint else ""))
 
 
 class ContractError(CoevoError):
@@ -55,6 +57,11 @@ class DoesNotFit(CoevoError):
     def __init__(self, violation: Violation) -> None:
         self.violation = violation
         super().__init__(str(violation))
+
+
+def _clipped(text: str) -> str:
+    """What came in may be of any length; what people read may not."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def invalid(where: object, error: Exception, field: str = "") -> InputError:

@@ -1,46 +1,68 @@
-"""The bandwidth of the dram, shared equally by all transfers that are under way (processor sharing, a fluid model).
+"""The bandwidth of the dram: loads share it equally, stores get what loads leave (processor sharing, a fluid model).
 
-Integer arithmetic throughout: a byte is worth clock * share_unit, a cycle at full bandwidth serves bandwidth * share_unit,
-and share_unit is divisible by any number of transfers, so that no rounding ever loses or makes a byte. A transfer ends with
-the first whole cycle in which all its bytes have been served.
+Why loads go first: an engine waits for a load, hardly ever for a store. Shared equally, an earlier store takes bandwidth
+from a load that everything waits for, so that a processor whose engines got *faster* (and hand out their stores sooner)
+could be slower in all. Memory controllers do the same for the same reason: reads are served first, writes wait in a buffer
+until the bus is idle (S. Rixner et al., "Memory access scheduling", ISCA 2000). No discipline that never lets the bus idle
+excludes such anomalies for every program (R. Graham, "Bounds on multiprocessing timing anomalies", 1969): a store that
+something does wait for can still be held up by a load that came sooner. tests/property/test_trends.py says what holds.
+
+Integer arithmetic throughout: a byte is worth `clock` units of work and a cycle at full bandwidth serves `bandwidth` of
+them, so that no rounding ever loses or makes a byte. A transfer ends with the first whole cycle in which all its bytes
+have been served; what is left of that cycle serves the others.
 """
-
-import math
 
 from nas.hw.spec import Processor
 from nas.timing.cycles import bandwidth, clock
 
+_Work = dict[int, int]
+
 
 class SharedDram:
-    """The transfers under way, each with the work that is left of it."""
+    """The transfers under way, each with the work that is left of it; loads and stores apart."""
 
-    def __init__(self, processor: Processor, most_transfers: int) -> None:
-        share_unit = math.lcm(*range(1, most_transfers + 1))
-        self._byte_work = clock(processor) * share_unit
-        self._cycle_work = bandwidth(processor) * share_unit
-        self._left: dict[int, int] = {}
+    def __init__(self, processor: Processor) -> None:
+        self._byte_work = clock(processor)
+        self._cycle_work = bandwidth(processor)
+        self._loads: _Work = {}
+        self._stores: _Work = {}
         self._since = 0
 
-    def begin(self, key: int, size_bytes: int, now: int) -> None:
+    def begin(self, key: int, size_bytes: int, is_store: bool, now: int) -> None:
         """A transfer starts to use bandwidth."""
         self._serve(now)
-        self._left[key] = size_bytes * self._byte_work
+        (self._stores if is_store else self._loads)[key] = size_bytes * self._byte_work
 
     def end(self, key: int, now: int) -> None:
         """A transfer is over."""
         self._serve(now)
-        del self._left[key]
+        del (self._loads if key in self._loads else self._stores)[key]
 
     def ends(self) -> list[tuple[int, int]]:
-        """(cycle, key): when each transfer ends if none begins before."""
-        if not self._left:
-            return []
-        share = self._cycle_work // len(self._left)
-        return [(self._since + max(0, -(-left // share)), key) for key, left in self._left.items()]
+        """(cycle, key): when each transfer that is served now ends if none begins before. The others are not among them."""
+        ends: list[tuple[int, int]] = []
+        for group in (self._loads, self._stores):
+            ends += [(self._since, key) for key, left in group.items() if not left]
+            served = {key: left for key, left in group.items() if left}
+            if served:
+                return ends + [
+                    (self._since - (-left * len(served) // self._cycle_work), key) for key, left in served.items()
+                ]
+        return ends
 
     def _serve(self, now: int) -> None:
-        if self._left and now > self._since:
-            served = (now - self._since) * (self._cycle_work // len(self._left))
-            for key in self._left:
-                self._left[key] -= served
+        work = (now - self._since) * self._cycle_work
         self._since = now
+        for group in (self._loads, self._stores):
+            work = _share(group, work)
+
+
+def _share(group: _Work, work: int) -> int:
+    """Spend `work` on the transfers of a group, equally as long as they last; what is left of it."""
+    served = sorted((left, key) for key, left in group.items() if left)
+    for done, (left, key) in enumerate(served):
+        # The shortest first: it takes its share or all that it still needs, and the rest is shared by the others.
+        part = min(left, -(-work // (len(served) - done)))
+        group[key] = left - part
+        work -= part
+    return work

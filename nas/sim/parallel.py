@@ -1,11 +1,11 @@
-"""ParProgram -> Trace: every queue at its own pace, held back by tokens alone; transfers share the dram's bandwidth.
+"""ParProgram -> Trace: every queue at its own pace, held back by tokens alone; transfers share the dram's bandwidth, loads first.
 
 A step starts when the one before it in its queue has ended and all its tokens have been signalled; a token is signalled
 when its step has ended. A load or a store first waits out its latency, which uses no bandwidth, then its bytes flow.
 """
 
 from nas.hw.spec import Processor
-from nas.ir.command import Command
+from nas.ir.command import Command, Store
 from nas.ir.par_program import ParProgram
 from nas.sim.dram import SharedDram
 from nas.sim.engine import Clock
@@ -50,7 +50,7 @@ class _Run:
         self._waiting: dict[int, int] = {}
         self._signals: dict[int, tuple[int, Command]] = {}
         self._clock: Clock[tuple[int, int, int]] = Clock()
-        self._dram = SharedDram(processor, max(1, count))
+        self._dram = SharedDram(processor)
 
     def until_the_end(self) -> None:
         for queue in range(len(self._steps)):
@@ -91,7 +91,8 @@ class _Run:
         price = self._prices[queue]
         assert price is not None
         self._flowing.add(queue)
-        self._dram.begin(queue, price.transfer_bytes, self._clock.now)
+        command = self._steps[queue][self._heads[queue]].command
+        self._dram.begin(queue, price.transfer_bytes, type(command.attributes) is Store, self._clock.now)
         self._foretell()
 
     def _foretell(self) -> None:

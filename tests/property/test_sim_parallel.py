@@ -83,7 +83,7 @@ def test_a_parallel_run_lies_between_its_bounds_and_keeps_its_promises(pair):
 @given(programs(), st.sampled_from(["bandwidth", "latency", "lanes", "banks"]))
 @settings(max_examples=100, deadline=None)
 def test_a_better_processor_is_not_slower(pair, what):
-    """The sequential form only: where engines overlap, an earlier transfer can take bandwidth from a more urgent one."""
+    """The sequential form; the parallel one of compiled networks is in test_trends.py."""
     program, _ = pair
     better = {
         "bandwidth": {"dram": Dram(1 << 20, 6.7e9, 10e-9)},

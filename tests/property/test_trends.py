@@ -1,0 +1,101 @@
+"""A better processor is never slower: the same program on it, and the program that is compiled for it.
+
+Time is in seconds, since a higher clock has more cycles. A program's compiler may choose badly for one processor and well
+for another, so that the second kind holds up to what is written beside it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+import models
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.opt.pipeline import optimise
+from nas.compiler.parallel.pipeline import parallelise
+from nas.core.errors import DoesNotFit
+from nas.hw.load import find_processor
+from nas.hw.spec import Processor
+from nas.ir.par_program import ParProgram
+from nas.sim.parallel import simulate_parallel
+from tests.networks import RandomNetwork, random_arch
+
+replace = msgspec.structs.replace
+NETWORKS = 12
+
+
+def dram(**fields: float) -> Callable[[Processor], Processor]:
+    def better(processor: Processor) -> Processor:
+        changed = {name: getattr(processor.dram, name) * factor for name, factor in fields.items()}
+        return replace(processor, dram=replace(processor.dram, **changed))
+
+    return better
+
+
+def lanes(factor: int) -> Callable[[Processor], Processor]:
+    return lambda processor: replace(processor, vector=replace(processor.vector, lanes=processor.vector.lanes * factor))
+
+
+def clock(factor: float) -> Callable[[Processor], Processor]:
+    return lambda processor: replace(processor, clock_hz=processor.clock_hz * factor)
+
+
+def ports(factor: int) -> Callable[[Processor], Processor]:
+    return lambda processor: replace(
+        processor, sram=replace(processor.sram, port_bytes=processor.sram.port_bytes * factor)
+    )
+
+
+BETTER = {
+    "bandwidth x 1.1": dram(bandwidth_bytes_per_s=1.1),
+    "bandwidth x 2": dram(bandwidth_bytes_per_s=2.0),
+    "bandwidth x 8": dram(bandwidth_bytes_per_s=8.0),
+    "latency / 2": dram(latency_s=0.5),
+    "no latency": dram(latency_s=0.0),
+    "lanes x 2": lanes(2),
+    "lanes x 4": lanes(4),
+    "clock x 1.25": clock(1.25),
+    "clock x 2": clock(2.0),
+    "ports x 2": ports(2),
+}
+
+
+def program(seed: int, processor: Processor) -> ParProgram | None:
+    """The parallel program of a random network; None where it does not fit."""
+    generator = np.random.default_rng(seed)
+    if seed % 4:
+        module: torch.nn.Module = models.build(random_arch(generator, quantised=bool(seed % 3)), seed)
+    else:
+        module = RandomNetwork(generator)
+    try:
+        optimised, _ = optimise(network_of(module, ((1, 3, 16, 16),)), processor)
+    except DoesNotFit:
+        return None
+    return parallelise(optimised)
+
+
+def small_processor(seed: int) -> Processor:
+    """One with so little sram that tiles, stores and loads of one network get into each other's way."""
+    processor = find_processor(("edge_npu", "micro_npu")[seed % 2])
+    size_bytes = (8 << 10, 16 << 10, 64 << 10)[seed % 3]
+    return replace(processor, sram=replace(processor.sram, size_bytes=size_bytes, banks=1))
+
+
+@pytest.fixture(scope="module")
+def compiled() -> list[tuple[int, Processor, ParProgram]]:
+    made = [(seed, small_processor(seed), program(seed, small_processor(seed))) for seed in range(NETWORKS)]
+    fitting = [(seed, processor, par) for seed, processor, par in made if par is not None]
+    assert len(fitting) > NETWORKS / 2
+    return fitting
+
+
+@pytest.mark.parametrize("change", BETTER)
+def test_a_program_is_not_slower_on_a_better_processor(
+    change: str, compiled: list[tuple[int, Processor, ParProgram]]
+) -> None:
+    for seed, processor, par in compiled:
+        before = simulate_parallel(par, processor).latency_s
+        after = simulate_parallel(par, BETTER[change](processor)).latency_s
+        assert after <= before * (1 + 1e-12), f"network {seed}: {before} s, with {change} {after} s"
