@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from nas.train.slow_kernels import without_slow_kernels
+
+
+def _output(convolution, x):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return convolution(x)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "expected"),
+    [
+        (nn.Conv2d(8, 8, 3, 2, 1, groups=8), torch.float32),
+        (nn.Conv2d(8, 8, 5, 1, 2, groups=8), torch.float32),
+        (nn.Conv2d(8, 8, 3, 1, 1, groups=8), torch.bfloat16),
+        (nn.Conv2d(8, 8, 3, 2, 1), torch.bfloat16),
+        (nn.Conv2d(8, 16, 3, 2, 1, groups=4), torch.bfloat16),
+    ],
+)
+def test_only_depthwise_strided_or_large_convolutions_leave_autocast(convolution, expected):
+    x = torch.rand(2, 8, 9, 9)
+    with without_slow_kernels(nn.Sequential(convolution)):
+        assert _output(convolution, x).dtype == expected
+    assert _output(convolution, x).dtype == torch.bfloat16  # as before the block
+    assert "forward" not in vars(convolution)
+
+
+def test_values_and_gradients_are_those_of_float32():
+    convolution = nn.Conv2d(6, 6, 3, 2, 1, groups=6)
+    x = torch.rand(2, 6, 8, 8, requires_grad=True)
+    convolution(x).square().sum().backward()
+    weight, inputs = convolution.weight.grad.clone(), x.grad.clone()
+    convolution.weight.grad, x.grad = None, None
+    with without_slow_kernels(convolution):
+        _output(convolution, x).square().sum().backward()
+    torch.testing.assert_close(convolution.weight.grad, weight)
+    torch.testing.assert_close(x.grad, inputs)
+
+
+def test_the_network_is_restored_when_training_fails():
+    convolution = nn.Conv2d(6, 6, 3, 2, 1, groups=6)
+    with pytest.raises(ValueError, match="boom"), without_slow_kernels(convolution):
+        raise ValueError("boom")
+    assert "forward" not in vars(convolution)
