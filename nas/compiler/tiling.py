@@ -96,15 +96,20 @@ def output_size(function: Compute, reads: tuple[Region, ...], write: Region) -> 
 
 def _reads_rows(function: Compute, reads: tuple[Region, ...], rows: tuple[int, int]) -> bool:
     """Whether the output `rows` depend on any row of the input."""
-    if not isinstance(function, Conv | Pool) or len(reads[0].shape) < MAP_RANK:
-        return True
+    start, stop = input_rows(function, reads[0], rows)
+    return start < stop
+
+
+def input_rows(function: Compute, data: Region, rows: tuple[int, int]) -> tuple[int, int]:
+    """The rows of the data map that the output `rows` depend on; an empty range where they see only padding."""
+    if not isinstance(function, Conv | Pool) or len(data.shape) < MAP_RANK:
+        return rows
     if isinstance(function, Conv) and function.tail.pool is not None:
-        height = function.window.output_size(reads[0].shape[-2], reads[0].shape[-1])[0]
+        height = function.window.output_size(data.shape[-2], data.shape[-1])[0]
         rows = _window_rows(function.tail.pool, rows, height)[0]
         if rows[0] >= rows[1]:
-            return False
-    start, stop = _window_rows(function.window, rows, reads[0].shape[-2])[0]
-    return start < stop
+            return rows
+    return _window_rows(function.window, rows, data.shape[-2])[0]
 
 
 def local_copy(region: Region, role: str, memory: str, offset_bytes: int) -> Region:

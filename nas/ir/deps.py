@@ -6,7 +6,7 @@ too few.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nas.ir.command import Command
 from nas.ir.tensor import Region
@@ -32,7 +32,7 @@ def dependences(commands: Sequence[Command]) -> list[tuple[int, ...]]:
         for regions, writes in ((command.reads, False), (command.writes, True)):
             for region in regions:
                 start, stop = region.offset_bytes, region.end_bytes
-                if not _ever_written(written.get(region.memory, []), start, stop):
+                if not spans_meet(written.get(region.memory, []), start, stop):
                     continue
                 access = _Access(index, region, start, stop, writes)
                 fresh.append((region.memory, access))
@@ -96,24 +96,27 @@ def _is_dense(region: Region) -> bool:
 
 
 def _written_spans(commands: Sequence[Command]) -> dict[str, list[tuple[int, int]]]:
-    """The spans of bytes of each memory that any command writes, merged and sorted."""
-    spans: dict[str, list[tuple[int, int]]] = {}
+    """The spans of bytes of each memory that any command writes."""
+    regions: dict[str, list[Region]] = {}
     for command in commands:
         for region in command.writes:
-            spans.setdefault(region.memory, []).append((region.offset_bytes, region.end_bytes))
-    merged: dict[str, list[tuple[int, int]]] = {}
-    for memory, listed in spans.items():
-        out: list[tuple[int, int]] = []
-        for start, stop in sorted(listed):
-            if out and start <= out[-1][1]:
-                out[-1] = (out[-1][0], max(out[-1][1], stop))
-            else:
-                out.append((start, stop))
-        merged[memory] = out
+            regions.setdefault(region.memory, []).append(region)
+    return {memory: merged_spans(listed) for memory, listed in regions.items()}
+
+
+def merged_spans(regions: Iterable[Region]) -> list[tuple[int, int]]:
+    """The bytes between the ends of each region, merged and sorted: half-open spans that do not touch."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted((region.offset_bytes, region.end_bytes) for region in regions):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
     return merged
 
 
-def _ever_written(spans: list[tuple[int, int]], start: int, stop: int) -> bool:
+def spans_meet(spans: list[tuple[int, int]], start: int, stop: int) -> bool:
+    """Whether any of the merged `spans` holds a byte of start..stop."""
     place = bisect_left(spans, (start, start))
     if place < len(spans) and spans[place][0] < stop:
         return True

@@ -1,9 +1,11 @@
 """Alloc: an address in sram for every buffer, so that no two that live at the same time overlap.
 
 Dynamic storage allocation: NP-hard in general, easy most of the time. Buffers are placed from the largest to the smallest,
-each into the tightest gap between those that live at the same time (best fit), and at the lowest address otherwise.
+each into the tightest gap between those that live at the same time (best fit), and at the lowest address otherwise;
+other orders are tried where that is not good enough.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,21 +32,46 @@ def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) 
     return int(np.cumsum(events).max())
 
 
-def allocate(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:
-    """Addresses for the buffers of `spans` (first and last command, both inclusive)."""
-    names = sorted(spans, key=lambda name: (-sizes[name], spans[name], name))
+def allocate(spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_bytes: int | None = None) -> Allocation:
+    """Addresses for the buffers of `spans` (first and last command, both inclusive).
+
+    The orders are tried until one is within `capacity_bytes` (None: within the lower bound); else the best of all.
+    """
+    enough = lower_bound_bytes(spans, sizes) if capacity_bytes is None else capacity_bytes
+    best: Allocation | None = None
+    for order in _ORDERS:
+        allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), spans, sizes)
+        if best is None or allocation.peak_bytes < best.peak_bytes:
+            best = allocation
+        if best.peak_bytes <= enough:
+            break
+    assert best is not None
+    return best
+
+
+_Order = Callable[[int, tuple[int, int]], tuple[int, ...]]
+# Large first; long and large first; long first; in the order of time.
+_ORDERS: tuple[_Order, ...] = (
+    lambda size, span: (-size, *span),
+    lambda size, span: (-size * (span[1] - span[0] + 1), *span),
+    lambda size, span: (span[0] - span[1], -size),
+    lambda size, span: (span[0], -size),
+)
+
+
+def _place(names: list[str], spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:
     first = np.array([spans[name][0] for name in names], np.int64)
     last = np.array([spans[name][1] for name in names], np.int64)
     size = np.array([aligned(sizes[name]) for name in names], np.int64)
     offset = np.zeros(len(names), np.int64)
     for index in range(len(names)):
         meets = (first[:index] <= last[index]) & (last[:index] >= first[index])
-        offset[index] = _best_gap(offset[:index][meets], size[:index][meets], int(size[index]))
-    peak_bytes = int((offset + size).max()) if names else 0
+        offset[index] = best_gap(offset[:index][meets], size[:index][meets], int(size[index]))
+    peak_bytes = int((offset + size).max()) if len(names) else 0
     return Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
 
 
-def _best_gap(offsets: np.ndarray, sizes: np.ndarray, size_bytes: int) -> int:
+def best_gap(offsets: np.ndarray, sizes: np.ndarray, size_bytes: int) -> int:
     """The start of the smallest gap of at least `size_bytes` between the placed, or the end of the last."""
     if not len(offsets):
         return 0

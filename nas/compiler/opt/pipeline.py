@@ -6,16 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import allocate
-from nas.compiler.opt.emit import emit
+from nas.compiler.opt.alloc import Allocation, allocate
+from nas.compiler.opt.coalesce import coalesce
+from nas.compiler.opt.constants import ConstantPool
+from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.prefetch import lifetimes, prefetch
-from nas.compiler.opt.residency import decide_residency
+from nas.compiler.opt.residency import Residency, decide_residency
 from nas.compiler.opt.select import SelectDataflow
 from nas.compiler.opt.storage import Buffer, Storage, assign_storage
+from nas.compiler.opt.stripes import Group, Groups, plan_groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
-from nas.compiler.regions import aligned, place
+from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
 from nas.ir.command import Command
@@ -24,13 +27,19 @@ from nas.ir.tensor import Region
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # The switches of what happens after the passes.
-PLANNING = ("residency", "prefetch")
+PLANNING = ("residency", "stripes", "coalesce", "prefetch")
 
-# The room that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack is made anew
-# with less.
+# The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
+# is made again with less.
 _FILLS = (1.0, 0.9, 0.8, 0.65, 0.5)
-_PIECES = 4
+# What to do without where nothing fits: it saves time and takes room.
+_ROOMY = frozenset({"stripes", "coalesce"})
+# Transfers of constants are joined up to this size (a sixteenth of a small chip): latency is then a tenth or less.
+_TRANSFER_BYTES = 8192
 _WINDOW = 64
+# For so many commands after its last use a buffer keeps its bytes, if there is room: whoever gets them next would have to
+# wait for that use, and engines that wait for each other's bytes don't work at the same time.
+_SLACKS = (12, 6, 3, 1, 0)
 
 
 def check_switches(names: Iterable[str]) -> frozenset[str]:
@@ -74,34 +83,44 @@ def optimise(
     storage = assign_storage(network)
     capacity_bytes = processor.sram.size_bytes
     need_bytes = 0
-    for fill in _FILLS:
+    for fill, without in [
+        *((fill, switched_off) for fill in _FILLS),
+        *((fill, switched_off | _ROOMY) for fill in _FILLS),
+    ]:
         try:
-            program = _attempt(network, storage, processor, int(capacity_bytes * fill), switched_off)
+            program, packed = _attempt(network, storage, processor, int(capacity_bytes * fill), without)
         except DoesNotFit:
             if fill == _FILLS[0]:
                 raise
-            break
+            continue
+        if program.used_bytes["dram"] > processor.dram.size_bytes:
+            have_bytes = processor.dram.size_bytes
+            raise DoesNotFit(Violation("dram_bytes", network.name, program.used_bytes["dram"], have_bytes, "bytes"))
         if program.used_bytes["sram"] <= capacity_bytes:
-            return program, dict(network.constants)
+            return program, packed
         need_bytes = program.used_bytes["sram"]
     raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, capacity_bytes, "bytes", "more SRAM"))
 
 
 def _attempt(
     network: Network, storage: Storage, processor: Processor, room_bytes: int, switched_off: frozenset[str]
-) -> Program:
+) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
     if "residency" in switched_off:
         storage = _all_in_dram(storage)
-    residency = decide_residency(network, storage, processor, room_bytes)
-    places, bindings, dram_bytes = _dram(network, storage, residency.on_chip)
-    if dram_bytes > processor.dram.size_bytes:
-        raise DoesNotFit(Violation("dram_bytes", network.name, dram_bytes, processor.dram.size_bytes, "bytes"))
-    emitted = emit(network, storage, residency, places, _PIECES)
-    commands = emitted.commands
-    if "prefetch" not in switched_off:
-        commands = prefetch(commands, emitted.buffer_bytes, room_bytes, _WINDOW)
-    allocation = allocate(lifetimes(commands, emitted.buffer_bytes), emitted.buffer_bytes)
-    return Program(
+    residency, groups = _resident(network, storage, processor, room_bytes, "stripes" not in switched_off)
+    in_stripes = {
+        network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
+    }
+    places, bindings, start_bytes = _dram(network, storage, residency.on_chip | in_stripes)
+    pool = ConstantPool(network.constants, start_bytes)
+    emitted = emit(Plan(network, storage, residency, groups, places, processor), pool)
+    commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
+    if "coalesce" not in switched_off:
+        commands, buffer_bytes = coalesce(
+            commands, buffer_bytes, start_bytes, min(_TRANSFER_BYTES, processor.sram.size_bytes // 16)
+        )
+    commands, allocation = _arranged(commands, buffer_bytes, processor, "prefetch" not in switched_off)
+    program = Program(
         name=network.name,
         processor=processor.name,
         stage="opt",
@@ -109,26 +128,54 @@ def _attempt(
         operators=network.operators,
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
-        constants=tuple(bindings[name] for name, tensor in network.tensors.items() if tensor.role == "constant"),
+        constants=tuple(pool.bindings),
         commands=tuple(_addressed(command, allocation.offsets) for command in commands),
-        used_bytes={"dram": dram_bytes, "sram": allocation.peak_bytes},
+        used_bytes={"dram": pool.end_bytes, "sram": allocation.peak_bytes},
     )
+    return program, pool.packed
+
+
+def _resident(
+    network: Network, storage: Storage, processor: Processor, room_bytes: int, with_stripes: bool
+) -> tuple[Residency, dict[int, Group]]:
+    """What lives on chip, and what passes through it in stripes."""
+    evicted: frozenset[str] = frozenset()
+    while True:
+        residency = decide_residency(network, storage, processor, room_bytes, evicted)
+        groups = plan_groups(network, storage, residency) if with_stripes else Groups({})
+        if not groups.victim:
+            return residency, groups.by_first
+        evicted |= {groups.victim}
+
+
+def _arranged(
+    commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, with_prefetch: bool
+) -> tuple[list[Command], Allocation]:
+    """The commands in their last order, and the addresses of their buffers."""
+    capacity_bytes = processor.sram.size_bytes
+    spans = lifetimes(commands, buffer_bytes)
+    for slack in _SLACKS:
+        allocation = allocate(_stretched(spans, slack), buffer_bytes, capacity_bytes)
+        if allocation.peak_bytes <= capacity_bytes:
+            break
+    if not with_prefetch or allocation.peak_bytes > capacity_bytes:
+        return commands, allocation
+    return prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
+
+
+def _stretched(spans: dict[str, tuple[int, int]], slack: int) -> dict[str, tuple[int, int]]:
+    return {name: (first, last + slack) for name, (first, last) in spans.items()}
 
 
 def _dram(
-    network: Network, storage: Storage, on_chip: frozenset[str]
+    network: Network, storage: Storage, elsewhere: frozenset[str]
 ) -> tuple[dict[str, int], dict[str, Binding], int]:
-    """Addresses in dram of all that lies there, the bindings of constants, inputs and outputs, and the bytes in use."""
+    """Addresses in dram of the buffers that lie there, the bindings of inputs and outputs, and the first free address."""
     places: dict[str, int] = {}
     bindings: dict[str, Binding] = {}
     end_bytes = 0
-    for name, tensor in network.tensors.items():
-        if tensor.role == "constant":
-            places[name] = end_bytes
-            bindings[name] = Binding(name, place(tensor, "dram", end_bytes), tensor.format)
-            end_bytes = aligned(end_bytes + tensor_bytes(tensor))
     for name, buffer in storage.buffers.items():
-        if name not in on_chip:
+        if name not in elsewhere:
             places[name] = end_bytes
             end_bytes = aligned(end_bytes + buffer.size_bytes)
     for name in (*network.inputs, *network.outputs):

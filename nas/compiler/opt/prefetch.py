@@ -1,13 +1,15 @@
 """Prefetch: loads move up in the order, as far as the sram has room to hold what they bring until it is used.
 
-The load queue runs ahead of the other engines only as far as addresses allow; an early load has an address that nothing
-else uses between its new place and its use, so the transfer hides behind work.
+The load queue runs ahead of the other engines only as far as addresses allow. So a load moves just as far as there is an
+address that nothing else uses from its new place to its last use, and the transfer hides behind work.
 """
 
 import numpy as np
 
+from nas.compiler.opt.alloc import Allocation, best_gap
 from nas.compiler.regions import aligned
 from nas.ir.command import Command, Load
+from nas.ir.deps import merged_spans, spans_meet
 
 
 def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str, tuple[int, int]]:
@@ -22,38 +24,53 @@ def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str
     return spans
 
 
-def prefetch(commands: list[Command], buffer_bytes: dict[str, int], capacity_bytes: int, window: int) -> list[Command]:
-    """The same commands with loads of never-written dram moved up to `window` commands earlier.
+def prefetch(
+    commands: list[Command],
+    buffer_bytes: dict[str, int],
+    allocation: Allocation,
+    capacity_bytes: int,
+    window: int,
+) -> tuple[list[Command], Allocation]:
+    """The same commands with loads moved up to `window` commands earlier, and addresses for which that is right.
 
-    Loads keep their order among themselves, so that the earliest need is still served first.
+    allocation: addresses for the commands as they are; a buffer keeps its own unless its load can start earlier at
+    another. Loads keep their order among themselves, so that the earliest need is still served first. What the program
+    itself stores to dram is not loaded early.
     """
     spans = lifetimes(commands, buffer_bytes)
-    live = np.zeros(len(commands) + 1, np.int64)
-    for name, (first, last) in spans.items():
-        live[first : last + 1] += aligned(buffer_bytes[name])
-    stored = [
-        (region.offset_bytes, region.end_bytes)
-        for command in commands
-        for region in command.writes
-        if region.memory == "dram"
-    ]
+    names = list(spans)
+    number = {name: index for index, name in enumerate(names)}
+    first = np.array([spans[name][0] for name in names], np.int64)
+    last = np.array([spans[name][1] for name in names], np.int64)
+    size = np.array([aligned(buffer_bytes[name]) for name in names], np.int64)
+    offset = np.array([allocation.offsets[name] for name in names], np.int64)
+    stored = merged_spans(region for command in commands for region in command.writes if region.memory == "dram")
     keys = [(index, 1, index) for index in range(len(commands))]
     earliest = 0
     for index, command in enumerate(commands):
         name = command.writes[0].memory
         if not isinstance(command.attributes, Load) or spans[name][0] != index or _is_stored(command, stored):
             continue
-        size_bytes = aligned(buffer_bytes[name])
-        place = index
-        while place > max(earliest, index - window) and live[place - 1] + size_bytes <= capacity_bytes:
-            place -= 1
-        live[place:index] += size_bytes
-        earliest = place
-        keys[index] = (place, 0, index)
-    return [commands[key[2]] for key in sorted(keys)]
+        own = number[name]
+        low, high = max(earliest, index - window), index  # the load can stay at `high`; how far below can it go?
+        while low < high:
+            middle = (low + high) // 2
+            meets = (first <= last[own]) & (last >= middle)
+            meets[own] = False
+            place = best_gap(offset[meets], size[meets], int(size[own]))
+            if place + size[own] <= capacity_bytes:
+                high, best = middle, place
+                first[own], offset[own] = middle, best
+            else:
+                low = middle + 1
+        earliest = int(first[own])
+        keys[index] = (earliest, 0, index)
+    peak_bytes = int((offset + size).max()) if names else 0
+    moved = Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
+    return [commands[key[2]] for key in sorted(keys)], moved
 
 
 def _is_stored(command: Command, stored: list[tuple[int, int]]) -> bool:
     """Whether the dram that a load reads is written by the program itself."""
     source = command.reads[0]
-    return any(start < source.end_bytes and source.offset_bytes < stop for start, stop in stored)
+    return spans_meet(stored, source.offset_bytes, source.end_bytes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nas.compiler.network import Network
 from nas.compiler.opt.storage import Storage
-from nas.compiler.opt.tile import comfortable_bytes, operands_of, smallest_bytes
+from nas.compiler.opt.tile import Operands, comfortable_bytes, operands_of
 from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
@@ -16,47 +16,64 @@ from nas.ir.program import Concat, View
 
 @dataclass(frozen=True)
 class Residency:
-    """on_chip: the buffers in sram; free_bytes: what is left at each operator for tiles and weights."""
+    """on_chip: the buffers in sram; free_bytes: what is left at each operator for tiles and weights.
+
+    spans: the first and the last operator that touch each buffer; room_bytes: of the whole chip.
+    """
 
     on_chip: frozenset[str]
     free_bytes: tuple[int, ...]
+    spans: dict[str, tuple[int, int]]
+    room_bytes: int
+
+    def alive(self, first: int, last: int) -> list[str]:
+        """The buffers on chip that live at some time from operator `first` to `last`."""
+        return sorted(name for name in self.on_chip if self.spans[name][0] <= last and first <= self.spans[name][1])
 
 
-def decide_residency(network: Network, storage: Storage, processor: Processor, room_bytes: int) -> Residency:
-    """Room is first looked for that lets every operator work well, then, where nothing is left to evict, for its
-    smallest tiles. Raises `DoesNotFit` where these alone are over `room_bytes`.
-    """
+def decide_residency(
+    network: Network, storage: Storage, processor: Processor, room_bytes: int, evicted: frozenset[str] = frozenset()
+) -> Residency:
+    """evicted: buffers that are not to live on chip. Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
     touched = _touched(network, storage)
     spans = _spans(touched)
-    on_chip = {name for name, buffer in storage.buffers.items() if not buffer.in_dram and name in spans}
+    on_chip = {
+        name for name, buffer in storage.buffers.items() if not buffer.in_dram and name in spans and name not in evicted
+    }
     count, columns = len(network.operators), processor.matrix.columns
     live = [0] * count
     for name in on_chip:
         _add(live, spans[name], aligned(storage.buffers[name].size_bytes))
     operands = [operands_of(operator, network, storage) for operator in network.operators]
-    needs = [0 if each is None else comfortable_bytes(each, frozenset(on_chip), columns) for each in operands]
+    needs = [_need(each, frozenset(on_chip), columns, storage, room_bytes) for each in operands]
     while True:
-        over, index = max(((live[index] + needs[index] - room_bytes, -index) for index in range(count)), default=(0, 0))
+        over, negative = max(
+            ((live[index] + needs[index] - room_bytes, -index) for index in range(count)), default=(0, 0)
+        )
         if over <= 0:
-            return Residency(frozenset(on_chip), tuple(room_bytes - amount for amount in live))
-        index = -index
+            return Residency(frozenset(on_chip), tuple(room_bytes - amount for amount in live), spans, room_bytes)
+        index = -negative
         here = [name for name in on_chip if spans[name][0] <= index <= spans[name][1]]
         if not here:
-            each = operands[index]
-            least = 0 if each is None else smallest_bytes(each, frozenset(on_chip))
-            if least > room_bytes:
-                advice = "more SRAM, fewer channels or fewer bits"
-                layer = network.operators[index].layer
-                raise DoesNotFit(Violation("sram_bytes", layer, least, room_bytes, "bytes", advice))
-            needs[index] = least
-            continue
+            layer, advice = network.operators[index].layer, "more SRAM, fewer channels or fewer bits"
+            raise DoesNotFit(Violation("sram_bytes", layer, needs[index], room_bytes, "bytes", advice))
         # A buffer that the operator doesn't touch frees all its bytes here; among equals the larger goes.
         victim = max(here, key=lambda name: (name not in touched[index], storage.buffers[name].size_bytes, name))
         on_chip.discard(victim)
         _add(live, spans[victim], -aligned(storage.buffers[victim].size_bytes))
-        for index, each in enumerate(operands):
-            if each is not None and victim in touched[index]:
-                needs[index] = comfortable_bytes(each, frozenset(on_chip), columns)
+        for other, each in enumerate(operands):
+            if victim in touched[other]:
+                needs[other] = _need(each, frozenset(on_chip), columns, storage, room_bytes)
+
+
+def _need(operands: Operands | None, on_chip: frozenset[str], columns: int, storage: Storage, room_bytes: int) -> int:
+    """What an operator needs beside its own maps on chip: to work well, where that can be had without evicting them."""
+    if operands is None:
+        return 0
+    reads, write = operands.images[0]
+    own = {region.memory for region in (*reads, write)} & on_chip
+    own_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in own)
+    return comfortable_bytes(operands, on_chip, columns, (room_bytes - own_bytes, room_bytes))
 
 
 def _spans(touched: list[set[str]]) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,88 @@
+"""Constants as they are loaded: for every tile of channels its weights and its table as one stretch of dram.
+
+One transfer then brings all that a command needs, and the stretches lie in the order of their first use, so that several
+small ones can come in one transfer as well (`coalesce`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.compiler.regions import ALIGNMENT_BYTES, aligned
+from nas.compiler.tiling import local_copy
+from nas.ir.program import Binding
+from nas.ir.tensor import Format, Region
+
+Bytes = NDArray[np.uint8]
+_RAW = Format(8, "code", levels=255)
+
+
+@dataclass
+class ConstantPool:
+    """stored: the bytes of the network's constants; end_bytes: the first free address in dram.
+
+    bindings and packed are what the program gets: one constant for each stretch, with its bytes where they are known.
+    """
+
+    stored: Mapping[str, Bytes]
+    end_bytes: int
+    bindings: list[Binding] = field(default_factory=list)
+    packed: dict[str, Bytes] = field(default_factory=dict)
+    _known: dict[tuple[tuple[Region, str], ...], Region] = field(default_factory=dict)
+
+    def pack(self, layer: str, parts: Sequence[tuple[Region, str]]) -> Region:
+        """The stretch of dram that holds dense copies of `parts` (region of a constant, role), as `locals_of` lays out."""
+        key = tuple(parts)
+        if key not in self._known:
+            size_bytes = sum(aligned(local_copy(region, role, "", 0).end_bytes) for region, role in parts)
+            region = Region("dram", self.end_bytes, (size_bytes,), (1,), 8)
+            self.end_bytes += size_bytes
+            name = f"{layer}.constants {len(self.bindings)}"
+            self.bindings.append(Binding(name, region, _RAW))
+            if all(part.memory in self.stored for part, _ in parts):
+                self.packed[name] = np.concatenate(
+                    [_dense_bytes(self.stored[part.memory], part, role) for part, role in parts]
+                )
+            self._known[key] = region
+        return self._known[key]
+
+    def whole(self, region: Region) -> Region:
+        """A constant of its own, for the host."""
+        name = region.memory
+        size_bytes = aligned(region.end_bytes)
+        placed = Region("dram", self.end_bytes, region.shape, region.strides, region.bits)
+        self.bindings.append(Binding(name, Region("dram", self.end_bytes, (size_bytes,), (1,), 8), _RAW))
+        if name in self.stored:
+            self.packed[name] = _padded(self.stored[name])
+        self.end_bytes += size_bytes
+        return placed
+
+
+def locals_of(parts: Sequence[tuple[Region, str]], memory: str) -> list[Region]:
+    """Where the dense copies of `parts` lie in a buffer that a whole stretch has been loaded to."""
+    local, offset_bytes = [], 0
+    for region, role in parts:
+        local.append(local_copy(region, role, memory, offset_bytes))
+        offset_bytes = aligned(local[-1].end_bytes)
+    return local
+
+
+def _dense_bytes(stored: Bytes, part: Region, role: str) -> Bytes:
+    """The bytes of a part of a constant as a dense copy has them."""
+    if role == "weight" or part.bits < 8:
+        # Whole rows of few-bit codes: a range of outputs is a range of bytes.
+        size_bytes = local_copy(part, role, "", 0).end_bytes
+        return _padded(stored[part.offset_bytes : part.offset_bytes + size_bytes])
+    width = part.bits // 8
+    elements = stored[part.offset_bytes :].view(np.dtype(f"u{width}"))
+    view = np.lib.stride_tricks.as_strided(
+        elements, part.shape, tuple(stride * width for stride in part.strides), writeable=False
+    )
+    return _padded(np.ascontiguousarray(view).reshape(-1).view(np.uint8))
+
+
+def _padded(data: Bytes) -> Bytes:
+    missing = -data.size % ALIGNMENT_BYTES
+    return np.concatenate([data, np.zeros(missing, np.uint8)]) if missing else data

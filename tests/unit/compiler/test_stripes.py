@@ -1,0 +1,59 @@
+"""Chains of maps that are too large for the chip: the same numbers, without the traffic."""
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.compiler.driver import Compiled, compile_network
+from nas.hw.load import find_processor
+from nas.sim.sequential import simulate
+from nas.sim.values import run_values
+from nas.timing.bounds import program_bounds
+from tests.networks import draw_statistics
+
+EDGE_NPU = find_processor("edge_npu")
+SMALL = msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=48 * 1024, banks=1))
+
+
+def inverted_residual_chain() -> nn.Module:
+    """Maps of up to 128 KiB between layers whose inputs and outputs take 16 KiB."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 32, 1),
+            nn.ReLU6(),
+            nn.Conv2d(32, 32, 3, padding=1, stride=2, groups=32),
+            nn.BatchNorm2d(32),
+            nn.ReLU6(),
+            nn.Conv2d(32, 4, 1),
+            nn.Conv2d(4, 8, 5, padding=2),
+            nn.MaxPool2d(3, 2, 1),
+        )
+    draw_statistics(network, torch.Generator().manual_seed(0))
+    return network
+
+
+@pytest.mark.parametrize(("batch", "most"), [(1, 1.6), (2, 2.2)])
+def test_stripes_save_the_traffic_and_change_no_number(batch: int, most: float) -> None:
+    shape = (batch, 3, 32, 32)
+    with_stripes, without = (
+        compile_network(inverted_residual_chain(), shape, SMALL, switched_off=frozenset(switched_off))
+        for switched_off in ([], ["stripes"])
+    )
+    assert isinstance(with_stripes, Compiled)
+    assert isinstance(without, Compiled)
+    inputs = {"input": with_stripes.truth["input"]}
+    (name,) = (binding.name for binding in with_stripes.optimised.outputs)
+    striped = run_values(with_stripes.optimised, with_stripes.constants, inputs)[name]
+    plain = run_values(without.optimised, without.constants, inputs)[name]
+    np.testing.assert_array_equal(striped, plain)
+    np.testing.assert_allclose(striped, with_stripes.truth[name], atol=1e-5)
+    compulsory_bytes = program_bounds(with_stripes.optimised, SMALL).compulsory_bytes
+    moved_bytes, moved_without_bytes = (
+        simulate(compiled.optimised, SMALL).dram_bytes for compiled in (with_stripes, without)
+    )
+    assert moved_bytes < most * compulsory_bytes
+    assert moved_without_bytes > 3 * compulsory_bytes
