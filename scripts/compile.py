@@ -12,8 +12,10 @@ from nas.compiler.driver import compile_network
 from nas.compiler.opt.pipeline import check_switches
 from nas.core.artifact import write_json
 from nas.core.errors import Violation
+from nas.cost.explain import explain
 from nas.cost.profile import profile
 from nas.hw.load import processor_from
+from nas.report.explain_table import print_explanation
 from nas.report.profile_table import print_profile
 from nas.report.timeline import draw_timeline, write_trace_events
 
@@ -44,6 +46,10 @@ def main(config: DictConfig) -> None:
     draw_timeline(trace, folder / "timeline.png")
     write_trace_events(trace, folder / "timeline.json")
     print_profile(seen, console)
+    if config.explain is not None:
+        why = explain(compiled, str(config.explain))
+        write_json(folder / "explanation.json", why, "explanation", 1)
+        print_explanation(why, console)
     console.print(f"in {folder}: cmds*.json, *.safetensors, profile.json, timeline.png, timeline.json", soft_wrap=True)
 
 

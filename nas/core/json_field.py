@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 _STEP = re.compile(r"\.([^.\[`]+)|\[(\.\.\.|\d+)\]")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _Raws = dict[str, msgspec.Raw] | list[msgspec.Raw]
 
 
@@ -26,7 +27,7 @@ def exact_field(data: bytes | msgspec.Raw, kind: Any) -> str:
         name, index = step
         try:
             inside = msgspec.json.decode(data, type=dict[str, msgspec.Raw] if name else _Raws)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return field.removeprefix(".")
         found = _culprit(inside, kind, name, index)
         if found is None:
@@ -42,6 +43,8 @@ def _first_step(data: bytes | msgspec.Raw, kind: Any) -> tuple[str, str] | None:
     except msgspec.ValidationError as error:
         match = _STEP.match(str(error).rpartition(" - at `$")[2]) if " - at `$" in str(error) else None
         return (match[1] or "", match[2] or "") if match else None
+    except _UNREADABLE:
+        return None  # the value could be read but for what lies further in, which is no text at all
     return None
 
 
@@ -61,7 +64,7 @@ def _culprit(inside: _Raws, kind: Any, name: str, index: str) -> tuple[str, msgs
 def _fits(value: msgspec.Raw, kind: Any) -> bool:
     try:
         msgspec.json.decode(value, type=kind)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return False
     return True
 

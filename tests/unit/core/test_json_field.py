@@ -62,3 +62,9 @@ def test_the_place_of_the_fault_is_named(tmp_path: Any, way: list[Any], value: A
 def test_a_missing_field_is_named_with_its_place(tmp_path: Any) -> None:
     error = fault(tmp_path, PAR, ["queues", "matrix", 0, "command", "reads", 1, "bits"], None)
     assert str(error) == "p.json: queues[matrix][0].command.reads[1]: expected a field `bits`, got none"
+
+
+def test_bytes_that_are_no_text_beside_the_fault_do_no_harm() -> None:
+    data = b'{"kind": "par_program", "version": 1, "value": {"queues": {"a": [{"command": {"\xe3": 1}}]}, "name": 3}}'
+    with pytest.raises(InputError, match=r"^p\.json"):
+        decode_json(data, ParProgram, "par_program", 1, "p.json")

@@ -1,0 +1,148 @@
+"""A layer of a compiled network -> why it costs what it costs, and what would help.
+
+A layer is known by the path of its module, such as "stages.0.1.conv"; a module that holds others stands for all of them.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from nas.compiler.driver import Compiled
+from nas.core.errors import InputError, suggestion
+from nas.cost.array_use import ArrayUse, array_use
+from nas.cost.what_if import WhatIf, what_ifs
+from nas.hw.spec import Processor
+from nas.ir.command import Command, Conv, Eltwise, Load, Matmul, Store
+from nas.ir.program import Program
+from nas.sim.parallel import simulate_parallel
+from nas.sim.trace import LayerRow, Span, Trace, layer_rows
+from nas.timing.cycles import bandwidth, clock
+from nas.timing.traffic import command_traffic
+
+
+class EngineUse(msgspec.Struct, frozen=True):
+    """One engine's part in a layer. waits: cycles it waited to begin these commands, by what for, the longest first."""
+
+    engine: str
+    commands: int
+    busy_cycles: int
+    waiting_cycles: int
+    waits: dict[str, int]
+
+
+class Roofline(msgspec.Struct, frozen=True):
+    """The layer among the processor's limits (Williams et al., Communications of the ACM 52(4), 2009).
+
+    intensity: multiply-adds per byte of dram; ridge: the intensity from which on the array's peak can be reached;
+    attained and peak: multiply-adds a cycle of the array; roof: what the bandwidth or the peak allows at this intensity.
+    """
+
+    intensity: float
+    ridge: float
+    attained: float
+    roof: float
+    peak: float
+    bound: str
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Everything about one layer. dram_bytes: by what they are; network_cycles: of the whole parallel program."""
+
+    layer: str
+    network: str
+    processor: str
+    first_cycle: int
+    end_cycle: int
+    network_cycles: int
+    share: float
+    macs: int
+    engines: tuple[EngineUse, ...]
+    array: ArrayUse
+    dram_bytes: dict[str, int]
+    roofline: Roofline
+    what_ifs: tuple[WhatIf, ...]
+
+
+def explain(compiled: Compiled, layer: str) -> Explanation:
+    """Explain `layer` of a compiled network; an unknown one is an `InputError` with the near name."""
+    commands = compiled.optimised.commands
+    names = list(dict.fromkeys(command.layer for command in commands))
+
+    def is_mine(name: str) -> bool:
+        return name == layer or name.startswith(f"{layer}.")
+
+    if not any(map(is_mine, names)):
+        raise InputError(compiled.naive.name, "explain", "a layer", repr(layer), suggestion(layer, names))
+    trace = simulate_parallel(compiled.parallel, compiled.processor)
+    spans = [span for span in trace.spans if is_mine(span.layer)]
+    mine = [command for command in commands if is_mine(command.layer)]
+    row = _joined_row(trace, spans, layer, compiled.processor)
+    return Explanation(
+        layer=layer,
+        network=compiled.naive.name,
+        processor=compiled.processor.name,
+        first_cycle=min(span.start_cycles for span in spans),
+        end_cycle=max(span.end_cycles for span in spans),
+        network_cycles=trace.cycles,
+        share=row.cycles / max(1, sum(span.busy_cycles for span in trace.spans)),
+        macs=row.macs,
+        engines=_engines(spans),
+        array=array_use(mine, compiled.processor),
+        dram_bytes=_dram_bytes(mine, compiled.optimised),
+        roofline=_roofline(row, compiled.processor),
+        what_ifs=what_ifs(compiled, trace, is_mine),
+    )
+
+
+def _joined_row(trace: Trace, spans: list[Span], layer: str, processor: Processor) -> LayerRow:
+    """The row of the layer, as if all its commands had its name."""
+    named = tuple(msgspec.structs.replace(span, layer=layer) for span in spans)
+    return layer_rows(msgspec.structs.replace(trace, spans=named), processor)[0]
+
+
+def _engines(spans: Iterable[Span]) -> tuple[EngineUse, ...]:
+    by_engine: dict[str, list[Span]] = {}
+    for span in spans:
+        by_engine.setdefault(span.engine, []).append(span)
+    uses = []
+    for engine, own in by_engine.items():
+        waits: Counter[str] = Counter()
+        for span in own:
+            if span.start_cycles > span.ready_cycles:
+                waits[span.wait_reason] += span.start_cycles - span.ready_cycles
+        busy_cycles = sum(span.busy_cycles for span in own)
+        uses.append(EngineUse(engine, len(own), busy_cycles, waits.total(), dict(waits.most_common())))
+    return tuple(sorted(uses, key=lambda use: -use.busy_cycles))
+
+
+def _dram_bytes(commands: Iterable[Command], program: Program) -> dict[str, int]:
+    """Bytes that loads, stores and the host move: weights, tables and other constants, features."""
+    kinds = dict.fromkeys((binding.name for binding in program.constants), "other constants")
+    for operator in program.operators:
+        function = operator.function
+        if isinstance(function, Conv | Matmul):
+            kinds[operator.inputs[1]] = "weights"
+        if isinstance(function, Conv | Matmul | Eltwise) and function.tail.table:
+            kinds[operator.inputs[1 if isinstance(function, Eltwise) else 2]] = "tables"
+    constants = sorted((each.region.offset_bytes, each.region.end_bytes, each.name) for each in program.constants)
+    starts = [start for start, _, _ in constants]
+    moved = dict.fromkeys(("weights", "tables", "other constants", "features"), 0)
+    for command in commands:
+        for region in (*command.reads, *command.writes):
+            if region.memory == "dram":
+                place = bisect_right(starts, region.offset_bytes) - 1
+                is_constant = place >= 0 and region.offset_bytes < constants[place][1]
+                kind = kinds[constants[place][2]] if is_constant else "features"
+                alone = isinstance(command.attributes, Load | Store)
+                moved[kind] += command_traffic(command).dram_bytes if alone else region.payload_bytes
+    return {kind: size_bytes for kind, size_bytes in moved.items() if size_bytes}
+
+
+def _roofline(row: LayerRow, processor: Processor) -> Roofline:
+    bytes_a_cycle = bandwidth(processor) / clock(processor)
+    peak = float(processor.matrix.rows * processor.matrix.columns)
+    busiest = max((cycles for engine, cycles in row.busy_cycles.items()), default=1)
+    roof = min(peak, row.intensity * bytes_a_cycle)
+    return Roofline(row.intensity, peak / bytes_a_cycle, row.macs / max(1, busiest), roof, peak, row.bound)

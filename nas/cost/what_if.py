@@ -1,0 +1,152 @@
+"""A compiled network -> how many cycles it would take if one thing were better, each measured by simulating it.
+
+What changes the times alone is simulated with the same program; what changes which tiles fit or which engine is chosen is
+compiled anew as well, and the quicker program counts. Cycles are of the given processor's clock.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from nas.compiler.driver import Compiled
+from nas.compiler.network import Network
+from nas.compiler.opt.pipeline import optimise
+from nas.compiler.parallel.pipeline import parallelise
+from nas.core.errors import DoesNotFit
+from nas.hw.spec import Processor
+from nas.ir.command import Command, Conv, Matmul
+from nas.ir.par_program import ParProgram, Step
+from nas.ir.program import Operator, Program
+from nas.ir.tensor import ELEMENT_BITS, Format, Region, Tensor
+from nas.sim.parallel import simulate_parallel
+from nas.sim.trace import Trace
+
+IsMine = Callable[[str], bool]
+_replace = msgspec.structs.replace
+
+
+class WhatIf(msgspec.Struct, frozen=True):
+    """What one change saves. layer_cycles: busy cycles of all engines for the layer; negative where the change does harm."""
+
+    what: str
+    layer_cycles_saved: int
+    network_cycles_saved: int
+
+
+def what_ifs(compiled: Compiled, trace: Trace, is_mine: IsMine) -> tuple[WhatIf, ...]:
+    """All changes that can be made, the one that saves the network most first; `is_mine` tells the layer's name."""
+    before = (_layer_cycles(trace, is_mine), trace.cycles)
+    found = []
+    for what, after in _runs(compiled, is_mine):
+        found.append(WhatIf(what, before[0] - _layer_cycles(after, is_mine), before[1] - after.cycles))
+    return tuple(sorted(found, key=lambda each: (-each.network_cycles_saved, -each.layer_cycles_saved)))
+
+
+def _runs(compiled: Compiled, is_mine: IsMine) -> Iterator[tuple[str, Trace]]:
+    processor, par = compiled.processor, compiled.parallel
+    dram, sram, matrix, vector = processor.dram, processor.sram, processor.matrix, processor.vector
+    faster = _replace(dram, bandwidth_bytes_per_s=2 * dram.bandwidth_bytes_per_s)
+    yield "2 x DRAM bandwidth", simulate_parallel(par, _replace(processor, dram=faster))
+    yield "no DRAM latency", simulate_parallel(par, _replace(processor, dram=_replace(dram, latency_s=0.0)))
+    better = {
+        "2 x SRAM": _replace(processor, sram=_replace(sram, size_bytes=2 * sram.size_bytes)),
+        "2 x vector lanes": _replace(processor, vector=_replace(vector, lanes=2 * vector.lanes)),
+        "2 x rows of the array": _replace(processor, matrix=_replace(matrix, rows=2 * matrix.rows)),
+        "2 x columns of the array": _replace(processor, matrix=_replace(matrix, columns=2 * matrix.columns)),
+    }
+    network = _network(compiled.naive)
+    for what, other in better.items():
+        same, anew = simulate_parallel(par, other), _compiled(network, other)
+        yield what, anew if anew is not None and anew.cycles < same.cycles else same
+    narrow = _half_bits(network, is_mine)
+    if narrow is not None:
+        anew = _compiled(narrow, processor)
+        if anew is not None:
+            yield "half the bits in the layer's weights", anew
+    cut = _cut(par, is_mine, matrix.columns)
+    if cut is not None:
+        yield f"the layer's channels cut to a multiple of {matrix.columns}", simulate_parallel(cut, processor)
+
+
+def _layer_cycles(trace: Trace, is_mine: IsMine) -> int:
+    return sum(span.busy_cycles for span in trace.spans if is_mine(span.layer))
+
+
+def _network(program: Program) -> Network:
+    """The network of a program, without bytes: it can be priced."""
+    tensors = {tensor.name: tensor for tensor in program.tensors}
+    inputs, outputs = (tuple(each.name for each in bound) for bound in (program.inputs, program.outputs))
+    return Network(program.name, program.operators, tensors, inputs, outputs)
+
+
+def _compiled(network: Network, processor: Processor) -> Trace | None:
+    try:
+        program, _ = optimise(network, processor)
+    except DoesNotFit:
+        return None
+    return simulate_parallel(parallelise(program), processor)
+
+
+def _half_bits(network: Network, is_mine: IsMine) -> Network | None:
+    """The network with half the bits in the weights of the layer; None if there are none to halve."""
+    tensors, operators, changed = dict(network.tensors), [], False
+    for operator in network.operators:
+        function = operator.function
+        if isinstance(function, Conv | Matmul) and is_mine(operator.layer) and (half := _half(function.weight)):
+            name = operator.inputs[1]
+            tensors[name] = Tensor(name, tensors[name].shape, half, tensors[name].role)
+            operators.append(
+                Operator(operator.layer, _replace(function, weight=half), operator.inputs, operator.outputs)
+            )
+            changed = True
+        else:
+            operators.append(operator)
+    if not changed:
+        return None
+    return Network(network.name, tuple(operators), tensors, network.inputs, network.outputs)
+
+
+def _half(form: Format) -> Format | None:
+    bits = form.bits // 2
+    if not form.is_code:
+        return Format(16) if form.bits == 32 else None
+    if bits not in ELEMENT_BITS or form.bits == 32:
+        return None
+    levels = (1 << bits) - 1
+    return _replace(form, bits=bits, levels=levels, offset=-levels if form.offset else 0)
+
+
+def _cut(par: ParProgram, is_mine: IsMine, columns: int) -> ParProgram | None:
+    """The program with fewer channels in the layer's commands on the array; to be timed, not to be executed."""
+    changed = False
+    queues: dict[str, tuple[Step, ...]] = {}
+    for name, steps in par.queues.items():
+        cut = []
+        for step in steps:
+            fewer = _with_fewer_channels(step.command, columns) if is_mine(step.command.layer) else None
+            changed = changed or fewer is not None
+            cut.append(step if fewer is None else Step(fewer, step.waits, step.signals))
+        queues[name] = tuple(cut)
+    return _replace(par, queues=queues) if changed else None
+
+
+def _with_fewer_channels(command: Command, columns: int) -> Command | None:
+    attributes = command.attributes
+    dense = isinstance(attributes, Matmul) or (isinstance(attributes, Conv) and attributes.groups == 1)
+    if command.engine != "matrix" or not dense:
+        return None
+    weights = command.reads[1]
+    channels = weights.shape[0] // columns * columns
+    if channels in (0, weights.shape[0]):
+        return None
+    reads = (command.reads[0], _smaller(weights, channels / weights.shape[0]), *command.reads[2:])
+    target = command.writes[0]
+    if len(target.shape) != 3:
+        return Command(command.engine, command.layer, reads, command.writes, attributes)
+    return Command(command.engine, command.layer, reads, (_smaller(target, channels / target.shape[0]),), attributes)
+
+
+def _smaller(region: Region, factor: float) -> Region:
+    """The region with its first axis cut."""
+    return _replace(region, shape=(max(1, math.floor(region.shape[0] * factor + 0.5)), *region.shape[1:]))

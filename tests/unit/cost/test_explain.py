@@ -1,0 +1,128 @@
+"""What is said of a layer, against the trace, the tensors, and sums done by hand."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+from torch import nn
+
+from nas.compiler.driver import Compiled, compile_network
+from nas.core.errors import InputError
+from nas.cost.array_use import array_use
+from nas.cost.explain import Explanation, explain
+from nas.hw.load import find_processor
+from nas.ir.command import Command, Conv
+from nas.ir.tensor import Format, dense
+from nas.report.explain_table import print_explanation
+from nas.sim.parallel import simulate_parallel
+from nas.timing.cycles import command_cycles
+
+PROCESSOR = find_processor("edge_npu")
+CODES = Format(8, "code", 1.0, 1, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Compiled:
+    network = nn.Sequential(
+        nn.Conv2d(3, 40, 3, padding=1), nn.BatchNorm2d(40), nn.ReLU(), nn.Conv2d(40, 40, 3, padding=1, groups=40),
+        nn.Conv2d(40, 70, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(70, 10),
+    )  # fmt: skip
+    made = compile_network(network.eval(), (1, 3, 32, 32), PROCESSOR)
+    assert isinstance(made, Compiled)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pointwise(compiled: Compiled) -> Explanation:
+    return explain(compiled, "4")
+
+
+def conv(channels: int, terms: int, pixels: int, groups: int = 1) -> Command:
+    source, weights = (
+        dense("sram", 0, (terms * groups, 1, pixels), 8),
+        dense("sram", 0, (channels * groups, terms, 1, 1), 8),
+    )
+    result = dense("sram", 0, (channels * groups, 1, pixels), 8)
+    return Command("matrix", "l", (source, weights), (result,), Conv(groups=groups, input=CODES, weight=CODES))
+
+
+def test_the_parts_of_a_full_array_are_computing_and_the_wavefront() -> None:
+    use = array_use([conv(32, 32, 500)], PROCESSOR)
+    assert use.parts["computing"] == 500
+    assert use.parts["fill, drain"] == 62 + 32
+    assert [use.parts[name] for name in ("wide operands", "empty rows", "empty columns", "groups apart")] == [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("channels", "terms", "empty_rows", "empty_columns"),
+    [(16, 32, 0, 500), (33, 32, 0, 1000 - 515.625), (32, 8, 1500, 0)],
+)
+def test_what_does_not_fill_the_array_is_told(
+    channels: int, terms: int, empty_rows: float, empty_columns: float
+) -> None:
+    parts = array_use(
+        [conv(channels, terms, 1000 if channels == 16 else 500 if channels == 33 else 2000)], PROCESSOR
+    ).parts
+    assert parts["empty rows"] == pytest.approx(empty_rows)
+    assert parts["empty columns"] == pytest.approx(empty_columns)
+
+
+def test_the_parts_add_up_to_the_cycles() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = [int(size) for size in generator.integers(1, 100, 4)]
+        command = conv(*sizes)
+        use = array_use([command], PROCESSOR)
+        assert use.cycles == command_cycles(command, PROCESSOR)
+        assert sum(use.parts.values()) == pytest.approx(use.cycles)
+        assert 0 < use.utilisation <= 1
+        assert all(part > -1e-6 for name, part in use.parts.items() if name != "groups apart")
+
+
+def test_busy_and_waiting_are_those_of_the_trace(compiled: Compiled, pointwise: Explanation) -> None:
+    trace = simulate_parallel(compiled.parallel, PROCESSOR)
+    spans = [span for span in trace.spans if span.layer == "4"]
+    assert sum(use.busy_cycles for use in pointwise.engines) == sum(span.busy_cycles for span in spans)
+    assert sum(use.commands for use in pointwise.engines) == len(spans)
+    for use in pointwise.engines:
+        waited = sum(s.start_cycles - s.ready_cycles for s in spans if s.engine == use.engine)
+        assert use.waiting_cycles == waited == sum(use.waits.values())
+    assert pointwise.network_cycles == trace.cycles
+    assert sum(pointwise.dram_bytes.values()) == sum(span.dram_bytes for span in spans)
+
+
+def test_bytes_are_told_apart(pointwise: Explanation) -> None:
+    assert pointwise.dram_bytes["weights"] >= 40 * 70 * 4
+    assert pointwise.dram_bytes["tables"] >= 2 * 70 * 4
+
+
+def test_what_ifs_are_sorted_and_more_bandwidth_does_no_harm(pointwise: Explanation) -> None:
+    saved = [each.network_cycles_saved for each in pointwise.what_ifs]
+    assert saved == sorted(saved, reverse=True)
+    by_name = {each.what: each for each in pointwise.what_ifs}
+    assert by_name["2 x DRAM bandwidth"].network_cycles_saved > 0
+    assert by_name["the layer's channels cut to a multiple of 32"].layer_cycles_saved > 0
+    assert by_name["half the bits in the layer's weights"].layer_cycles_saved > 0
+
+
+def test_a_module_stands_for_the_layers_in_it() -> None:
+    network = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)), nn.Conv2d(8, 4, 1))
+    made = compile_network(network.eval(), (1, 3, 16, 16), PROCESSOR)
+    assert isinstance(made, Compiled)
+    whole, parts = explain(made, "0"), [explain(made, name) for name in ("0.0", "0.2")]
+    assert whole.macs == sum(part.macs for part in parts)
+    assert whole.share == pytest.approx(sum(part.share for part in parts))
+
+
+def test_an_unknown_layer_gets_the_near_name(compiled: Compiled) -> None:
+    with pytest.raises(InputError, match="did you mean"):
+        explain(compiled, "44")
+
+
+def test_it_can_be_read_in_a_terminal(pointwise: Explanation) -> None:
+    text = io.StringIO()
+    print_explanation(pointwise, Console(file=text, width=80))
+    assert "2 x DRAM bandwidth" in text.getvalue()
+    assert "roofline" in text.getvalue()
+    assert max(map(len, text.getvalue().splitlines())) <= 80
