@@ -13,6 +13,7 @@ have been served; what is left of that cycle serves the others.
 """
 
 from nas.hw.spec import Processor
+from nas.sim.clouds import Sky
 from nas.timing.cycles import bandwidth, clock
 
 _Work = dict[int, int]
@@ -21,9 +22,10 @@ _Work = dict[int, int]
 class SharedDram:
     """The transfers under way, each with the work that is left of it; loads and stores apart."""
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, sky: Sky | None = None) -> None:
         self._byte_work = clock(processor)
         self._cycle_work = bandwidth(processor)
+        self._sky = sky
         self._loads: _Work = {}
         self._stores: _Work = {}
         self._since = 0
@@ -45,13 +47,18 @@ class SharedDram:
             ends += [(self._since, key) for key, left in group.items() if not left]
             served = {key: left for key, left in group.items() if left}
             if served:
-                return ends + [
-                    (self._since - (-left * len(served) // self._cycle_work), key) for key, left in served.items()
-                ]
+                return ends + [(self._done(left * len(served)), key) for key, left in served.items()]
         return ends
 
+    def _done(self, work: int) -> int:
+        """The cycle by which `work` is done from now on."""
+        if self._sky is not None:
+            return self._sky.cycle_of(self._since, work)
+        return self._since - (-work // self._cycle_work)
+
     def _serve(self, now: int) -> None:
-        work = (now - self._since) * self._cycle_work
+        sky = self._sky
+        work = (now - self._since) * self._cycle_work if sky is None else sky.work(self._since, now)
         self._since = now
         for group in (self._loads, self._stores):
             work = _share(group, work)

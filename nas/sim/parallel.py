@@ -7,6 +7,7 @@ when its step has ended. A load or a store first waits out its latency, which us
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Store
 from nas.ir.par_program import ParProgram
+from nas.sim.clouds import Clouds, Sky
 from nas.sim.dram import SharedDram
 from nas.sim.engine import Clock
 from nas.sim.tokens import deadlock_error
@@ -18,9 +19,12 @@ _END, _FLOW = 0, 1  # priorities within a cycle: ends first, so that they free b
 _NO_VERSION = -1
 
 
-def simulate_parallel(program: ParProgram, processor: Processor) -> Trace:
-    """Time the parallel form of a program; a deadlock is a `ContractError` that names the blocked steps."""
-    run = _Run(program, processor)
+def simulate_parallel(program: ParProgram, processor: Processor, clouds: Clouds | None = None) -> Trace:
+    """Time the parallel form of a program, under a clear sky unless `clouds` says otherwise.
+
+    A deadlock is a `ContractError` that names the blocked steps.
+    """
+    run = _Run(program, processor, Sky(clouds, processor) if clouds is not None else None)
     run.until_the_end()
     spans = sorted(run.spans, key=lambda item: (item[1].start_cycles, item[0]))
     return trace_of(program.name, processor, tuple(span for _, span in spans))
@@ -33,7 +37,7 @@ class _Run:
     of the end of a transfer tells whether the sharing has changed since it was foretold.
     """
 
-    def __init__(self, program: ParProgram, processor: Processor) -> None:
+    def __init__(self, program: ParProgram, processor: Processor, sky: Sky | None) -> None:
         self.spans: list[tuple[int, Span]] = []
         self._processor = processor
         self._queues = program.queues
@@ -50,7 +54,8 @@ class _Run:
         self._waiting: dict[int, int] = {}
         self._signals: dict[int, tuple[int, Command]] = {}
         self._clock: Clock[tuple[int, int, int]] = Clock()
-        self._dram = SharedDram(processor)
+        self._dram = SharedDram(processor, sky)
+        self._sky = sky
 
     def until_the_end(self) -> None:
         for queue in range(len(self._steps)):
@@ -83,6 +88,8 @@ class _Run:
         self._prices[queue], self._started[queue] = price, now
         if price.transfer_bytes:
             latency_cycles = price.cycles - transfer_cycles(price.transfer_bytes, self._processor)
+            if self._sky is not None:
+                latency_cycles += self._sky.extra_latency_cycles(self._engines[queue], head)
             self._clock.schedule(now + latency_cycles, _FLOW, (_FLOW, queue, _NO_VERSION))
         else:
             self._clock.schedule(now + price.cycles, _END, (_END, queue, _NO_VERSION))
