@@ -1,37 +1,52 @@
 """Collects operators, tensors and constants while the calls of a trace are lowered one by one.
 
-A call may leave its result as a `Look`: another shape or order of axes of a stored tensor, at no cost. It becomes an
-operator of its own only when something reads it that cannot look at it so.
+A call may leave its result as a `Look`: another shape or order of axes of a stored tensor, or zeros around it, at no
+cost. It becomes an operator of its own only when something reads it that cannot look at it so.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nas.compiler.front_end.trace import Codes, TracedForward, Value
-from nas.compiler.network import Network, pack
-from nas.ir.command import Eltwise
+from nas.compiler.network import Network, pack, unused_name
+from nas.compiler.regions import image_of, whole
+from nas.compiler.views import view_boxes
+from nas.ir.command import Eltwise, Host, Tail
 from nas.ir.program import Function, Operator, View
 from nas.ir.tensor import FLOAT32, Format, Tensor, container_bits
+
+NO_ZEROS = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Look:
-    """A stored tensor seen as (batch, *split) with the axes behind the batch in `order`."""
+    """A stored tensor seen as (batch, *split) with the axes behind the batch in `order`.
+
+    zeros: rows and columns of zeros around the last two axes, as (top, left, bottom, right).
+    """
 
     name: str
     split: tuple[int, ...]
     order: tuple[int, ...]
+    zeros: tuple[int, int, int, int] = NO_ZEROS
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape behind the batch, without the zeros."""
         return tuple(self.split[axis] for axis in self.order)
 
     @property
     def in_order(self) -> bool:
         return self.order == tuple(range(len(self.order)))
+
+    def permuted(self, order: Sequence[int]) -> "Look":
+        """The axes of the look (those behind the batch, from 0) in another order."""
+        return replace(self, order=tuple(self.order[axis] for axis in order))
 
 
 class NetworkBuilder:
@@ -44,31 +59,35 @@ class NetworkBuilder:
         self.tensors: dict[str, Tensor] = {}
         self.constants: dict[str, NDArray[np.uint8]] = {}
         self._looks: dict[int, Look] = {}
-        self._constant_names: dict[tuple[int, str], str] = {}
+        self._constant_names: dict[tuple[int, tuple[int, ...]], str] = {}
+        self._tables: dict[tuple[bytes, tuple[int, ...]], str] = {}
         self._kept: list[object] = []
+        self._made = 0
 
     def network(self, forward: TracedForward, inputs: tuple[str, ...]) -> Network:
         """What has been collected, with the outputs of `forward`."""
-        outputs = []
+        outputs: list[str] = []
         for value in forward.outputs:
             name = self.as_float(self.read(value))
             if name in inputs or name in outputs:
-                name = self.apply(
-                    "output",
-                    View(self.tensors[name].shape[1:], _identity(name, self.tensors)),
-                    (name,),
-                    self.tensors[name].shape,
-                    FLOAT32,
-                )
+                shape = self.tensors[name].shape
+                name = self.apply("output", View(shape[1:], tuple(range(len(shape) - 1))), (name,), shape, FLOAT32)
             tensor = self.tensors[name]
             self.tensors[name] = Tensor(tensor.name, tensor.shape, tensor.format, "output")
             outputs.append(name)
-        return Network(self._name, tuple(self.operators), self.tensors, inputs, tuple(outputs), self.constants)
+        network = Network(self._name, tuple(self.operators), self.tensors, inputs, tuple(outputs), self.constants)
+        wanted = zip(outputs, forward.output_names, strict=False)
+        return renamed(network, {old: new for old, new in wanted if new not in inputs})
 
     def input(self, value: Value, name: str) -> str:
         self.tensors[name] = Tensor(name, value.shape, FLOAT32, "input")
         self.bind(value, name)
         return name
+
+    def new_value(self, shape: tuple[int, ...]) -> Value:
+        """A float value of no call, for the steps of a lowering."""
+        self._made += 1
+        return Value(-self._made, shape, torch.float32)
 
     def bind(self, value: Value, name: str) -> None:
         """From here on `value` is the stored tensor `name`."""
@@ -78,19 +97,48 @@ class NetworkBuilder:
     def bind_look(self, value: Value, look: Look) -> None:
         self._looks[value.index] = look
 
-    def look(self, value: Value) -> Look:
+    def look(self, value: Value, layer: str = "") -> Look:
+        """How `value` is seen, with zeros made real."""
+        if self._looks[value.index].zeros != NO_ZEROS:
+            self._pad(value, layer)
+        return self._looks[value.index]
+
+    def padded_look(self, value: Value) -> Look:
+        """How `value` is seen, for a reader that can put zeros around it by itself."""
         return self._looks[value.index]
 
     def read(self, value: Value, layer: str = "") -> str:
         """The stored tensor that holds exactly `value`, made now if it has only been looked at so far."""
-        look = self._looks[value.index]
-        stored = self.tensors[look.name]
-        if look.in_order and stored.shape[1:] == value.shape[1:]:
-            return look.name
-        place = f"{layer or look.name}.view"
-        name = self.apply(place, View(look.split, look.order), (look.name,), value.shape, stored.format)
+        name = self.stored(self.look(value, layer), stored_shape(value.shape), layer)
         self.bind(value, name)
         return name
+
+    def stored(self, look: Look, shape: tuple[int, ...], layer: str = "") -> str:
+        """A stored tensor of `shape` (batch first) with the elements of `look` in their order."""
+        if look.in_order and self.tensors[look.name].shape == shape:
+            return look.name
+        return self.view(layer or look.name, View(look.split, look.order), look.name, shape)
+
+    def view(self, layer: str, view: View, source: str, shape: tuple[int, ...]) -> str:
+        """What `view` shows of `source`, as a stored tensor. Codes whose rows can't be split get a whole byte each."""
+        tensor = self.tensors[source]
+        if tensor.format.is_code and tensor.format.bits < 8:
+            target = Tensor("", shape, tensor.format)
+            if view_boxes(view, image_of(whole(tensor, "dram", 0), 0), image_of(whole(target, "dram", 0), 0)) is None:
+                bytewise = replace_bits(tensor.format, 8)
+                source = self.apply(
+                    f"{layer}.bytes", Eltwise(tensor.format, Tail(output=bytewise)), (source,), tensor.shape, bytewise
+                )
+        return self.apply(f"{layer}.view", view, (source,), shape, self.tensors[source].format)
+
+    def _pad(self, value: Value, layer: str) -> None:
+        look = self._looks[value.index]
+        top, left, bottom, right = look.zeros
+        inner = (*value.shape[:-2], value.shape[-2] - top - bottom, value.shape[-1] - left - right)
+        source = self.as_float(self.stored(replace(look, zeros=NO_ZEROS), inner, layer))
+        arguments = json.dumps([[{"tensor": 0}, [left, right, top, bottom]], {}])
+        function = Host("torch.nn.functional.pad", arguments)
+        self.bind(value, self.apply(layer or "pad", function, (source,), value.shape, FLOAT32))
 
     def apply(
         self, layer: str, function: Function, inputs: tuple[str, ...], shape: tuple[int, ...], form: Format
@@ -105,8 +153,11 @@ class NetworkBuilder:
         self, layer: str, function: Function, inputs: tuple[str, ...], shapes: list[tuple[int, ...]]
     ) -> list[str]:
         """Add an operator with several float outputs."""
-        names = [self._unique(layer) for _ in shapes]
-        self.tensors.update({name: Tensor(name, shape) for name, shape in zip(names, shapes, strict=True)})
+        names = []
+        for shape in shapes:
+            name = self._unique(layer)
+            self.tensors[name] = Tensor(name, shape)
+            names.append(name)
         self.operators.append(Operator(layer, function, inputs, tuple(names)))
         return names
 
@@ -117,9 +168,10 @@ class NetworkBuilder:
             return name
         return self.apply(f"{name}.decode", Eltwise(tensor.format), (name,), tensor.shape, FLOAT32)
 
-    def constant(self, value: torch.Tensor | Codes, name: str) -> str:
-        """A weight, as float32 or as packed codes; the same tensor is stored once."""
-        key = (id(value.codes if isinstance(value, Codes) else value), "codes" if isinstance(value, Codes) else "float")
+    def constant(self, value: torch.Tensor | Codes, name: str, shape: tuple[int, ...] | None = None) -> str:
+        """A weight, as float32 or as packed codes, seen as `shape`; the same tensor is stored once."""
+        shape = stored_shape(tuple(value.shape)) if shape is None else shape
+        key = (id(value.codes if isinstance(value, Codes) else value), shape)
         if key in self._constant_names:
             return self._constant_names[key]
         form = FLOAT32
@@ -129,29 +181,61 @@ class NetworkBuilder:
         source = value.codes if isinstance(value, Codes) else value
         self._kept.append(source)
         stored = self._unique(name)
-        self.tensors[stored] = Tensor(stored, tuple(source.shape), form, "constant")
+        self.tensors[stored] = Tensor(stored, shape, form, "constant")
         if source.device.type != "meta":
-            array = source.detach().cpu().numpy()
+            known = source.detach().float() if source.dtype == torch.bfloat16 else source.detach()
+            array = known.cpu().numpy().reshape(shape)
             self.constants[stored] = pack(array if form.is_code else array.astype(np.float32, copy=False), form.bits)
         self._constant_names[key] = stored
         return stored
 
     def table(self, scale: NDArray[np.float64], shift: NDArray[np.float64], name: str) -> str:
         """A tail's table of (2, channels) float32."""
-        stored = self._unique(name)
         values = np.stack([scale, shift]).astype(np.float32)
+        content = (values.tobytes(), values.shape)
+        if self._known_values and content in self._tables:
+            return self._tables[content]
+        stored = self._tables[content] = self._unique(name)
         self.tensors[stored] = Tensor(stored, values.shape, FLOAT32, "constant")
         if self._known_values:
             self.constants[stored] = pack(values, 32)
         return stored
 
     def _unique(self, name: str) -> str:
-        candidate, count = name or "network", 1
-        while candidate in self.tensors:
-            count += 1
-            candidate = f"{name}#{count}"
-        return candidate
+        return unused_name(name or "network", self.tensors)
 
 
-def _identity(name: str, tensors: dict[str, Tensor]) -> tuple[int, ...]:
-    return tuple(range(len(tensors[name].shape) - 1))
+def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A single number is stored as one element of one axis."""
+    return shape or (1,)
+
+
+def replace_bits(form: Format, bits: int) -> Format:
+    """The same codes in wider elements."""
+    return Format(bits, form.kind, form.scale, form.multiplier, form.offset, form.levels)
+
+
+def renamed(network: Network, names: dict[str, str]) -> Network:
+    """The network with other names for some tensors; who had such a name before gets another."""
+    names = {old: new for old, new in names.items() if old != new}
+    if not names:
+        return network
+    wanted = set(names.values())
+    for name in network.tensors:
+        if name in wanted and name not in names:
+            names[name] = unused_name(name, {*network.tensors, *names.values()})
+
+    def of(listed: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in listed)
+
+    return Network(
+        network.name,
+        tuple(Operator(each.layer, each.function, of(each.inputs), of(each.outputs)) for each in network.operators),
+        {
+            names.get(name, name): Tensor(names.get(name, name), tensor.shape, tensor.format, tensor.role)
+            for name, tensor in network.tensors.items()
+        },
+        of(network.inputs),
+        of(network.outputs),
+        {names.get(name, name): stored for name, stored in network.constants.items()},
+    )

@@ -13,10 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch.overrides import get_overridable_functions
 
-from nas.compiler.front_end.builder import NetworkBuilder
+from nas.compiler.front_end.builder import Look, NetworkBuilder, stored_shape
+from nas.compiler.front_end.signature import torch_functions
 from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, function_name
 from nas.core.errors import InputError
 from nas.ir.command import Host
+
+_POINTWISE = frozenset(
+    torch_functions(
+        *("nn.functional." + name for name in ("gelu", "elu", "selu", "celu", "softplus", "softsign", "mish")),
+        *("nn.functional." + name for name in ("logsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold")),
+        *(
+            each + name
+            for each in ("", "Tensor.")
+            for name in ("exp", "log", "abs", "sqrt", "rsqrt", "erf", "sin", "cos")
+        ),
+        *(each + name for each in ("", "Tensor.") for name in ("pow", "reciprocal", "floor", "ceil", "round", "sign")),
+    )
+)
 
 
 def lower_to_host(builder: NetworkBuilder, call: Call) -> None:
@@ -26,15 +40,38 @@ def lower_to_host(builder: NetworkBuilder, call: Call) -> None:
     for output in call.outputs:
         if output.dtype.is_complex:
             raise InputError(call.layer, function_name(call.function), "real numbers", str(output.dtype))
+    if call_is_pointwise(call):
+        _lower_in_place(builder, call)
+        return
     names: list[str] = []
     arguments = json.dumps(
         [_plain(builder, call, list(call.arguments), names), _plain(builder, call, dict(call.keywords), names)]
     )
     function = Host(_callable_name(call), arguments)
-    shapes = [output.shape for output in call.outputs]
+    shapes = [stored_shape(output.shape) for output in call.outputs]
     results = builder.apply_many(call.layer, function, tuple(names), shapes)
     for output, name in zip(call.outputs, results, strict=True):
         builder.bind(output, name)
+
+
+def call_is_pointwise(call: Call) -> bool:
+    """Whether a call treats all elements of its one tensor alike."""
+    others = [*call.arguments[1:], *call.keywords.values()]
+    is_plain = all(each is None or isinstance(each, bool | int | float | str) for each in others)
+    value = call.arguments[0] if call.arguments else None
+    if not isinstance(value, Value) or not is_plain or call.function not in _POINTWISE:
+        return False
+    return call.outputs[0].shape == value.shape and value.dtype.is_floating_point
+
+
+def _lower_in_place(builder: NetworkBuilder, call: Call) -> None:
+    """The function of whatever is stored, seen in the same way: an order of axes costs nothing here."""
+    look = builder.look(call.arguments[0], call.layer)
+    source = builder.as_float(look.name)
+    arguments = json.dumps([[{"tensor": 0}, *call.arguments[1:]], dict(call.keywords)])
+    shape = builder.tensors[source].shape
+    (name,) = builder.apply_many(call.layer, Host(_callable_name(call), arguments), (source,), [shape])
+    builder.bind_look(call.outputs[0], Look(name, look.split, look.order))
 
 
 def run_on_host(function: str, arguments: str, tensors: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -48,7 +85,7 @@ def run_on_host(function: str, arguments: str, tensors: list[NDArray[np.float32]
     with torch.no_grad():
         result = target(*_filled(positional, sources), **_filled(named, sources))
     results = result if isinstance(result, list | tuple) else [result]
-    return [tensor.to(torch.float32).numpy() for tensor in results]
+    return [np.atleast_1d(tensor.to(torch.float32).numpy()) for tensor in results]
 
 
 def _callable_name(call: Call) -> str:
@@ -84,13 +121,14 @@ def _plain(builder: NetworkBuilder, call: Call, structure: Any, names: list[str]
     """Arguments as JSON: tensors by their place among the reads."""
     if isinstance(structure, Value):
         names.append(builder.as_float(builder.read(structure, call.layer)))
-        return {"tensor": len(names) - 1}
+        shape: dict[str, list[int]] = {} if structure.shape else {"shape": []}
+        return {"tensor": len(names) - 1, **shape, **_kind(structure.dtype)}
     if isinstance(structure, Codes):
         number = structure.scale * (structure.multiplier * structure.codes.to(torch.float32) + structure.offset)
         return _plain(builder, call, number, names)
     if isinstance(structure, torch.Tensor):
         names.append(builder.constant(structure, f"{call.layer}.constant"))
-        return {"tensor": len(names) - 1, "shape": list(structure.shape)}
+        return {"tensor": len(names) - 1, "shape": list(structure.shape), **_kind(structure.dtype)}
     if isinstance(structure, dict):
         return {name: _plain(builder, call, item, names) for name, item in structure.items()}
     if isinstance(structure, list | tuple):
@@ -101,9 +139,25 @@ def _plain(builder: NetworkBuilder, call: Call, structure: Any, names: list[str]
         return {"ellipsis": True}
     if structure is None or isinstance(structure, bool | int | float | str):
         return structure
+    if isinstance(structure, torch.dtype):
+        return {"dtype": str(structure).removeprefix("torch.")}
+    if isinstance(structure, torch.device):
+        return {"device": "cpu"}
     raise InputError(
         call.layer, function_name(call.function), "tensors, numbers, words and lists", type(structure).__name__
     )
+
+
+def _kind(dtype: torch.dtype) -> dict[str, str]:
+    """The kind of number, where it is not a float: host tensors lie in memory as float32."""
+    return {} if dtype.is_floating_point else {"dtype": str(dtype).removeprefix("torch.")}
+
+
+def _dtype(name: Any) -> torch.dtype:
+    dtype = getattr(torch, name, None) if isinstance(name, str) else None
+    if not isinstance(dtype, torch.dtype):
+        raise InputError("host", "arguments", "a dtype of torch", repr(name))
+    return dtype
 
 
 def _filled(structure: Any, tensors: list[torch.Tensor]) -> Any:
@@ -111,12 +165,17 @@ def _filled(structure: Any, tensors: list[torch.Tensor]) -> Any:
     if isinstance(structure, dict):
         if "tensor" in structure:
             tensor = tensors[structure["tensor"]]
-            return tensor.reshape(structure["shape"]) if "shape" in structure else tensor
+            tensor = tensor.reshape(structure["shape"]) if "shape" in structure else tensor
+            return tensor.to(_dtype(structure["dtype"])) if "dtype" in structure else tensor
+        if "dtype" in structure:
+            return _dtype(structure["dtype"])
+        if "device" in structure:
+            return torch.device("cpu")
         if "slice" in structure:
             return slice(*structure["slice"])
         if "ellipsis" in structure:
             return Ellipsis
         return {name: _filled(item, tensors) for name, item in structure.items()}
-    if isinstance(structure, list):
-        return [_filled(item, tensors) for item in structure]
+    if isinstance(structure, list):  # an index has to be a tuple, and every other sequence may be one
+        return tuple(_filled(item, tensors) for item in structure)
     return structure

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nas.compiler.front_end.trace import tensors_in
 from nas.core.seeding import stream
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -28,6 +29,6 @@ def ground_truth(
     }
     with torch.no_grad():
         result = double(*(torch.from_numpy(array.astype(np.float64)).to(device) for array in inputs.values()))
-    results = result if isinstance(result, list | tuple) else [result]
-    computed = dict(zip(outputs, (tensor.to(torch.float32).cpu().numpy() for tensor in results), strict=True))
+    results = (tensor.to(torch.float32).cpu().numpy() for tensor in tensors_in(result))
+    computed = dict(zip(outputs, results, strict=True))
     return {**inputs, **computed}

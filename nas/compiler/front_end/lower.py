@@ -10,15 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.compiler.front_end import layers, shapes
+from nas.compiler.front_end import arithmetic, layers, pointwise, pooling, shapes, slicing
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.fallback import lower_to_host
-from nas.compiler.front_end.trace import Call, Quantise, trace
+from nas.compiler.front_end.trace import Call, Quantise, Value, trace
 from nas.compiler.network import Network
 
 Lowering = Callable[[NetworkBuilder, Call], bool]
 
-LOWERINGS: dict[Any, Lowering] = {**layers.LOWERINGS, **shapes.LOWERINGS}
+LOWERINGS: dict[Any, Lowering] = {
+    **arithmetic.LOWERINGS,
+    **layers.LOWERINGS,
+    **pointwise.LOWERINGS,
+    **pooling.LOWERINGS,
+    **shapes.LOWERINGS,
+    **slicing.LOWERINGS,
+}
 
 
 def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str = "") -> Network:
@@ -36,6 +43,12 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
         for call in forward.calls:
             key = Quantise if isinstance(call.function, Quantise) else call.function
             lowering = LOWERINGS.get(key)
-            if lowering is None or not lowering(builder, call):
+            if lowering is None or not _is_for_engines(call) or not lowering(builder, call):
                 lower_to_host(builder, call)
     return builder.network(forward, names)
+
+
+def _is_for_engines(call: Call) -> bool:
+    """Whether all that a call reads and makes are real numbers with a batch axis, which is all that engines know."""
+    values = [*call.outputs, *(each for each in call.arguments if isinstance(each, Value))]
+    return all(value.shape and value.dtype.is_floating_point for value in values)

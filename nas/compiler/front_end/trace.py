@@ -72,11 +72,15 @@ class Call:
 
 @dataclass(frozen=True)
 class TracedForward:
-    """All calls in order; inputs and outputs of the network."""
+    """All calls in order; inputs and outputs of the network.
+
+    output_names: those that the module gives, where it returns a mapping of names to tensors.
+    """
 
     calls: tuple[Call, ...]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    output_names: tuple[str, ...] = ()
 
 
 def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> TracedForward:
@@ -92,11 +96,11 @@ def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Trace
             result = module(*inputs)
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
             raise _cannot_trace(module, recorder, error) from error
-    results = _tensors_in(result)
-    outputs = tuple(recorder.value_of(tensor) for tensor in results)
+    outputs = tuple(recorder.value_of(tensor) for tensor in tensors_in(result))
     if not outputs:
         raise InputError(type(module).__name__, "forward", "at least one output tensor", type(result).__name__)
-    return TracedForward(tuple(recorder.calls), values, outputs)
+    is_named = isinstance(result, Mapping) and len(result) == len(outputs)
+    return TracedForward(tuple(recorder.calls), values, outputs, tuple(map(str, result)) if is_named else ())
 
 
 class _Recorder(TorchFunctionMode):
@@ -108,31 +112,45 @@ class _Recorder(TorchFunctionMode):
         self.path: list[tuple[str, bool]] = []
         self.deepest_path = ""
         self._names = {id(module): name for name, module in root.named_modules()}
-        self._values: dict[int, tuple[torch.Tensor, Value]] = {}
+        self._is_meta = any(weight.device.type == "meta" for weight in (*root.parameters(), *root.buffers()))
+        self._values: dict[int, tuple[torch.Tensor, Value, int]] = {}
         self._codes: dict[int, tuple[torch.Tensor, Codes]] = {}
+        self._coded: dict[tuple[int, int], torch.Tensor] = {}
         self._count = 0
 
     def new_value(self, tensor: torch.Tensor) -> Value:
         value = Value(self._count, tuple(tensor.shape), tensor.dtype)
         self._count += 1
-        self._values[id(tensor)] = (tensor, value)
+        self._values[id(tensor)] = (tensor, value, tensor._version)
         return value
 
     def value_of(self, tensor: torch.Tensor) -> Value:
         if id(tensor) not in self._values:
             raise InputError("forward", "outputs", "tensors that depend on the input", "a constant")
-        return self._values[id(tensor)][1]
+        _, value, version = self._values[id(tensor)]
+        if tensor._version != version:
+            raise InputError(
+                self.deepest_path or "forward",
+                "",
+                "tensors that change as a whole or not at all",
+                f"one of shape {value.shape} that was changed in place through a part or another view of it",
+            )
+        return value
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not any(id(tensor) in self._values for tensor in _tensors_in((args, kwargs))):
+        if not any(id(tensor) in self._values for tensor in tensors_in((args, kwargs))):
             return function(*args, **kwargs)
+        if function is torch.Tensor.__getitem__ and isinstance(args[1], list):
+            args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
+        if function is torch.Tensor.__iter__:
+            return iter(self.__torch_function__(torch.unbind, types, args))
         arguments = tuple(self._describe(argument) for argument in args)
         keywords = {name: self._describe(argument) for name, argument in kwargs.items()}
         result = function(*_on_meta(args), **_on_meta(kwargs))
-        results = _tensors_in(result)
+        results = tensors_in(result)
         if results and all(tensor.device.type == "meta" for tensor in results):
             # An in-place function returns its argument; from here on that tensor means the new value.
             outputs = tuple(self.new_value(tensor) for tensor in results)
@@ -175,8 +193,11 @@ class _Recorder(TorchFunctionMode):
             self.calls.append(Call(function, (value,), {}, (self.new_value(output),), self.path[-1][0]))
             return output
         if not traced and hasattr(module, "integer_codes") and module.bits <= LARGEST_CODE_BITS:
+            key = (id(module), id(args[0]))
+            if key in self._coded:
+                return self._coded[key]
             codes, scale, multiplier, offset = module.integer_codes(args[0])
-            stand_in = torch.empty(args[0].shape, device="meta")
+            stand_in = self._coded[key] = torch.empty(args[0].shape, device="meta")
             self._codes[id(stand_in)] = (stand_in, Codes(codes, module.bits, scale, multiplier, offset))
             return stand_in
         return None
@@ -184,8 +205,14 @@ class _Recorder(TorchFunctionMode):
     def _describe(self, argument: Any) -> Any:
         if isinstance(argument, torch.Tensor):
             if id(argument) in self._values:
-                return self._values[id(argument)][1]
-            return self._codes[id(argument)][1] if id(argument) in self._codes else argument
+                return self.value_of(argument)
+            if id(argument) in self._codes:
+                return self._codes[id(argument)][1]
+            if argument.device.type == "meta" and not self._is_meta:
+                raise InputError(
+                    self.deepest_path or "forward", "", "tensors made by functions of torch", "one of unknown origin"
+                )
+            return argument
         if isinstance(argument, list | tuple):
             return tuple(self._describe(item) for item in argument)
         return argument
@@ -211,13 +238,14 @@ def function_name(function: Any) -> str:
     return name or getattr(function, "__qualname__", repr(function))
 
 
-def _tensors_in(structure: Any) -> list[torch.Tensor]:
+def tensors_in(structure: Any) -> list[torch.Tensor]:
+    """The tensors of nested lists, tuples and mappings, in their order."""
     if isinstance(structure, torch.Tensor):
         return [structure]
     if isinstance(structure, list | tuple):
-        return [tensor for item in structure for tensor in _tensors_in(item)]
+        return [tensor for item in structure for tensor in tensors_in(item)]
     if isinstance(structure, Mapping):
-        return [tensor for item in structure.values() for tensor in _tensors_in(item)]
+        return [tensor for item in structure.values() for tensor in tensors_in(item)]
     return []
 
 

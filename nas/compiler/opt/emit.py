@@ -96,7 +96,7 @@ class _Emitter:
             for reads, write in operands.images:
                 for tile in (tile for tile in tiles if tile.channels == channels):
                     part = part_of(operands.function, reads, write, tile)
-                    constants = constants or self._constants(operands, part)
+                    constants = self._constants_for(operands, part, constants)
                     local = self._local_reads(operands.layer, part, constants, held)
                     self._finish(operands.layer, part.function, local, part.write)
 
@@ -120,9 +120,8 @@ class _Emitter:
                     if place_ < len(members) - 1:
                         write = previous = self._stripe(write, rows)
                     part = part_of(member.function, reads, write, Tile(rows, (0, member.size[1])))
-                    if constants[place_] is None:
-                        constants[place_] = self._constants(member, part)
-                    local = self._local_reads(member.layer, part, constants[place_] or {}, _Held())
+                    held = constants[place_] = self._constants_for(member, part, constants[place_])
+                    local = self._local_reads(member.layer, part, held, _Held())
                     self._finish(member.layer, part.function, local, part.write)
 
     def _stripe(self, write: Region, rows: tuple[int, int]) -> Region:
@@ -132,6 +131,12 @@ class _Emitter:
         self.emitted.buffer_bytes[local.memory] = local.end_bytes
         row_bytes = local.strides[-2] * local.bits // 8
         return Region(local.memory, -rows[0] * row_bytes, write.shape, local.strides, write.bits)
+
+    def _constants_for(self, operands: Operands, part: Part, held: dict[Region, Region] | None) -> dict[Region, Region]:
+        """The constants that are on chip, if they serve this part too: only those that are maps are cut along rows."""
+        if held is not None and all(region in held for region in part.reads if region.memory in operands.constants):
+            return held
+        return self._constants(operands, part)
 
     def _constants(self, operands: Operands, part: Part) -> dict[Region, Region]:
         """One load for all the constants of a part: where each of them is on chip."""

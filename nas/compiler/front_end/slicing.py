@@ -1,0 +1,179 @@
+"""Lowerings of functions that cut or join tensors along any axis but the batch: slices, chunks, concatenations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
+from nas.compiler.front_end.frames import axis_first, from_map
+from nas.compiler.front_end.shapes import Lowering, reshape
+from nas.compiler.front_end.signature import Arguments, torch_functions
+from nas.compiler.front_end.trace import Call, Value
+from nas.ir.command import Eltwise, Tail
+from nas.ir.program import Concat, View
+
+
+def _slice(
+    builder: NetworkBuilder, value: Value, axis: int, bounds: tuple[int, int], output: Value, layer: str
+) -> None:
+    """`output` is `value` from bounds[0] to bounds[1] along `axis`; it may have other axes of size 1."""
+    look = axis_first(builder.look(value, layer), axis)
+    length = bounds[1] - bounds[0]
+    shape = (value.shape[0], length, *look.shape[1:])
+    whole = (*value.shape[:axis], length, *value.shape[axis + 1 :])
+    if bounds == (0, value.shape[axis]):
+        builder.bind_look(output, builder.look(value, layer))
+        return
+    name = builder.view(layer, View(look.split, look.order, *bounds), look.name, shape)
+    from_map(builder, Value(output.index, whole, output.dtype), axis, name)
+
+
+def _chunks(signature: str) -> Lowering:
+    def lower(builder: NetworkBuilder, call: Call) -> bool:
+        a = Arguments(call, signature)
+        axis = a.dim % len(a.input.shape)
+        if axis == 0:
+            return False
+        start = 0
+        for output in call.outputs:
+            _slice(builder, a.input, axis, (start, start + output.shape[axis]), output, call.layer)
+            start += output.shape[axis]
+        return True
+
+    return lower
+
+
+def _unbind(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "input dim=0")
+    axis = a.dim % len(a.input.shape)
+    if axis == 0 or len(a.input.shape) < 3:
+        return False
+    for index, output in enumerate(call.outputs):
+        _select(builder, a.input, axis, index, output, call.layer)
+    return True
+
+
+def _select(builder: NetworkBuilder, value: Value, axis: int, index: int, output: Value, layer: str) -> None:
+    part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis + 1 :]))
+    _slice(builder, value, axis, (index, index + 1), part, layer)
+    reshape(builder, Call(torch.reshape, (part,), {}, (output,), layer))
+
+
+def _narrow(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "input dim start length")
+    axis = a.dim % len(a.input.shape)
+    if axis == 0 or not isinstance(a.start, int):
+        return False
+    start = a.start % a.input.shape[axis] if a.start < 0 else a.start
+    _slice(builder, a.input, axis, (start, start + a.length), call.outputs[0], call.layer)
+    return True
+
+
+def _select_call(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "input dim index")
+    axis = a.dim % len(a.input.shape)
+    if axis == 0 or not isinstance(a.index, int) or len(a.input.shape) < 3:
+        return False
+    _select(builder, a.input, axis, a.index % a.input.shape[axis], call.outputs[0], call.layer)
+    return True
+
+
+def _getitem(builder: NetworkBuilder, call: Call) -> bool:
+    """x[:, a:b, ..., i, None]: the whole batch, then slices without steps, places, new axes."""
+    value, output = call.arguments[0], call.outputs[0]
+    index = call.arguments[1] if isinstance(call.arguments[1], tuple) else (call.arguments[1],)
+    known = all(each is None or each is Ellipsis or isinstance(each, int | slice) for each in index)
+    if not known or any(isinstance(each, bool) for each in index) or len(output.shape) < 2:
+        return False
+    used = sum(each is not None and each is not Ellipsis for each in index)
+    place = index.index(Ellipsis) if Ellipsis in index else len(index)
+    index = (*index[:place], *[slice(None)] * (len(value.shape) - used), *index[place + 1 :])
+    index = tuple(each for each in index if each is not None)
+    if not isinstance(index[0], slice) or index[0].indices(value.shape[0]) != (0, value.shape[0], 1):
+        return False
+    cuts: list[tuple[int, int, int]] = []
+    for axis, each in enumerate(index):
+        if isinstance(each, slice):
+            start, stop, step = each.indices(value.shape[axis])
+            if step != 1 or stop <= start:
+                return False
+        else:
+            start = each % value.shape[axis]
+            stop = start + 1
+        if (start, stop) != (0, value.shape[axis]):
+            cuts.append((axis, start, stop))
+    for axis, start, stop in cuts:
+        part = builder.new_value((*value.shape[:axis], stop - start, *value.shape[axis + 1 :]))
+        _slice(builder, value, axis, (start, stop), part, call.layer)
+        value = part
+    return reshape(builder, Call(torch.reshape, (value,), {}, (output,), call.layer))
+
+
+def _cat(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "tensors dim=0")
+    if not all(isinstance(value, Value) for value in a.tensors):
+        return False
+    axis = a.dim % len(a.tensors[0].shape)
+    if axis == 0 or len({len(value.shape) for value in a.tensors}) > 1:
+        return False
+    return _concatenated(builder, list(a.tensors), axis, call)
+
+
+def _stack(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "tensors dim=0")
+    if not all(isinstance(value, Value) and len(value.shape) > 1 for value in a.tensors):
+        return False
+    axis = a.dim % len(call.outputs[0].shape)
+    if axis == 0:
+        return False
+    parts = []
+    for value in a.tensors:
+        part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis:]))
+        reshape(builder, Call(torch.reshape, (value,), {}, (part,), call.layer))
+        parts.append(part)
+    return _concatenated(builder, parts, axis, call)
+
+
+def _concatenated(builder: NetworkBuilder, values: list[Value], axis: int, call: Call) -> bool:
+    names = []
+    for value in values:
+        look = axis_first(builder.look(value, call.layer), axis)
+        names.append(builder.stored(look, (value.shape[0], *look.shape), call.layer))
+    if len({builder.tensors[name].format for name in names}) > 1:
+        names = [builder.as_float(name) for name in names]
+    form = builder.tensors[names[0]].format
+    if form.bits < 8 and len(builder.tensors[names[0]].shape) == 2:  # a part of a row has to start on a whole byte
+        wide = replace_bits(form, 8)
+        tail = Tail(output=wide)
+        shapes = [builder.tensors[name].shape for name in names]
+        names = [
+            builder.apply(f"{call.layer}.bytes", Eltwise(form, tail), (name,), shape, wide)
+            for name, shape in zip(names, shapes, strict=True)
+        ]
+        form = wide
+    output = call.outputs[0]
+    others = tuple(size for place, size in enumerate(output.shape) if place not in (0, axis))
+    shape = (output.shape[0], output.shape[axis], *others)
+    from_map(builder, output, axis, builder.apply(call.layer, Concat(), tuple(names), shape, form))
+    return True
+
+
+_TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
+    (_chunks("input chunks dim=0"), torch_functions("chunk", "Tensor.chunk", "tensor_split", "Tensor.tensor_split")),
+    (
+        _chunks("input sizes dim=0"),
+        [
+            *torch_functions("split", "Tensor.split", "split_with_sizes", "Tensor.split_with_sizes"),
+            torch.functional.split,
+        ],
+    ),
+    (_unbind, torch_functions("unbind", "Tensor.unbind")),
+    (_narrow, torch_functions("narrow", "Tensor.narrow")),
+    (_select_call, torch_functions("select", "Tensor.select")),
+    (_getitem, torch_functions("Tensor.__getitem__")),
+    (_cat, torch_functions("cat", "concat", "concatenate")),
+    (_stack, torch_functions("stack")),
+]
+
+LOWERINGS: dict[Any, Lowering] = {function: lowering for lowering, functions in _TABLE for function in functions}

@@ -1,0 +1,156 @@
+"""One function of torch at a time: what the engines can do is done by them, the rest by the host; the values are torch's."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nas.ir.command import Host
+from nas.ir.program import Operator
+from tests.differential.test_compiler_against_torch import check_values, compiled_of
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Forward(nn.Module):
+    """A function as a module, with a convolution before it, so that nothing is done to the input itself."""
+
+    def __init__(self, function: Function, channels: int = 6, is_flat: bool = False) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.stem = nn.Conv2d(3, channels, 3, padding=1)
+            self.gate = nn.Conv2d(3, channels, 1)
+            self.linear = nn.Linear(channels, 5)
+            self.tokens = nn.Conv1d(channels, 4, 3, stride=2, padding=1, bias=False)
+            self.norm1d = nn.BatchNorm1d(channels)
+            self.norm3d = nn.BatchNorm3d(channels // 2)
+            for norm in (self.norm1d, self.norm3d):
+                nn.init.normal_(norm.running_mean)
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
+        self.function, self.is_flat = function, is_flat
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.stem(x)
+        return self.function(self, y.mean((2, 3)) if self.is_flat else y)  # type: ignore[call-arg]
+
+
+PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
+WHOLE = torch.linspace(-1.0, 1.0, 6 * 7 * 9).reshape(6, 7, 9)
+
+# name: (function of (module, map (2,6,7,9)), layers that the host has to do)
+MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
+    "a scalar added": (lambda m, x: x + 1.5, 0),
+    "a scalar subtracted": (lambda m, x: x - 1.5, 0),
+    "subtracted from a scalar": (lambda m, x: 1.0 - x, 0),
+    "times a scalar": (lambda m, x: 3 * x, 0),
+    "over a scalar": (lambda m, x: x / 7, 0),
+    "negative": (lambda m, x: -x, 0),
+    "in place": (lambda m, x: x.mul_(2.0).add_(1.0).sub_(x), 0),
+    "alpha": (lambda m, x: torch.add(x, F.relu(x), alpha=0.5), 0),
+    "a difference": (lambda m, x: F.relu(x) - x, 0),
+    "a difference the other way": (lambda m, x: torch.rsub(x, F.relu(x), alpha=2), 0),
+    "a square": (lambda m, x: x**2 + x.square(), 0),
+    "a product": (lambda m, x: x * torch.sigmoid(x), 0),
+    "a constant for each channel": (lambda m, x: x * PER_CHANNEL.view(1, -1, 1, 1) + PER_CHANNEL.view(6, 1, 1), 0),
+    "minus a constant for each channel": (lambda m, x: PER_CHANNEL.view(6, 1, 1) - x, 0),
+    "over a constant for each channel": (lambda m, x: x / (PER_CHANNEL.view(6, 1, 1) + 3.0), 0),
+    "a constant for each column": (lambda m, x: x + torch.arange(9.0), 0),
+    "a whole constant": (lambda m, x: x * WHOLE + WHOLE, 0),
+    "a constant for each image": (lambda m, x: x * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1), 1),
+    "gated": (lambda m, x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)), 0),
+    "gated the other way": (lambda m, x: torch.sigmoid(x.mean((2, 3), True)).mul(x) + x, 0),
+    "masked": (lambda m, x: x * torch.sigmoid(x.mean(1, keepdim=True)), 0),
+    "a global context": (lambda m, x: x + x.amax((2, 3), keepdim=True), 0),
+    "two gates": (lambda m, x: x.amax((2, 3), keepdim=True) * x.mean(1, keepdim=True), 1),
+    "gated and summed and clipped": (lambda m, x: F.relu6(x * x.mean((2, 3), True) + x), 0),
+    "added to a shuffle": (lambda m, x: m.stem(x[:, :3]) + F.channel_shuffle(x, 2), 1),
+    "added to a shuffle of views": (
+        lambda m, x: m.stem(x[:, :3]) * x.view(2, 2, 3, 7, 9).transpose(1, 2).reshape(2, 6, 7, 9),
+        0,
+    ),
+    "leaky relu": (lambda m, x: F.leaky_relu(x, 0.2), 0),
+    "tanh": (lambda m, x: torch.tanh(x), 0),
+    "clamps": (lambda m, x: x.clamp(min=-0.1).clamp(max=0.2).clamp_min(0.0), 0),
+    "gelu": (lambda m, x: F.gelu(x), 1),
+    "softmax": (lambda m, x: x.softmax(1), 1),
+    "linear on the last axis": (lambda m, x: m.linear(x.permute(0, 2, 3, 1)), 0),
+    "linear and back": (lambda m, x: m.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 0),
+    "linear on tokens": (lambda m, x: m.linear(x.flatten(2).transpose(1, 2)), 0),
+    "transposed by a property": (lambda m, x: x.flatten(2).mT + 1, 1),
+    "convolution of one axis": (lambda m, x: m.tokens(x.flatten(2)), 0),
+    "pools of one axis": (lambda m, x: F.avg_pool1d(F.max_pool1d(x.flatten(2), 3, 2, 1), 2), 0),
+    "batch norm of tokens": (lambda m, x: m.norm1d(x.flatten(2)), 0),
+    "batch norm of volumes": (lambda m, x: m.norm3d(x.view(2, 3, 2, 7, 9)), 0),
+    "layer norm": (lambda m, x: F.layer_norm(x, x.shape[1:]), 1),
+    "pool that divides": (lambda m, x: F.adaptive_avg_pool2d(x[:, :, :6], 3), 0),
+    "pool that does not divide": (lambda m, x: F.adaptive_avg_pool2d(x, 4), 1),
+    "pool to the same size": (lambda m, x: F.adaptive_avg_pool2d(x, (7, 9)), 0),
+    "maximum of a pool that divides": (lambda m, x: F.adaptive_max_pool2d(x, (1, 3)), 0),
+    "average with a ceiling": (lambda m, x: F.avg_pool2d(x, 2, ceil_mode=True), 0),
+    "average with a ceiling and padding": (lambda m, x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True), 0),
+    "average with a ceiling that reaches out": (lambda m, x: F.avg_pool2d(x, (3, 4), 3, 1, ceil_mode=True), 1),
+    "average with a divisor": (lambda m, x: F.avg_pool2d(x, 3, 2, 1, divisor_override=5), 0),
+    "maximum with a ceiling": (lambda m, x: F.max_pool2d(x, 2, ceil_mode=True), 0),
+    "zeros before a convolution": (lambda m, x: m.stem(F.pad(F.pad(x[:, :3], (0, 1)), (2, 0, 1, 3))), 0),
+    "zeros before a sum": (lambda m, x: F.pad(x, (1, 0, 0, 1)) + 1, 1),
+    "zeros at the end": (lambda m, x: F.pad(x, (1, 0)), 1),
+    "reflections": (lambda m, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), 1),
+    "upsampled": (lambda m, x: F.interpolate(x, scale_factor=2), 1),
+    "transposed convolution": (lambda m, x: F.conv_transpose2d(x, m.stem.weight, stride=2), 1),
+    "joined along rows": (lambda m, x: torch.cat([x, F.relu(x)], 2), 0),
+    "joined along columns": (lambda m, x: torch.cat([x, F.relu(x)], dim=-1), 0),
+    "joined along the batch": (lambda m, x: torch.cat([x, F.relu(x)]), 1),
+    "stacked": (lambda m, x: torch.stack([x, F.relu(x)], 2).flatten(1, 2), 0),
+    "cut along rows": (lambda m, x: torch.cat(x.split([3, 4], 2)[::-1], 2), 0),
+    "cut along all axes": (lambda m, x: x[:, 1:5, 2:-1, ..., 3:] + 1, 0),
+    "one row": (lambda m, x: x[:, :, 3] + x[..., -4, :], 0),
+    "one pixel": (lambda m, x: m.linear(x[:, :, 0, 1]), 0),
+    "every second": (lambda m, x: x[:, ::2], 1),
+    "unbound": (lambda m, x: x.unbind(2)[1] + x.select(2, 0), 0),
+    "chunks of columns": (lambda m, x: x.chunk(3, dim=3)[2] + 0.0, 0),
+    "turned": (lambda m, x: x.transpose(2, 3) + x.permute(0, 1, 3, 2), 0),
+    "a window transformer's view": (
+        lambda m, x: m.linear(x[:, :, :6].reshape(2, 6, 3, 2, 3, 3).permute(0, 2, 4, 3, 5, 1).reshape(2, 9, 6, 6)),
+        0,
+    ),
+    "sizes": (lambda m, x: x.view(x.size(0), x.shape[1] // 2, -1).sum(1), 0),
+    "means": (lambda m, x: x.mean((1, 3)) + x.mean((1, 2, 3)).unsqueeze(1), 0),
+    "a mean of all": (lambda m, x: x - x.mean(), 2),
+    "iterated": (lambda m, x: torch.stack([row + 1 for row in x]), 2),
+    "an index of integers": (lambda m, x: x[:, torch.tensor([2, 0, 2])], 1),
+    "an index of lists": (lambda m, x: x[[1, 0]] + x[:, :, [0, 1], [2, 3]].mean(2)[:, :, None, None], 2),
+    "the largest place": (lambda m, x: x.gather(1, x.argmax(1, keepdim=True)), 2),
+    "flattened with the batch": (lambda m, x: x.flatten(0, 1).relu(), 1),
+}
+FLAT: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
+    "batch norm of rows": (lambda m, x: m.norm1d(x), 0),
+    "scalars of rows": (lambda m, x: (1 - x) * 2 / 3 + PER_CHANNEL, 0),
+    "joined rows": (lambda m, x: torch.cat([x, m.linear(x)], 1), 0),
+    "a product of rows": (lambda m, x: m.linear(x).sigmoid() * m.linear(x), 0),
+    "a gate of rows": (lambda m, x: x * x.mean(1, keepdim=True), 0),
+    "unsqueezed": (lambda m, x: x[:, :, None, None] * 2, 0),
+    "cut rows": (lambda m, x: x[:, 1:4] + x.narrow(1, 2, 3), 0),
+}
+
+
+@pytest.mark.parametrize("name", [*MAPS, *FLAT])
+def test_a_function(name: str) -> None:
+    function, host_calls = (MAPS | FLAT)[name]
+    compiled = compiled_of(Forward(function, is_flat=name in FLAT), (2, 3, 7, 9))
+    operators: tuple[Operator, ...] = compiled.naive.operators
+    hosts = [operator.function.function for operator in operators if isinstance(operator.function, Host)]
+    assert len(hosts) == host_calls, hosts
+    check_values(compiled, 2e-6, orders=1)
+
+
+def test_the_values_can_differ() -> None:
+    """The comparison of this file fails where the function is another."""
+    compiled = compiled_of(Forward(lambda m, x: x + 1.5), (2, 3, 7, 9))
+    wrong = {name: array + np.float32(1e-4) * (name != "input") for name, array in compiled.truth.items()}
+    with pytest.raises(AssertionError):
+        check_values(type(compiled)(**{**vars(compiled), "truth": wrong}), 2e-6, orders=1)
