@@ -4,6 +4,7 @@ The front end makes one from a module, the optimiser's passes turn one into anot
 `nas.compiler.opt.pipeline` turn one into commands.
 """
 
+import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
@@ -50,7 +51,7 @@ def unused_name(name: str, taken: Container[str]) -> str:
 
 def constant_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """How a constant is stored: weights (n, ...) as n rows, so that few-bit codes of one output are packed together."""
-    return (shape[0], int(np.prod(shape[1:], dtype=np.int64))) if len(shape) > 1 else shape
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else shape
 
 
 def constant_strides(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:

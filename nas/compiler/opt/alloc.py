@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.compiler.regions import aligned
 
@@ -71,15 +72,14 @@ def _place(names: list[str], spans: dict[str, tuple[int, int]], sizes: dict[str,
     return Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
 
 
-def best_gap(offsets: np.ndarray, sizes: np.ndarray, size_bytes: int) -> int:
+def best_gap(offsets: NDArray[np.int64], sizes: NDArray[np.int64], size_bytes: int) -> int:
     """The start of the smallest gap of at least `size_bytes` between the placed, or the end of the last."""
-    if not len(offsets):
-        return 0
-    order = np.argsort(offsets, kind="stable")
-    starts, ends = offsets[order], np.maximum.accumulate(offsets[order] + sizes[order])
-    gap_starts = np.concatenate(([0], ends[:-1]))
-    gaps = starts - gap_starts
-    fitting = np.flatnonzero(gaps >= size_bytes)
-    if len(fitting):
-        return int(gap_starts[fitting[np.argmin(gaps[fitting])]])
-    return int(ends[-1])
+    best, best_size = -1, 0
+    end = 0
+    # Few buffers meet one another: sorting them as plain numbers beats array operations by far.
+    for start, length in sorted(zip(offsets.tolist(), sizes.tolist(), strict=True)):
+        gap = start - end
+        if gap >= size_bytes and (best < 0 or gap < best_size):
+            best, best_size = end, gap
+        end = max(end, start + length)
+    return end if best < 0 else best

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import Allocation, allocate
+from nas.compiler.opt.alloc import Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.coalesce import coalesce
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.emit import Plan, emit
@@ -155,7 +155,10 @@ def _arranged(
     capacity_bytes = processor.sram.size_bytes
     spans = lifetimes(commands, buffer_bytes)
     for slack in _SLACKS:
-        allocation = allocate(_stretched(spans, slack), buffer_bytes, capacity_bytes)
+        stretched = _stretched(spans, slack)
+        if slack and lower_bound_bytes(stretched, buffer_bytes) > capacity_bytes:
+            continue
+        allocation = allocate(stretched, buffer_bytes, capacity_bytes)
         if allocation.peak_bytes <= capacity_bytes:
             break
     if not with_prefetch or allocation.peak_bytes > capacity_bytes:
