@@ -107,6 +107,7 @@ def test_two_thousand_mutants(files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_hundred_thousand_mutants(files: dict[str, bytes]) -> None:
     fuzz(files, 100_000, 1)
 
