@@ -5,6 +5,7 @@ candidates that the search began with, which are as random as its own, and both 
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.artifact import write_json
-from nas.core.errors import InputError
+from nas.core.errors import CoevoError, InputError
 from nas.report.front_picture import save_front
 from nas.report.live import LiveView
 from nas.report.search_board import SearchBoard, write_front
-from nas.report.search_table import comparison, front_table, write_front_csv
+from nas.report.search_table import comparison, front_table, summary, write_front_csv
 from nas.search.best import write_best
 from nas.search.evaluate import load_parts
 from nas.search.plan import PLAN_NAME, Plan, write_plan
@@ -29,6 +30,10 @@ from nas.search.supervise import Watcher, run_search
 
 COMPARISON_KIND, COMPARISON_VERSION = "search_comparison", 1
 _MOST_WORKERS = 8  # one host's Journal file and memory; more are for a launcher on several hosts
+
+
+class NothingFoundError(CoevoError):
+    """Every candidate failed or was rejected: there is no front."""
 
 
 def search_and_report(
@@ -51,6 +56,8 @@ def search_and_report(
     with SearchBoard(folder / "tensorboard", "search") as search_board:
         _run(folder, workers, threads, f"search by {plan.sampler['name']}", search_board, console)
     found = read_records(folder)
+    if not any(record.point for record in found):
+        raise NothingFoundError(_why_nothing(folder, found))
     others: list[Record] = []
     if baseline:
         others = _by_chance(folder, plan, found, workers, threads, console)
@@ -62,6 +69,12 @@ def search_and_report(
     if others:
         _compare(folder, plan, found, others, console)
     _say_where(folder, rows[-1].folder if rows else None, retrain, console)
+
+
+def _why_nothing(folder: Path, found: Sequence[Record]) -> str:
+    reasons = Counter(summary(record) for record in found).most_common(1)
+    most = f"; most often: {reasons[0][0]}" if reasons else ""
+    return f"{folder}: expected at least one network that can be trained, got none of {len(found)}{most}"
 
 
 def _run(folder: Path, workers: int, threads: int, title: str, board: SearchBoard, console: Console) -> None:

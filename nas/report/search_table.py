@@ -110,10 +110,10 @@ def comparison(
         for records in (found, by_chance)
     ]
     trained = [sum(record.trained for record in records) for records in (found, by_chance)]
-    change = values[0] / values[1] - 1 if values[1] > 0 else float("inf")
+    change = f" ({values[0] / values[1] - 1:+.1%})" if values[1] > 0 else ""
     verdict = "ahead of" if values[0] > values[1] else "not ahead of"
     text = (
-        f"hypervolume {values[0]:.4f} by search, {values[1]:.4f} by chance ({change:+.1%}): {verdict} random networks. "
+        f"hypervolume {values[0]:.4f} by search, {values[1]:.4f} by chance{change}: {verdict} random networks. "
         f"{trained[0]} trainings each"
         + ("" if trained[0] == trained[1] else f" (by chance {trained[1]})")
         + f", the first {shared} random ones shared; reference point error {plan.reference.error:g}, "

@@ -17,25 +17,26 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from nas.core.errors import InputError
 
 
+def check_storage(url: str) -> None:
+    """Raise `InputError` for a storage that several workers cannot share, or that is none."""
+    scheme = urlparse(url).scheme
+    if scheme.startswith("sqlite"):
+        servers = '"journal" (one host) or the URL of a server such as postgresql://'
+        raise InputError("storage", "", servers, url, "sqlite loses trials when several workers write at once")
+    if not scheme and url != "journal":
+        raise InputError("storage", "", '"journal" or a URL such as postgresql://user@host/database', url)
+
+
 def open_storage(url: str, folder: Path) -> BaseStorage:
     """The storage that `url` names; the Journal file is `folder`/journal.log."""
+    check_storage(url)
     if url == "journal":
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "journal.log"
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
     parts = urlparse(url)
-    if parts.scheme.startswith("sqlite"):
-        raise InputError(
-            "storage",
-            "",
-            '"journal" (one host) or the URL of a server such as postgresql://',
-            url,
-            "sqlite loses trials when several workers write at once",
-        )
     if parts.scheme == "grpc":
         return GrpcStorageProxy(host=parts.hostname or "localhost", port=parts.port or 13000)
-    if not parts.scheme:
-        raise InputError("storage", "", '"journal" or a URL such as postgresql://user@host/database', url)
     return RDBStorage(url)
 
 

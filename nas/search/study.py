@@ -26,11 +26,12 @@ from nas.search.record import Record, RecordBook, write_record
 from nas.search.samplers import make_sampler
 from nas.search.space import Space
 from nas.search.stopping import stop_rule
-from nas.search.storage import FileLock, open_storage
+from nas.search.storage import FileLock, check_storage, open_storage
 from nas.search.unseen import UnseenSampler
 
 RETRY_ATTRIBUTE = "retry_of"
 POLL_S = 0.2
+HOPELESS = 5  # so many failures and nothing else are no bad luck but a bug, which more trials would not mend
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Search:
             running = leases(self.folder)
             records = self.book.records
             trained = sum(record.trained for record in records)
+            if len(records) >= HOPELESS and all(record.state == "failed" for record in records):
+                return Done(f"the first {len(records)} candidates all failed, see trials/*/record.json")
             if trained >= self.plan.trials:
                 return Done(f"{trained} candidates trained")
             if trained + len(running) >= self.plan.trials:
@@ -214,5 +217,6 @@ def check_plan(plan: Plan) -> None:
     """Raise `InputError` for a plan that no worker could run, before any is started."""
     if plan.trials < 1:
         raise InputError("trials", "", "at least 1", plan.trials)
+    check_storage(plan.storage)
     make_sampler(plan.sampler)
     Space(plan.space)

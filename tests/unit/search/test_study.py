@@ -64,7 +64,7 @@ def test_an_exhausted_space_ends_the_search_with_a_message(make_plan, tmp_path):
 
 
 def test_a_failing_trial_is_recorded_with_its_traceback_and_the_search_goes_on(run_plan):
-    widths = list(range(4, 41))
+    widths = list(range(4, 31))
     records = read_records(run_plan(trials=12, settings={"fail_widths": widths}))
     failed = [record for record in records if record.state == "failed"]
     assert len(records) >= 12
@@ -173,3 +173,8 @@ def test_records_of_another_search_can_be_taken_over(run_plan, make_plan, tmp_pa
     assert len(records) == 6
     assert [record.key for record in records[:4]] == [record.key for record in source]
     assert [tuple(trial.values) for trial in search.study.get_trials()][:4] == [record.point for record in source]
+
+
+def test_when_everything_fails_the_search_does_not_go_on_for_ever(run_plan):
+    records = read_records(run_plan(trials=30, settings={"fail_widths": list(range(1000))}))
+    assert len(records) == 5
