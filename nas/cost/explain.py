@@ -5,7 +5,7 @@ A layer is known by the path of its module, such as "stages.0.1.conv"; a module 
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -16,10 +16,13 @@ from nas.cost.what_if import WhatIf, what_ifs
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Load, Matmul, Store
 from nas.ir.program import Program
+from nas.ir.tensor import Region
 from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import LayerRow, Span, Trace, layer_rows
 from nas.timing.cycles import bandwidth, clock
-from nas.timing.traffic import command_traffic
+from nas.timing.traffic import command_traffic, moved_bytes
+
+_CONSTANT_KINDS = ("weights", "tables", "other constants")
 
 
 class EngineUse(msgspec.Struct, frozen=True):
@@ -119,25 +122,60 @@ def _engines(spans: Iterable[Span]) -> tuple[EngineUse, ...]:
 
 def _dram_bytes(commands: Iterable[Command], program: Program) -> dict[str, int]:
     """Bytes that loads, stores and the host move: weights, tables and other constants, features."""
-    kinds = dict.fromkeys((binding.name for binding in program.constants), "other constants")
+    kinds = dict.fromkeys((binding.name for binding in program.constants), _CONSTANT_KINDS[-1])
     for operator in program.operators:
         function = operator.function
         if isinstance(function, Conv | Matmul):
             kinds[operator.inputs[1]] = "weights"
         if isinstance(function, Conv | Matmul | Eltwise) and function.tail.table:
             kinds[operator.inputs[1 if isinstance(function, Eltwise) else 2]] = "tables"
-    constants = sorted((each.region.offset_bytes, each.region.end_bytes, each.name) for each in program.constants)
-    starts = [start for start, _, _ in constants]
-    moved = dict.fromkeys(("weights", "tables", "other constants", "features"), 0)
+    constants = sorted(
+        (each.region.offset_bytes, each.region.end_bytes, kinds[each.name]) for each in program.constants
+    )
+    commands = tuple(commands)
+    moved: Counter[str] = Counter()
     for command in commands:
         for region in (*command.reads, *command.writes):
             if region.memory == "dram":
-                place = bisect_right(starts, region.offset_bytes) - 1
-                is_constant = place >= 0 and region.offset_bytes < constants[place][1]
-                kind = kinds[constants[place][2]] if is_constant else "features"
                 alone = isinstance(command.attributes, Load | Store)
-                moved[kind] += command_traffic(command).dram_bytes if alone else region.payload_bytes
-    return {kind: size_bytes for kind, size_bytes in moved.items() if size_bytes}
+                size_bytes = command_traffic(command).dram_bytes if alone else moved_bytes(region)
+                parts = _told_apart(region, size_bytes, constants)
+                if _CONSTANT_KINDS[-1] in parts and isinstance(command.attributes, Load):
+                    parts = _by_use(command.writes[0], size_bytes, commands)
+                moved.update(parts)
+    return {kind: moved[kind] for kind in (*_CONSTANT_KINDS, "features", "padding") if moved[kind]}
+
+
+def _told_apart(region: Region, size_bytes: int, constants: Sequence[tuple[int, int, str]]) -> dict[str, int]:
+    """The `size_bytes` that move with `region` by what they are; a transfer may bring several constants at once."""
+    end = region.end_bytes
+    first = max(0, bisect_right(constants, (region.offset_bytes, end, "")) - 1)
+    parts: Counter[str] = Counter()
+    for start, stop, kind in constants[first:]:
+        if start >= end:
+            break
+        if shared := max(0, min(end, stop) - max(region.offset_bytes, start)):
+            parts[kind] += shared
+    if len(parts) < 2:
+        return {next(iter(parts), "features"): size_bytes}
+    return {**parts, "padding": size_bytes - parts.total()}
+
+
+def _by_use(here: Region, size_bytes: int, commands: Iterable[Command]) -> dict[str, int]:
+    """A transfer of several constants, told apart by what the layer's commands read of it in sram."""
+    used: dict[Region, str] = {}
+    for command in commands:
+        attributes = command.attributes
+        if isinstance(attributes, Conv | Matmul):
+            used[command.reads[1]] = "weights"
+        if isinstance(attributes, Conv | Matmul | Eltwise) and attributes.tail.table:
+            used[command.reads[1 if isinstance(attributes, Eltwise) else 2]] = "tables"
+    parts: Counter[str] = Counter()
+    for region, kind in used.items():
+        if region.memory == here.memory and here.offset_bytes <= region.offset_bytes < here.end_bytes:
+            parts[kind] += min(region.payload_bytes, size_bytes - parts.total())
+    kind = "padding" if parts else _CONSTANT_KINDS[-1]
+    return {**parts, kind: size_bytes - parts.total()}
 
 
 def _roofline(row: LayerRow, processor: Processor) -> Roofline:

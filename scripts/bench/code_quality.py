@@ -11,7 +11,6 @@ Networks are on the meta device: their weights do not matter here. Geometric mea
 import statistics
 from collections.abc import Iterator
 
-import torch
 import torchvision
 
 from nas.compiler.driver import compile_network
@@ -36,7 +35,7 @@ _NETWORKS = (
     "regnet_y_400mf",
     "resnet50",
     "densenet121",
-    "googlenet",
+    "alexnet",
 )
 Row = tuple[str, float, str]
 
@@ -54,8 +53,7 @@ def run() -> list[Row]:
 
 
 def _rows(name: str, processor: Processor) -> Iterator[Row]:
-    with torch.device("meta"):
-        network = torchvision.models.get_model(name, weights=None).eval()
+    network = torchvision.models.get_model(name, weights=None).eval().to("meta")
     compiled = compile_network(network, (1, 3, 224, 224), processor)
     if isinstance(compiled, Violation):
         return

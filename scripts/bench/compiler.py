@@ -28,7 +28,7 @@ NAME = "compiler"
 _SHAPE = (1, 3, 224, 224)
 _NETWORKS = ("mobilenet_v2", "resnet18", "resnet50")
 _LAYERS = (1, 2, 5, 10, 20, 50, 100, 200)
-_REPEATS, _SLOW_S = 5, 3.0
+_REPEATS, _SLOW_S = 3, 3.0
 _PROCESSOR = find_processor("edge_npu")
 Row = tuple[str, float, str]
 
