@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import models
 from nas.compiler.driver import compile_network
 from nas.compiler.opt.pipeline import check_switches
+from nas.compiler.precision import precision_named
 from nas.core.artifact import write_json
 from nas.core.errors import Violation
 from nas.cost.explain import explain
@@ -26,6 +27,7 @@ def main(config: DictConfig) -> None:
     folder, console = Path(config.folder), Console()
     processor = processor_from(config.hardware, "hardware")
     switched_off = check_switches(config.without)
+    precision = precision_named(config.quantise, "quantise")
     with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
         if config.arch_file:
             arch = models.arch_from_json(Path(config.arch_file).read_bytes())
@@ -36,7 +38,9 @@ def main(config: DictConfig) -> None:
         with input_of(f"weights_file={config.weights_file}"):
             model.load_state_dict(load_file(config.weights_file))
     shape = (config.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
-    compiled = compile_network(model, shape, processor, switched_off=switched_off, seed=config.seed)
+    compiled = compile_network(
+        model, shape, processor, switched_off=switched_off, seed=config.seed, precision=precision
+    )
     if isinstance(compiled, Violation):
         console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)
         raise SystemExit(3)

@@ -14,10 +14,10 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
-from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
 from nas.ir.par_program import ParProgram
@@ -56,14 +56,16 @@ def compile_network(
     name: str = "",
     switched_off: frozenset[str] = frozenset(),
     seed: int = 0,
+    precision: Precision = AS_IT_IS,
 ) -> Compiled | Violation:
     """Compile `module` for inputs of `input_shape` (batch first) and check every program.
 
-    switched_off: names of passes to leave out (see `nas.compiler.opt.pipeline`). seed: of the ground truth's input.
+    switched_off: names of passes to leave out (see `nas.compiler.opt.pipeline`). seed: of the ground truth's input, which
+    is always the module's own answer, whatever `precision` makes of it.
     Returns a `Violation` where the network does not fit the processor. Raises InputError for a module that cannot be
     compiled, and ContractError where a checker finds a program at fault.
     """
-    network = network_of(module, (input_shape,), name)
+    network = network_in(module, input_shape, processor, precision, name)
     try:
         naive = naive_program(network, processor)
         optimised, constants = optimise(network, processor, switched_off)

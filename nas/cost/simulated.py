@@ -6,9 +6,9 @@ from torch import nn
 
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
-from nas.compiler.front_end.lower import network_of
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
 from nas.hw.spec import Processor
@@ -19,14 +19,15 @@ from nas.sim.trace import Trace
 
 @dataclass(frozen=True)
 class SimulatedCost:
-    """A `CostModel`: what `nas.sim.parallel` says of the compiled network on `processor`."""
+    """A `CostModel`: what `nas.sim.parallel` says of the compiled network on `processor`, in numbers of `precision`."""
 
     processor: Processor
     name: str = "simulated"
+    precision: Precision = AS_IT_IS
 
     def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
         """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
-        lowered = network_of(network, (input_shape,))
+        lowered = network_in(network, input_shape, self.processor, self.precision)
         try:
             program, _ = optimise(lowered, self.processor)
         except DoesNotFit as error:

@@ -58,8 +58,9 @@ def _sum(sign: float, swapped: bool = False) -> Lowering:
             if isinstance(left, int | float) or _is_single(left):
                 scalar(builder, right, output, gain, float(left), call.layer)
                 return True
-            scalar(builder, right, output, gain, 0.0, call.layer)
-            right = output
+            negated = builder.new_value(right.shape)
+            scalar(builder, right, negated, gain, 0.0, call.layer)
+            right = negated
         return _constant(builder, right, output, "add", left, call.layer)
 
     return lower

@@ -63,6 +63,8 @@ class NetworkBuilder:
         self._tables: dict[tuple[bytes, tuple[int, ...]], str] = {}
         self._kept: list[object] = []
         self._made = 0
+        self._meanings: dict[int, dict[str, None]] = {}
+        self._renamed: dict[str, str] = {}
 
     def network(self, forward: TracedForward, inputs: tuple[str, ...]) -> Network:
         """What has been collected, with the outputs of `forward`."""
@@ -77,7 +79,8 @@ class NetworkBuilder:
             outputs.append(name)
         network = Network(self._name, tuple(self.operators), self.tensors, inputs, tuple(outputs), self.constants)
         wanted = zip(outputs, forward.output_names, strict=False)
-        return renamed(network, {old: new for old, new in wanted if new not in inputs})
+        self._renamed = new_names(network, {old: new for old, new in wanted if new not in inputs and old != new})
+        return renamed(network, self._renamed)
 
     def input(self, value: Value, name: str) -> str:
         self.tensors[name] = Tensor(name, value.shape, FLOAT32, "input")
@@ -92,10 +95,20 @@ class NetworkBuilder:
     def bind(self, value: Value, name: str) -> None:
         """From here on `value` is the stored tensor `name`."""
         shape = self.tensors[name].shape[1:]
-        self._looks[value.index] = Look(name, shape, tuple(range(len(shape))))
+        self.bind_look(value, Look(name, shape, tuple(range(len(shape)))))
 
     def bind_look(self, value: Value, look: Look) -> None:
+        """From here on `value` is what `look` shows: all the elements of a stored tensor."""
         self._looks[value.index] = look
+        self._meanings.setdefault(value.index, {})[look.name] = None
+
+    def meanings(self) -> dict[int, tuple[str, ...]]:
+        """For every traced value the tensors that hold its numbers, under the names that `network` has given them."""
+        return {
+            index: tuple(self._renamed.get(name, name) for name in names)
+            for index, names in self._meanings.items()
+            if index >= 0
+        }
 
     def look(self, value: Value, layer: str = "") -> Look:
         """How `value` is seen, with zeros made real."""
@@ -215,15 +228,19 @@ def replace_bits(form: Format, bits: int) -> Format:
     return Format(bits, form.kind, form.scale, form.multiplier, form.offset, form.levels)
 
 
-def renamed(network: Network, names: dict[str, str]) -> Network:
-    """The network with other names for some tensors; who had such a name before gets another."""
-    names = {old: new for old, new in names.items() if old != new}
-    if not names:
-        return network
-    wanted = set(names.values())
+def new_names(network: Network, names: dict[str, str]) -> dict[str, str]:
+    """`names` (old to new), and another name for every tensor that has one of the new ones already."""
+    wanted, complete = set(names.values()), dict(names)
     for name in network.tensors:
         if name in wanted and name not in names:
-            names[name] = unused_name(name, {*network.tensors, *names.values()})
+            complete[name] = unused_name(name, {*network.tensors, *complete.values()})
+    return complete
+
+
+def renamed(network: Network, names: dict[str, str]) -> Network:
+    """The network with other names (old to new) for some tensors."""
+    if not names:
+        return network
 
     def of(listed: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(names.get(name, name) for name in listed)

@@ -33,6 +33,11 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 
     Works on the meta device too; the network then has no bytes for its constants: it can be priced, not executed.
     """
+    return lowered(module, input_shapes, name)[0]
+
+
+def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
+    """The network, and the builder, which knows the tensors of all traced values."""
     forward = trace(module, input_shapes)
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values)
@@ -45,7 +50,7 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
             lowering = LOWERINGS.get(key)
             if lowering is None or not _is_for_engines(call) or not lowering(builder, call):
                 lower_to_host(builder, call)
-    return builder.network(forward, names)
+    return builder.network(forward, names), builder
 
 
 def _is_for_engines(call: Call) -> bool:

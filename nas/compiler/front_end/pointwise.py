@@ -115,10 +115,11 @@ def _leaky_relu(builder: NetworkBuilder, call: Call) -> bool:
 
 def _tanh(builder: NetworkBuilder, call: Call) -> bool:
     """2 * sigmoid(2 x) - 1."""
-    output = call.outputs[0]
-    scalar(builder, call.arguments[0], output, 2.0, 0.0, call.layer)
-    everywhere(builder, output, output, Tail(activation="sigmoid"), call.layer)
-    scalar(builder, output, output, 2.0, -1.0, call.layer)
+    value = call.arguments[0]
+    doubled, squashed = builder.new_value(value.shape), builder.new_value(value.shape)
+    scalar(builder, value, doubled, 2.0, 0.0, call.layer)
+    everywhere(builder, doubled, squashed, Tail(activation="sigmoid"), call.layer)
+    scalar(builder, squashed, call.outputs[0], 2.0, -1.0, call.layer)
     return True
 
 

@@ -24,7 +24,7 @@ def _max_pool(builder: NetworkBuilder, call: Call) -> bool:
     window = None if a.return_indices else _window(call, a, pair(a.dilation))
     if window is None:
         return False
-    _apply(builder, call, a.input, Pool("max", window))
+    _apply(builder, call.layer, a.input, call.outputs[0], Pool("max", window))
     return True
 
 
@@ -42,10 +42,12 @@ def _avg_pool(builder: NetworkBuilder, call: Call) -> bool:
         if any(given):
             return False
         counts_padding = False
-    _apply(builder, call, a.input, Pool("mean", window, counts_padding))
+    output = call.outputs[0]
+    mean = output if a.divisor_override is None else builder.new_value(output.shape)
+    _apply(builder, call.layer, a.input, mean, Pool("mean", window, counts_padding))
     if a.divisor_override is not None:
         gain = window.kernel[0] * window.kernel[1] / a.divisor_override
-        scalar(builder, call.outputs[0], call.outputs[0], gain, 0.0, call.layer)
+        scalar(builder, mean, output, gain, 0.0, call.layer)
     return True
 
 
@@ -72,11 +74,10 @@ def _window(call: Call, a: Arguments, dilation: tuple[int, int]) -> Window | Non
     return Window(kernel, stride, further, dilation)
 
 
-def _apply(builder: NetworkBuilder, call: Call, value: Value, pool: Pool) -> None:
-    output = call.outputs[0]
+def _apply(builder: NetworkBuilder, layer: str, value: Value, output: Value, pool: Pool) -> None:
     shape = value.shape if len(value.shape) == MAP_RANK else (*value.shape, 1)
-    source = builder.stored(builder.look(value, call.layer), shape, call.layer)
-    name = _pooled(builder, call.layer, source, pool)
+    source = builder.stored(builder.look(value, layer), shape, layer)
+    name = _pooled(builder, layer, source, pool)
     look = builder.tensors[name].shape[1:] if len(value.shape) == MAP_RANK else output.shape[1:]
     builder.bind_look(output, Look(name, look, tuple(range(len(look)))))
 
@@ -103,7 +104,7 @@ def _adaptive(kind: Kind) -> Callable[[NetworkBuilder, Call], bool]:
         window = Window((kernel[0], kernel[1] if len(kernel) > 1 else 1), (kernel[0], kernel[-1]))
         if len(kernel) == 1:
             window = Window((kernel[0], 1), (kernel[0], 1))
-        _apply(builder, call, a.input, Pool(kind, window))
+        _apply(builder, call.layer, a.input, call.outputs[0], Pool(kind, window))
         return True
 
     return lower
@@ -128,10 +129,11 @@ def _reduce(kind: Kind, is_sum: bool = False) -> Callable[[NetworkBuilder, Call]
             channels *= a.input.shape[axis]
         source = builder.stored(look, (a.input.shape[0], channels, rows, columns), call.layer)
         name = _pooled(builder, call.layer, source, Pool(kind, Window((rows, columns), (rows, columns))))
-        split = call.outputs[0].shape[1:]
-        builder.bind_look(call.outputs[0], Look(name, split, tuple(range(len(split)))))
+        output = call.outputs[0]
+        mean = builder.new_value(output.shape) if is_sum else output
+        builder.bind_look(mean, Look(name, output.shape[1:], tuple(range(len(output.shape) - 1))))
         if is_sum:
-            scalar(builder, call.outputs[0], call.outputs[0], float(rows * columns), 0.0, call.layer)
+            scalar(builder, mean, output, float(rows * columns), 0.0, call.layer)
         return True
 
     return lower

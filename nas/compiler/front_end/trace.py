@@ -88,10 +88,10 @@ def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Trace
 
     Raises InputError where the forward depends on the numbers of its input, with the module and the line.
     """
-    recorder = _Recorder(module)
+    recorder = Recorder(module)
     inputs = [torch.empty(shape, device="meta") for shape in input_shapes]
     values = tuple(recorder.new_value(tensor) for tensor in inputs)
-    with _eval_mode(module), torch.no_grad(), recorder.installed():
+    with evaluating(module), torch.no_grad(), recorder.installed():
         try:
             result = module(*inputs)
         except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
@@ -103,7 +103,7 @@ def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Trace
     return TracedForward(tuple(recorder.calls), values, outputs, tuple(map(str, result)) if is_named else ())
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Sees every torch function while the module runs, and which module is running."""
 
     def __init__(self, root: nn.Module) -> None:
@@ -149,13 +149,25 @@ class _Recorder(TorchFunctionMode):
             return iter(self.__torch_function__(torch.unbind, types, args))
         arguments = tuple(self._describe(argument) for argument in args)
         keywords = {name: self._describe(argument) for name, argument in kwargs.items()}
-        result = function(*_on_meta(args), **_on_meta(kwargs))
+        result = self.run(function, args, kwargs)
         results = tensors_in(result)
-        if results and all(tensor.device.type == "meta" for tensor in results):
+        if self.is_followed(results):
             # An in-place function returns its argument; from here on that tensor means the new value.
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
         return result
+
+    def run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call itself, on shapes alone."""
+        return function(*_on_meta(args), **_on_meta(kwargs))
+
+    def is_followed(self, results: list[torch.Tensor]) -> bool:
+        """Whether results are tensors of the network: sizes and such are not."""
+        return bool(results) and all(tensor.device.type == "meta" for tensor in results)
+
+    def is_value(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor depends on the input."""
+        return id(tensor) in self._values
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -166,7 +178,7 @@ class _Recorder(TorchFunctionMode):
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             recorder.path.append((recorder._names.get(id(module), type(module).__name__), _is_layer(module)))
             recorder.deepest_path = recorder.path[-1][0]
-            quantised = recorder._quantiser(module, args)
+            quantised = recorder.quantiser(module, args)
             result = original(module, *args, **kwargs) if quantised is None else quantised
             recorder.path.pop()
             return result
@@ -178,29 +190,31 @@ class _Recorder(TorchFunctionMode):
         finally:
             nn.Module.__call__ = original  # type: ignore[method-assign]
 
-    def _quantiser(self, module: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
-        """The result of a quantiser that stays one call; None for any other module."""
+    def is_quantiser(self, module: Any, args: tuple[Any, ...]) -> bool:
+        """Whether `module` rounds its one argument to so few bits that engines take its codes."""
         if len(args) != 1 or not isinstance(args[0], torch.Tensor):
+            return False
+        if self.is_value(args[0]):
+            return hasattr(module, "integer_format") and module.integer_format()[0] <= LARGEST_CODE_BITS
+        return hasattr(module, "integer_codes") and bool(module.bits <= LARGEST_CODE_BITS)
+
+    def quantiser(self, module: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
+        """The result of a quantiser that stays one call; None for any other module."""
+        if not self.is_quantiser(module, args):
             return None
-        traced = id(args[0]) in self._values
-        if traced and hasattr(module, "integer_format"):
+        if self.is_value(args[0]):
             bits, scale, zero = module.integer_format()
-            if bits > LARGEST_CODE_BITS:
-                return None
             output = torch.empty(args[0].shape, device="meta")
             value = self._values[id(args[0])][1]
             function = Quantise(bits, scale, zero)
             self.calls.append(Call(function, (value,), {}, (self.new_value(output),), self.path[-1][0]))
             return output
-        if not traced and hasattr(module, "integer_codes") and module.bits <= LARGEST_CODE_BITS:
-            key = (id(module), id(args[0]))
-            if key in self._coded:
-                return self._coded[key]
+        key = (id(module), id(args[0]))
+        if key not in self._coded:
             codes, scale, multiplier, offset = module.integer_codes(args[0])
             stand_in = self._coded[key] = torch.empty(args[0].shape, device="meta")
             self._codes[id(stand_in)] = (stand_in, Codes(codes, module.bits, scale, multiplier, offset))
-            return stand_in
-        return None
+        return self._coded[key]
 
     def _describe(self, argument: Any) -> Any:
         if isinstance(argument, torch.Tensor):
@@ -263,7 +277,7 @@ def _on_meta(structure: Any) -> Any:
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for the time of the trace; every module gets its own mode back."""
     training = [inner for inner in module.modules() if inner.training]
     module.eval()
@@ -274,7 +288,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
             inner.training = True
 
 
-def _cannot_trace(module: nn.Module, recorder: _Recorder, error: Exception) -> InputError:
+def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
     """The error of a forward that failed, with the innermost line of the user's own code."""
     here = Path(__file__).name
     torch_folder = str(Path(torch.__file__).parent)

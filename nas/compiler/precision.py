@@ -1,0 +1,70 @@
+"""The numbers that a network of floats is compiled to: as it is, bfloat16, or 8-bit integers after training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.compiler.front_end.calibrate import observed_ranges
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.network import Network
+from nas.compiler.opt.fuse import Fuse
+from nas.compiler.opt.tidy import SinkViews
+from nas.compiler.passes import Pass, run_passes
+from nas.compiler.recode import as_bfloat16, quantised
+from nas.core.errors import InputError, suggestion
+from nas.core.seeding import stream
+from nas.hw.spec import Processor
+
+Bits = Literal["float", "bfloat16", "int8"]
+# What runs within one command is never rounded, so that has to be known before formats are chosen.
+_BEFORE: tuple[Pass, ...] = (SinkViews(), Fuse())
+
+
+@dataclass(frozen=True)
+class Precision:
+    """bits: of weights and activations that no quantiser of the network's own has rounded.
+
+    batches: inputs that show the ranges of activations for int8; none: seeded pixels. percentile: of the numbers that a
+    range is to hold on either side.
+    """
+
+    bits: Bits = "float"
+    batches: Sequence[torch.Tensor] = ()
+    percentile: float = 100.0
+
+
+AS_IT_IS = Precision()
+
+
+def precision_named(name: str, field: str) -> Precision:
+    """The precision that a configuration means: "none" leaves floats as they are. InputError for an unknown name."""
+    known: dict[str, Bits] = {"none": "float", "bfloat16": "bfloat16", "int8": "int8"}
+    if name not in known:
+        raise InputError(field, "", " or ".join(known), repr(name), suggestion(str(name), known))
+    return Precision(known[name])
+
+
+def network_in(
+    module: nn.Module, input_shape: tuple[int, ...], processor: Processor, precision: Precision, name: str = ""
+) -> Network:
+    """`module` as a network for inputs of `input_shape` (batch first), in these numbers."""
+    network = network_of(module, (input_shape,), name)
+    if precision.bits == "float":
+        return network
+    network = run_passes(_BEFORE, network, processor)
+    if precision.bits == "bfloat16":
+        return as_bfloat16(network)
+    is_known = all(parameter.device.type != "meta" for parameter in module.parameters())
+    batches = list(precision.batches) or [_pixels(input_shape)]
+    return quantised(network, observed_ranges(module, batches, precision.percentile) if is_known else {})
+
+
+def _pixels(input_shape: tuple[int, ...]) -> torch.Tensor:
+    """At least two seeded images, as the ground truth's are."""
+    shape = (max(2, input_shape[0]), *input_shape[1:])
+    pixels = stream(0, "calibration").integers(0, 256, shape) / 255.0
+    return torch.from_numpy(pixels.astype(np.float32))
