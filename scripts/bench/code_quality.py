@@ -5,7 +5,8 @@
     traffic/compulsory bytes of dram moved over those that must move
     SRAM/live          the highest address in use over the most bytes that live at one time
 
-Networks are on the meta device: their weights do not matter here. Geometric means close the list.
+Networks are of 8-bit integers, and on the meta device: their weights do not matter here. Geometric means, over the networks
+that fit a processor, close the list.
 """
 
 import statistics
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 import torchvision
 
 from nas.compiler.driver import compile_network
+from nas.compiler.precision import Precision
 from nas.core.errors import Violation
 from nas.cost.liveness import live_bytes
 from nas.hw.load import find_processor
@@ -45,7 +47,9 @@ def run() -> list[Row]:
     rows: list[Row] = []
     for processor in map(find_processor, _PROCESSORS):
         here = [row for name in _NETWORKS for row in _rows(name, processor)]
-        for figure in dict.fromkeys(what.split()[-1] for what, _, _ in here):
+        names = {what.split()[1] for what, _, _ in here}
+        here.append((f"{processor.name} networks that fit, of {len(_NETWORKS)}", float(len(names)), ""))
+        for figure in dict.fromkeys(what.split()[-1] for what, _, unit in here if unit):
             ratios = [value for what, value, _ in here if what.split()[-1] == figure]
             here.append((f"{processor.name} geometric mean {figure}", statistics.geometric_mean(ratios), "x"))
         rows += here
@@ -54,7 +58,7 @@ def run() -> list[Row]:
 
 def _rows(name: str, processor: Processor) -> Iterator[Row]:
     network = torchvision.models.get_model(name, weights=None).eval().to("meta")
-    compiled = compile_network(network, (1, 3, 224, 224), processor)
+    compiled = compile_network(network, (1, 3, 224, 224), processor, precision=Precision("int8"))
     if isinstance(compiled, Violation):
         return
     cycles = simulate_parallel(compiled.parallel, processor).cycles
