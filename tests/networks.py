@@ -6,6 +6,8 @@ from torch import nn
 
 import models
 
+_MORE = ("gate", "mask", "scalars", "tokens", "rows")
+
 
 class RandomNetwork(nn.Module):
     """A few random layers with branches, in any legal combination; the same generator gives the same network."""
@@ -16,7 +18,9 @@ class RandomNetwork(nn.Module):
         self.kinds: list[str] = []
         for _ in range(depth):
             kind = str(
-                generator.choice(["conv", "depthwise", "pool", "mean", "sum", "concat", "shuffle", "slice", "host"])
+                generator.choice(
+                    ["conv", "depthwise", "pool", "mean", "sum", "concat", "shuffle", "slice", "host", *_MORE]
+                )
             )
             step: nn.Module = nn.Identity()
             if kind == "conv":
@@ -51,6 +55,13 @@ class RandomNetwork(nn.Module):
                 channels = max(1, channels // 2)
             elif kind == "host":
                 step = nn.GELU()
+            elif kind == "gate":
+                step = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Hardsigmoid())
+            elif kind == "mask":
+                step = nn.Sequential(nn.Conv2d(channels, 1, 3, padding=1), nn.Sigmoid())
+            elif kind == "tokens":
+                step = nn.Linear(channels, channels + 1)
+                channels += 1
             if kind == "shuffle" and channels % 2:
                 kind = "nothing"
             self.steps.append(step)
@@ -71,6 +82,14 @@ class RandomNetwork(nn.Module):
                     .transpose(1, 2)
                     .reshape(batch, channels, rows, columns)
                 )
+            elif kind in ("gate", "mask"):
+                x = x * step(x)
+            elif kind == "scalars":
+                x = 1.5 - x / 2
+            elif kind == "tokens":
+                x = step(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            elif kind == "rows":
+                x = torch.cat([x[:, :, 1:], x[:, :, :1]], 2)
             elif kind == "slice":
                 x = x[:, : max(1, x.shape[1] // 2)]
             elif kind != "nothing":

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from nas.compiler.front_end.same_shape import same_shape
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
@@ -159,7 +160,8 @@ class Recorder(TorchFunctionMode):
 
     def run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call itself, on shapes alone."""
-        return function(*_on_meta(args), **_on_meta(kwargs))
+        known = same_shape(function, args, kwargs)
+        return function(*_on_meta(args), **_on_meta(kwargs)) if known is None else known
 
     def is_followed(self, results: list[torch.Tensor]) -> bool:
         """Whether results are tensors of the network: sizes and such are not."""

@@ -121,9 +121,14 @@ def _stripe_rows(members: list[Operands], residency: Residency, free_bytes: int)
 
 
 def _all_read(members: list[Operands], row_count: int, rows: int) -> bool:
-    """Whether every stripe of every map has a row: one that sees nothing but padding has none."""
-    stripes = [(row, min(row + rows, row_count)) for row in range(0, row_count, rows)]
-    return all(start < stop for stripe in stripes for start, stop in row_ranges(members, stripe))
+    """Whether every stripe of every map, the one that is read included, has a row: one that sees only padding has none."""
+    first = members[0]
+    for row in range(0, row_count, rows):
+        made = row_ranges(members, (row, min(row + rows, row_count)))
+        read = input_rows(first.function, first.images[0][0][0], made[0])
+        if any(start >= stop for start, stop in (read, *made)):
+            return False
+    return True
 
 
 def _middle(row_count: int, rows: int) -> tuple[int, int]:

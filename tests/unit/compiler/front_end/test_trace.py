@@ -102,6 +102,21 @@ def test_an_input_of_the_wrong_size_names_the_layer() -> None:
         assert str(error.value).startswith(f"{layer}:")
 
 
+@pytest.mark.parametrize("broken", [nn.BatchNorm2d(5), nn.BatchNorm1d(4)])
+def test_a_norm_of_other_channels_is_refused(broken: nn.Module) -> None:
+    with pytest.raises(InputError, match="an input that fits"):
+        network_of(nn.Sequential(nn.Conv2d(3, 4, 3), broken), (SHAPE,))
+
+
+def test_changing_in_place_behind_a_view_is_seen_through_stand_ins_too() -> None:
+    def step(x: torch.Tensor) -> torch.Tensor:
+        F.relu6(x.flatten(1), inplace=True)
+        return x
+
+    with pytest.raises(InputError, match="changed in place"):
+        network_of(nested(step), (SHAPE,))
+
+
 def test_modes_come_back() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module.train()
