@@ -27,6 +27,7 @@ class Forward(nn.Module):
             self.linear = nn.Linear(channels, 5)
             self.tokens = nn.Conv1d(channels, 4, 3, stride=2, padding=1, bias=False)
             self.norm1d = nn.BatchNorm1d(channels)
+            self.attention = nn.MultiheadAttention(channels, 2, batch_first=True)
             self.norm3d = nn.BatchNorm3d(channels // 2)
             for norm in (self.norm1d, self.norm3d):
                 nn.init.normal_(norm.running_mean)
@@ -37,6 +38,13 @@ class Forward(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.stem(x)
         return self.function(self, y.mean((2, 3)) if self.is_flat else y)  # type: ignore[call-arg]
+
+
+def _masked(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    mask = x.new_zeros(x.shape[2:])
+    for row in range(0, x.shape[2], 2):
+        mask[row] = row + 1
+    return x.masked_fill(mask > 2, -1.0)
 
 
 PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
@@ -123,6 +131,10 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "a mean of all": (lambda m, x: x - x.mean(), 2),
     "iterated": (lambda m, x: torch.stack([row + 1 for row in x]), 2),
     "an index of integers": (lambda m, x: x[:, torch.tensor([2, 0, 2])], 1),
+    "a mask made on the way": (_masked, 1),
+    "places made on the way": (lambda m, x: x * torch.arange(x.shape[3], device=x.device) + torch.ones_like(x), 1),
+    "softmax with a dtype": (lambda m, x: F.softmax(x, dim=-1, dtype=None), 1),
+    "attention": (lambda m, x: m.attention(*[x.flatten(2).transpose(1, 2)] * 3)[0], 3),
     "an index of lists": (lambda m, x: x[[1, 0]] + x[:, :, [0, 1], [2, 3]].mean(2)[:, :, None, None], 2),
     "the largest place": (lambda m, x: x.gather(1, x.argmax(1, keepdim=True)), 2),
     "flattened with the batch": (lambda m, x: x.flatten(0, 1).relu(), 1),

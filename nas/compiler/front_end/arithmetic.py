@@ -11,8 +11,9 @@ import torch
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
 from nas.compiler.front_end.frames import ROWS_RANK
+from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import Lowering, doubles, per_channel, scalar
-from nas.compiler.front_end.signature import Arguments, torch_functions
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Codes, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.tensor import Format

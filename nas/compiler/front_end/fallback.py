@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.overrides import get_overridable_functions
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder, stored_shape
-from nas.compiler.front_end.signature import torch_functions
-from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, function_name
+from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, function_name, tensors_in
 from nas.core.errors import InputError
 from nas.ir.command import Host
 
@@ -83,9 +83,8 @@ def run_on_host(function: str, arguments: str, tensors: list[NDArray[np.float32]
     positional, named = json.loads(arguments)
     sources = [torch.from_numpy(np.ascontiguousarray(tensor)) for tensor in tensors]
     with torch.no_grad():
-        result = target(*_filled(positional, sources), **_filled(named, sources))
-    results = result if isinstance(result, list | tuple) else [result]
-    return [np.atleast_1d(tensor.to(torch.float32).numpy()) for tensor in results]
+        result = target(*_filled(positional, sources), **{name: _filled(item, sources) for name, item in named.items()})
+    return [np.atleast_1d(tensor.to(torch.float32).numpy()) for tensor in tensors_in(result)]
 
 
 def _callable_name(call: Call) -> str:

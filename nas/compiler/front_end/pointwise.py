@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
 from nas.compiler.front_end.frames import ROWS_RANK, as_map, channel_count, from_map
-from nas.compiler.front_end.signature import Arguments, torch_functions
+from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Quantise, Value
 from nas.ir.command import Activation, Eltwise, Tail
 from nas.ir.tensor import Format, container_bits

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from nas.compiler.front_end.builder import Look, NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK, map_sides
 from nas.compiler.front_end.layers import Padding, padding_of
+from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import scalar
 from nas.compiler.front_end.shapes import identity
-from nas.compiler.front_end.signature import Arguments, pair, torch_functions
+from nas.compiler.front_end.signature import Arguments, pair
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Pool, Window
 from nas.ir.tensor import FLOAT32

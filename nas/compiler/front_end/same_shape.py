@@ -8,6 +8,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from nas.compiler.front_end.names import torch_functions
+
+# Functions that only ask a tensor for its shape, type and place.
+FILLED = frozenset(
+    torch_functions("zeros_like", "ones_like", "full_like", "empty_like")
+    + torch_functions(*(f"Tensor.new_{name}" for name in ("zeros", "ones", "full", "empty", "tensor")))
+)
 # The place of `inplace` among the arguments.
 _INPLACE = {F.relu: 1, F.hardtanh: 3, F.relu6: 1, F.hardswish: 1, F.hardsigmoid: 1, F.silu: 1, F.leaky_relu: 2}
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training")

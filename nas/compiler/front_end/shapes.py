@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
-from nas.compiler.front_end.signature import Arguments, torch_functions
+from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 
 Lowering = Callable[[NetworkBuilder, Call], bool]

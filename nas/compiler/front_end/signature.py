@@ -1,8 +1,6 @@
-"""How torch functions are called: which functions a name stands for, and the arguments of a call by name."""
+"""The arguments of a call of a torch function by their names."""
 
 from typing import Any
-
-import torch
 
 from nas.compiler.front_end.trace import Call
 
@@ -31,15 +29,3 @@ def pair(value: Any) -> tuple[int, int]:
     """torch's "one number or two" as two."""
     items = tuple(value) if isinstance(value, tuple | list) else (value,)
     return (int(items[0]), int(items[-1]))
-
-
-def torch_functions(*names: str) -> list[Any]:
-    """The torch functions of these dotted names; a name that this torch lacks is left out."""
-    found = []
-    for name in names:
-        owner: Any = torch
-        for part in name.split("."):
-            owner = getattr(owner, part, None)
-        if owner is not None:
-            found.append(owner)
-    return found

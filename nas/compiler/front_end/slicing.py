@@ -7,8 +7,9 @@ import torch
 
 from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
 from nas.compiler.front_end.frames import axis_first, from_map
+from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.shapes import Lowering, reshape
-from nas.compiler.front_end.signature import Arguments, torch_functions
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.program import Concat, View

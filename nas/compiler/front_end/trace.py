@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from nas.compiler.front_end.same_shape import same_shape
+from nas.compiler.front_end.same_shape import FILLED, same_shape
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
@@ -142,8 +142,9 @@ class Recorder(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not any(id(tensor) in self._values for tensor in tensors_in((args, kwargs))):
-            return function(*args, **kwargs)
+        is_filled = function in FILLED and bool(args)
+        if is_filled or not any(id(tensor) in self._values for tensor in tensors_in((args, kwargs))):
+            return self.constant(function, args, kwargs, is_filled)
         if function is torch.Tensor.__getitem__ and isinstance(args[1], list):
             args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
         if function is torch.Tensor.__iter__:
@@ -157,6 +158,14 @@ class Recorder(TorchFunctionMode):
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
         return result
+
+    def constant(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_filled: bool) -> Any:
+        """What does not depend on the numbers of the input: computed for real, but where the weights have none either."""
+        if self._is_meta:
+            return function(*args, **kwargs)
+        if is_filled:
+            args = (torch.empty(args[0].shape, dtype=args[0].dtype), *args[1:])
+        return function(*_on_cpu(args), **_on_cpu(kwargs))
 
     def run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call itself, on shapes alone."""
@@ -275,6 +284,17 @@ def _on_meta(structure: Any) -> Any:
         return [_on_meta(item) for item in structure]
     if isinstance(structure, dict):
         return {name: _on_meta(item) for name, item in structure.items()}
+    return structure
+
+
+def _on_cpu(structure: Any) -> Any:
+    """The same arguments with every mention of the meta device replaced: "where the input is" is here."""
+    if isinstance(structure, torch.device):
+        return torch.device("cpu") if structure.type == "meta" else structure
+    if isinstance(structure, tuple | list) and type(structure) in (tuple, list):
+        return type(structure)(_on_cpu(item) for item in structure)
+    if isinstance(structure, dict):
+        return {name: _on_cpu(item) for name, item in structure.items()}
     return structure
 
 
