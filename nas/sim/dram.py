@@ -1,11 +1,16 @@
-"""The bandwidth of the dram: loads share it equally, stores get what loads leave (processor sharing, a fluid model).
+"""The bandwidth of the dram: stores share it equally, loads get what stores leave (processor sharing, a fluid model).
 
-Why loads go first: an engine waits for a load, hardly ever for a store. Shared equally, an earlier store takes bandwidth
-from a load that everything waits for, so that a processor whose engines got *faster* (and hand out their stores sooner)
-could be slower in all. Memory controllers do the same for the same reason: reads are served first, writes wait in a buffer
-until the bus is idle (S. Rixner et al., "Memory access scheduling", ISCA 2000). No discipline that never lets the bus idle
-excludes such anomalies for every program (R. Graham, "Bounds on multiprocessing timing anomalies", 1969): a store that
-something does wait for can still be held up by a load that came sooner. tests/property/test_trends.py says what holds.
+Why stores go first: compiled programs prefetch, so that a load comes as early as there is room for it and few wait for it,
+while a store is what makes room, and what it writes is often read again. A prefetch that takes bandwidth from such a store
+lets a *better* processor, whose loads are ready sooner, be slower in all. No discipline that never lets the bus idle is free
+of such anomalies for every program (R. Graham, "Bounds on multiprocessing timing anomalies", 1969); measured on 886 random
+networks with little sram, each on 11 better processors (9,746 cases), these were slower:
+
+    stores first    4 cases, by at most 0.75 %      mean latency 1
+    equal shares   11 cases, by at most 1.9 %                    1.003
+    loads first    10 cases, by at most 7.6 %                    1.003
+
+tests/property/test_trends.py holds what does hold.
 
 Integer arithmetic throughout: a byte is worth `clock` units of work and a cycle at full bandwidth serves `bandwidth` of
 them, so that no rounding ever loses or makes a byte. A transfer ends with the first whole cycle in which all its bytes
@@ -43,7 +48,7 @@ class SharedDram:
     def ends(self) -> list[tuple[int, int]]:
         """(cycle, key): when each transfer that is served now ends if none begins before. The others are not among them."""
         ends: list[tuple[int, int]] = []
-        for group in (self._loads, self._stores):
+        for group in (self._stores, self._loads):
             ends += [(self._since, key) for key, left in group.items() if not left]
             served = {key: left for key, left in group.items() if left}
             if served:
@@ -60,7 +65,7 @@ class SharedDram:
         sky = self._sky
         work = (now - self._since) * self._cycle_work if sky is None else sky.work(self._since, now)
         self._since = now
-        for group in (self._loads, self._stores):
+        for group in (self._stores, self._loads):
             work = _share(group, work)
 
 

@@ -1,4 +1,4 @@
-"""ParProgram -> Trace: every queue at its own pace, held back by tokens alone; transfers share the dram's bandwidth, loads first.
+"""ParProgram -> Trace: every queue at its own pace, held back by tokens alone; transfers share the dram's bandwidth, stores first.
 
 A step starts when the one before it in its queue has ended and all its tokens have been signalled; a token is signalled
 when its step has ended. A load or a store first waits out its latency, which uses no bandwidth, then its bytes flow.

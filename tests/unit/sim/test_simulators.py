@@ -77,24 +77,24 @@ def test_one_queue_alone_is_sequential(commands):
     assert together == simulate(sequential(*commands), SMALL)
 
 
-def test_loads_go_first_and_latency_uses_no_bandwidth():
-    """By hand, 4 bytes a cycle: the store moves alone in 10-20 (40 bytes), then the load has its 60 bytes in 20-35, then
-    the store its other 120 bytes in 35-65. The load starts after a copy of 10."""
+def test_stores_go_first_and_latency_uses_no_bandwidth():
+    """By hand, 4 bytes a cycle: the load moves alone in 10-20 (40 bytes), then the store has its 60 bytes in 20-35, then
+    the load its other 120 bytes in 35-65. The store starts after a copy of 10."""
     queues = {
         "vector": (Step(copy(10), (), (0,)),),
-        "dma_in": (Step(load(60), (0,)),),
-        "dma_out": (Step(store(160)),),
+        "dma_in": (Step(load(160)),),
+        "dma_out": (Step(store(60), (0,)),),
     }
     trace = simulate_parallel(parallel(**queues), SMALL)
     ends = {span.engine: (span.start_cycles, span.end_cycles) for span in trace.spans}
-    assert ends == {"vector": (0, 10), "dma_in": (10, 35), "dma_out": (0, 65)}
+    assert ends == {"vector": (0, 10), "dma_in": (0, 65), "dma_out": (10, 35)}
 
 
 def test_sharing_loses_no_byte():
-    """The load ends in the middle of a cycle, whose rest the store gets, and the total is still what one transfer of all bytes takes."""
+    """The store ends in the middle of a cycle, whose rest the load gets, and the total is still what one transfer of all bytes takes."""
     trace = simulate_parallel(parallel(dma_in=(Step(load(41)),), dma_out=(Step(store(42)),)), SMALL)
     ends = {span.engine: span.end_cycles for span in trace.spans}
-    assert ends == {"dma_in": 10 + 11, "dma_out": 10 + 21}
+    assert ends == {"dma_in": 10 + 21, "dma_out": 10 + 11}
     assert trace.cycles == command_cycles(load(83), SMALL)
 
 
@@ -109,13 +109,13 @@ def test_three_transfers_get_a_third_each():
     assert dram.ends() == [(60, 2)]
 
 
-def test_loads_of_a_length_end_together_and_the_store_has_what_is_left():
-    """Bytes 30 and 30 at 4 a cycle: 15 cycles; the store's 4 bytes moved before in one cycle, its other 6 follow."""
+def test_stores_of_a_length_end_together_and_the_load_has_what_is_left():
+    """Bytes 30 and 30 at 4 a cycle: 15 cycles; the load's 4 bytes moved before in one cycle, its other 6 follow."""
     dram = SharedDram(SMALL)
-    dram.begin(2, 10, True, 0)
+    dram.begin(2, 10, False, 0)
     assert dram.ends() == [(3, 2)]
     for key in (0, 1):
-        dram.begin(key, 30, False, 1)
+        dram.begin(key, 30, True, 1)
     assert dram.ends() == [(16, 0), (16, 1)]
     for key in (0, 1):
         dram.end(key, 16)
