@@ -9,11 +9,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import models
-from nas.report.search_run import search_and_report
+from nas.core.config import from_config
+from nas.report.search_run import RunOptions, search_and_report
 from nas.search.evaluate import Parts
 from nas.search.standard import standard_parts, standard_plan
-
-RETRAIN = "python scripts/train.py arch_file={arch} trainer.epochs=20"
 
 
 def parts(settings: Mapping[str, Any]) -> Parts:
@@ -26,7 +25,9 @@ def main(config: DictConfig) -> None:
     """Search, compare with random networks, write the best."""
     plan = standard_plan(config, factory=f"{Path(__file__).resolve()}:parts")
     folder = Path(config.resume or config.folder)
-    search_and_report(folder, plan, config.workers, baseline=config.baseline, retrain=RETRAIN, console=Console())
+    retrain = f"python scripts/train.py arch_file={{arch}} data={plan.settings['data']['source']} trainer.epochs=20"
+    chosen = {"workers": config.workers, "baseline": config.baseline, "retrain": retrain}
+    search_and_report(folder, plan, from_config(chosen, RunOptions, "search"), Console())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from nas.search.study import Search
 from nas.search.supervise import Watcher, run_search
 
 COMPARISON_KIND, COMPARISON_VERSION = "search_comparison", 1
+_FILE_COLUMNS = 140  # of a table where there is no terminal to fit it to
 _MOST_WORKERS = 8  # one host's Journal file and memory; more are for a launcher on several hosts
 
 
@@ -36,39 +37,55 @@ class NothingFoundError(CoevoError):
     """Every candidate failed or was rejected: there is no front."""
 
 
-def search_and_report(
-    folder: Path, plan: Plan, workers: int | None, *, baseline: bool, retrain: str, console: Console
-) -> None:
-    """Run or go on with the search in `folder`, show it while it runs, and write what it found.
+class RunOptions(msgspec.Struct, frozen=True):
+    """workers: processes, None is one per CPU core; baseline: whether to compare with random networks.
 
     retrain: the command that trains a found network for longer, with {arch} for the path of its description.
     """
+
+    workers: int | None = None
+    baseline: bool = True
+    retrain: str = "{arch}"
+
+
+def search_and_report(folder: Path, plan: Plan, options: RunOptions, console: Console) -> None:
+    """Run or go on with the search in `folder`, show it while it runs, and write what it found."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = workers if workers is not None else min(cores, _MOST_WORKERS)
+    workers = options.workers if options.workers is not None else min(cores, _MOST_WORKERS)
     if workers < 1:
         raise InputError("workers", "", "at least 1", workers)
+    if not console.is_terminal:
+        console.width = _FILE_COLUMNS
     goes_on = (folder / PLAN_NAME).exists()
     write_plan(folder, plan)
     console.print(f"{'going on with' if goes_on else 'searching in'} {folder}", highlight=False, soft_wrap=True)
     with console.status("data: loading, or drawing it the first time ..."):
         parts = load_parts(plan.factory, plan.settings)
-    threads = max(1, cores // workers)
-    with SearchBoard(folder / "tensorboard", "search") as search_board:
-        _run(folder, workers, threads, f"search by {plan.sampler['name']}", search_board, console)
-    found = read_records(folder)
-    if not any(record.point for record in found):
-        raise NothingFoundError(_why_nothing(folder, found))
-    others: list[Record] = []
-    if baseline:
-        others = _by_chance(folder, plan, found, workers, threads, console)
+    try:
+        found, others = _search(folder, plan, workers, max(1, cores // workers), options.baseline, console)
+    except KeyboardInterrupt:
+        console.print(f"to go on:  python scripts/search.py resume={folder}", highlight=False, soft_wrap=True)
+        raise
     with console.status("best networks: testing and compiling ..."):
-        rows = write_best(folder, found, parts, retrain)
+        rows = write_best(folder, found, parts, options.retrain)
     write_front_csv(folder / "front.csv", rows)
     save_front(folder / "front.png", found, others, "networks found, by error and latency")
     console.print(front_table(found, Space(plan.space), rows))
     if others:
         _compare(folder, plan, found, others, console)
-    _say_where(folder, rows[-1].folder if rows else None, retrain, console)
+    _say_where(folder, rows[-1].folder if rows else None, options.retrain, console)
+
+
+def _search(
+    folder: Path, plan: Plan, workers: int, threads: int, baseline: bool, console: Console
+) -> tuple[list[Record], list[Record]]:
+    """The records of the search, and of its random counterpart if there is to be one."""
+    with SearchBoard(folder / "tensorboard", "search") as board:
+        _run(folder, workers, threads, f"search by {plan.sampler['name']}", board, console)
+    found = read_records(folder)
+    if not any(record.point for record in found):
+        raise NothingFoundError(_why_nothing(folder, found))
+    return found, _by_chance(folder, plan, found, workers, threads, console) if baseline else []
 
 
 def _why_nothing(folder: Path, found: Sequence[Record]) -> str:

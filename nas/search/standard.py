@@ -22,7 +22,6 @@ from nas.data.source import DataConfig
 from nas.hw.load import processor_from
 from nas.hw.spec import Processor
 from nas.search.evaluate import FitResult, Parts, ShouldStop
-from nas.search.objective import Limits, Reference
 from nas.search.plan import Plan, read_plan
 from nas.search.record import Record
 from nas.search.study import check_plan
@@ -51,20 +50,16 @@ def standard_plan(config: DictConfig, factory: str) -> Plan:
     if not isinstance(space.get("network"), dict):
         raise InputError("space", "network", "a description of networks", space.get("network"))
     space["network"] = {**image, **space["network"]}
-    settings = {name: plain[name] for name in ("data", "trainer", "hardware", "seed")}
-    plan = Plan(
-        space=space,
-        sampler=plain["sampler"],
-        trials=plain["trials"],
-        factory=factory,
-        settings=settings,
-        limits=from_config(plain["constraints"], Limits, "constraints"),
-        reference=from_config(plain["reference"], Reference, "reference"),
-        seed=plain["seed"],
-        storage=plain["storage"],
-        lease_s=float(plain["lease_s"]),
-        early_stopping=plain["early_stopping"],
-    )
+    settings = {name: plain[name] for name in ("data", "trainer", "hardware", "augment", "seed")}
+    chosen = {
+        "space": space,
+        "factory": factory,
+        "settings": settings,
+        "limits": plain["constraints"],
+        "lease_s": float(plain["lease_s"]),
+        **{name: plain[name] for name in ("sampler", "trials", "reference", "seed", "storage", "early_stopping")},
+    }
+    plan = from_config(chosen, Plan, "search")
     _trainer(settings)
     _processor(settings, {})
     check_plan(plan)
@@ -109,7 +104,7 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
 
 
 def _trainer(settings: Mapping[str, Any]) -> TrainConfig:
-    chosen = {**settings["trainer"], "augment": settings["data"]["augment"]}
+    chosen = {**settings["trainer"], "augment": settings["data"]["augment"] if settings["augment"] else None}
     return from_config(chosen, TrainConfig, "trainer")
 
 
