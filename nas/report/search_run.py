@@ -130,7 +130,7 @@ def _compare(folder: Path, plan: Plan, found: Sequence[Record], others: Sequence
         "text": text,
     }
     write_json(folder / "comparison.json", value, COMPARISON_KIND, COMPARISON_VERSION)
-    console.print(text, style="bold green" if ours > chance else "yellow", highlight=False)
+    console.print(text, style="bold green" if ours > chance else "yellow", highlight=False, soft_wrap=True)
 
 
 def _say_where(folder: Path, most_accurate: str | None, retrain: str, console: Console) -> None:

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.search.objective import STATE_ATTRIBUTE
 from nas.search.space import Params, Space
 
+REFERENCE_ATTRIBUTE = "reference"  # of a study: the corner of the hypervolume that its search is judged by
 START = "start"  # the origin of the random candidates that a sampler begins with
 
 

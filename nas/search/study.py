@@ -22,6 +22,7 @@ from nas.search.evaluate import Parts, evaluate
 from nas.search.lease import Heartbeat, Lease, claim, claimed, drop_lease, holds, is_dead, leases, take_lease, unclaim
 from nas.search.objective import tell, told
 from nas.search.plan import Plan, read_plan
+from nas.search.proposal import REFERENCE_ATTRIBUTE
 from nas.search.record import Record, RecordBook, write_record
 from nas.search.samplers import make_sampler
 from nas.search.space import Space
@@ -126,13 +127,16 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(self.plan.storage, self.folder)
         with self._lock:
-            return optuna.create_study(
+            study = optuna.create_study(
                 storage=storage,
                 study_name=self.plan.study_name,
                 directions=[StudyDirection.MINIMIZE, StudyDirection.MINIMIZE],
                 sampler=self._sampler,
                 load_if_exists=True,
             )
+            if REFERENCE_ATTRIBUTE not in study.user_attrs:
+                study.set_user_attr(REFERENCE_ATTRIBUTE, list(self.plan.reference.point))
+            return study
 
     def _ask(self, worker: str) -> Task | None:
         """A task with a new candidate, or None where the space is exhausted. Under the lock."""

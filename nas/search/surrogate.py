@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from nas.core.seeding import stream
 from nas.search.pareto import front_indices, hypervolume
-from nas.search.proposal import START, Proposal, evaluated
+from nas.search.proposal import REFERENCE_ATTRIBUTE, START, Proposal, evaluated
 from nas.search.space import Params, Space
 
 Array = NDArray[np.floating[Any]]
@@ -28,7 +28,8 @@ Array = NDArray[np.floating[Any]]
 _LENGTHS = (1.0, 2.0, 4.0, 8.0)
 _LINEAR = (0.0, 1.0)
 _NOISE = (1e-3, 1e-2, 5e-2, 0.2)
-_BOX = 1.05  # the reference point, relative to the worst values seen
+_BOX = 1.05  # the reference point relative to the worst values seen, where the study has none
+_TYPICAL = 75  # percentile: how much worse a bad one is than that (a training that went wrong) teaches nothing
 
 
 class Surrogate(msgspec.Struct, frozen=True):
@@ -51,11 +52,12 @@ class Surrogate(msgspec.Struct, frozen=True):
         inputs = np.array([features(space, other.params) for other in known])
         wanted = np.array([features(space, params) for params in pool])
         optimistic = []
-        for column in np.log(np.maximum(points, 1e-9)).T:
+        for values in np.log(np.maximum(points, 1e-12)).T:
+            column = np.minimum(values, np.percentile(values, _TYPICAL) + 0.2)
             mean, deviation = fit(inputs, column).predict(wanted)
             optimistic.append(np.exp(mean - self.caution * deviation))
         best = points[front]
-        box = points.max(axis=0) * _BOX
+        box = np.array(study.user_attrs.get(REFERENCE_ATTRIBUTE) or points.max(axis=0) * _BOX)
         gains = [hypervolume(np.vstack([best, point]).tolist(), box.tolist()) for point in np.array(optimistic).T]
         return Proposal(pool[int(np.argmax(gains))], "surrogate")
 
