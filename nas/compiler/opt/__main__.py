@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nas.compiler.command_line import run_stage, stage_parser
 from nas.compiler.files import CompiledFiles
-from nas.compiler.opt.pipeline import PASSES, PLANNING, check_switches, network_of_program, optimise
+from nas.compiler.opt.pipeline import SWITCHES, check_switches, network_of_program, optimise
 from nas.hw.load import find_processor
 from nas.ir.schema import read_arrays, read_program, write_arrays, write_program
 
@@ -16,8 +16,7 @@ def main() -> None:
     parser = stage_parser("nas.compiler.opt", _PURPOSE)
     parser.add_argument("source", type=Path, help="cmds.json, with weights.safetensors beside it")
     parser.add_argument("target", type=Path, help="cmds-o.json; weights-o.safetensors goes beside it")
-    switches = [step.name for step in PASSES] + list(PLANNING)
-    parser.add_argument("--without", action="append", default=[], help=f"a pass to leave out: {', '.join(switches)}")
+    parser.add_argument("--without", action="append", default=[], help=f"a pass to leave out: {', '.join(SWITCHES)}")
     given = parser.parse_args()
 
     def stage() -> str:

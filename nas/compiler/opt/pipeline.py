@@ -28,6 +28,7 @@ from nas.ir.tensor import Region
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # The switches of what happens after the passes.
 PLANNING = ("residency", "stripes", "coalesce", "prefetch")
+SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
 # is made again with less.
@@ -44,10 +45,9 @@ _SLACKS = (12, 6, 3, 1, 0)
 
 def check_switches(names: Iterable[str]) -> frozenset[str]:
     """The passes to leave out, by name; an unknown one is an `InputError`."""
-    known = [step.name for step in PASSES] + list(PLANNING)
     for name in names:
-        if name not in known:
-            raise InputError("without", "", "a pass", repr(name), suggestion(name, known))
+        if name not in SWITCHES:
+            raise InputError("without", "", "a pass", repr(name), suggestion(name, SWITCHES))
     return frozenset(names)
 
 
