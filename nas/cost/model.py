@@ -29,7 +29,10 @@ class Cost(msgspec.Struct, frozen=True):
 class CostModel(Protocol):
     """Anything that can price a network. Deterministic: the same network and shape, the same answer."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """In words for a report, e.g. "simulated"."""
+        ...
 
     def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
         """Price `network` for inputs of `input_shape` (batch, channels, height, width); a `Violation` if it can't run."""
