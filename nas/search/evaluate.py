@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from nas.core.artifact import write_with
 from nas.core.errors import InputError, Violation
-from nas.cost.model import CostModel
+from nas.cost.model import Cost, CostModel
+from nas.search.candidate import Candidate
 from nas.search.objective import Limits, violations
 from nas.search.record import Record, trial_folder
 
@@ -93,6 +95,17 @@ class _Climb:
             return work()
         finally:
             self.seconds[name] = round(time.perf_counter() - start, 4)
+
+
+def price(candidate: Candidate, parts: Parts, limits: Limits) -> Cost | None:
+    """What `candidate` costs by the rungs before training, with no memory for weights; None where they reject it."""
+    try:
+        with torch.device("meta"):
+            network = parts.build(candidate.network)
+    except ValueError:
+        return None
+    cost = parts.cost_model(candidate.hardware).cost(network, parts.input_shape)
+    return None if isinstance(cost, Violation) or violations(limits, cost) else cost
 
 
 def evaluate(trial: Record, parts: Parts, limits: Limits, folder: Path, stop_rule: StopRule | None = None) -> Record:

@@ -1,15 +1,20 @@
 """What a sampler is: finished trials -> the parameters of the next candidate, and in words where they came from."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.cost.model import Cost
 from nas.search.objective import STATE_ATTRIBUTE
 from nas.search.space import Params, Space
 
 REFERENCE_ATTRIBUTE = "reference"  # of a study: the corner of the hypervolume that its search is judged by
 START = "start"  # the origin of the random candidates that a sampler begins with
+
+
+Price = Callable[[Params], Cost | None]  # known before any training; None: cannot run, or exceeds a limit
 
 
 class Proposal(NamedTuple):
@@ -20,9 +25,12 @@ class Proposal(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Proposes; may propose what was seen before. Deterministic in (the finished trials, seed)."""
+    """Proposes; may propose what was seen before. Deterministic in (the finished trials, seed).
 
-    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal: ...
+    `price` compiles and simulates, some hundredths of a second each time; a sampler need not ask it.
+    """
+
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal: ...
 
 
 def evaluated(study: Study) -> list[FrozenTrial]:

@@ -17,7 +17,7 @@ from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.search.pareto import crowding, front_indices
-from nas.search.proposal import START, Proposal, Sampler, evaluated
+from nas.search.proposal import START, Price, Proposal, Sampler, evaluated
 from nas.search.space import Space
 from nas.search.surrogate import Surrogate
 
@@ -28,7 +28,7 @@ SAMPLERS: Registry[Any] = Registry("sampler")
 class Random(msgspec.Struct, frozen=True):
     """Uniform over the space: what every other sampler has to beat."""
 
-    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal:
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         return Proposal(space.random(stream(seed)), "random")
 
 
@@ -43,7 +43,7 @@ class ParetoMutation(msgspec.Struct, frozen=True):
     start: int = 8
     explore: float = 0.1
 
-    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal:
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         generator = stream(seed)
         known = evaluated(study)
         if len(known) < self.start:
@@ -64,7 +64,7 @@ class Nsga2(msgspec.Struct, frozen=True):
     population: int = 8
     crossover: float = 0.9
 
-    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal:
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         inner = NSGAIISampler(population_size=self.population, crossover_prob=self.crossover, seed=_optuna_seed(seed))
         return _ask_optuna(inner, "nsga2", space, study, trial, seed)
 
@@ -75,7 +75,7 @@ class Tpe(msgspec.Struct, frozen=True):
 
     start: int = 8
 
-    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int) -> Proposal:
+    def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         inner = TPESampler(n_startup_trials=self.start, multivariate=True, constant_liar=True, seed=_optuna_seed(seed))
         return _ask_optuna(inner, "tpe", space, study, trial, seed)
 

@@ -76,7 +76,7 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
         return build(description, stream_seed(settings["seed"], "weights"))
 
     def cost_model(overrides: Mapping[str, Any]) -> CostModel:
-        return SimulatedCost(_processor(settings, overrides))  # type: ignore[return-value]
+        return SimulatedCost(_processor(settings, overrides))
 
     def fit(network: nn.Module, _: Path | None, should_stop: ShouldStop | None) -> FitResult:
         # No folder: a checkpoint of a training of seconds costs more than it saves; a lost trial starts again.

@@ -6,10 +6,10 @@ lock of the folder, so a trial that runs without a living lease is an orphan, wh
 next puts its candidate back into the queue. A training counts against the budget, a rejected candidate does not.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,14 +18,15 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nas.core.errors import InputError
-from nas.search.evaluate import Parts, evaluate
+from nas.cost.model import Cost
+from nas.search.evaluate import Parts, evaluate, load_parts, price
 from nas.search.lease import Heartbeat, Lease, claim, claimed, drop_lease, holds, is_dead, leases, take_lease, unclaim
 from nas.search.objective import tell, told
 from nas.search.plan import Plan, read_plan
 from nas.search.proposal import REFERENCE_ATTRIBUTE
 from nas.search.record import Record, RecordBook, write_record
 from nas.search.samplers import make_sampler
-from nas.search.space import Space
+from nas.search.space import Params, Space
 from nas.search.stopping import stop_rule
 from nas.search.storage import FileLock, check_storage, open_storage
 from nas.search.unseen import UnseenSampler
@@ -57,16 +58,21 @@ class Done:
 
 
 class Search:
-    """One search as one process sees it. Any number of processes may have one on the same folder."""
+    """One search as one process sees it. Any number of processes may have one on the same folder.
 
-    def __init__(self, folder: Path) -> None:
+    parts: called once, when a sampler first asks for a price; by default the plan's factory makes them.
+    """
+
+    def __init__(self, folder: Path, parts: Callable[[], Parts] | None = None) -> None:
         self.folder = folder
         self.plan: Plan = read_plan(folder)
+        self._parts = parts or (lambda: load_parts(self.plan.factory, self.plan.settings))
+        self._prices: dict[str, Cost | None] = {}
         self.space = Space(self.plan.space, folder / "search.json")
         self.book = RecordBook(folder)
         self._lock = FileLock(folder / "search.lock")
         sampler = make_sampler(self.plan.sampler)
-        self._sampler = UnseenSampler(self.space, sampler, self.plan.seed, lambda: claimed(self.folder))
+        self._sampler = UnseenSampler(self.space, sampler, self._price, self.plan.seed, lambda: claimed(self.folder))
         self.study: Study = self._open_study()
 
     def next(self, worker: str) -> Task | Wait | Done:
@@ -122,6 +128,12 @@ class Search:
             number = self.study.get_trials(deepcopy=False)[-1].number
             claim(self.folder, record.key, number)
             write_record(self.folder, msgspec.structs.replace(record, number=number))
+
+    def _price(self, params: Params) -> Cost | None:
+        candidate = self.space.assemble(params)
+        if candidate.key not in self._prices:
+            self._prices[candidate.key] = price(candidate, self._parts(), self.plan.limits)
+        return self._prices[candidate.key]
 
     def _open_study(self) -> Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -200,8 +212,8 @@ def work(folder: Path, worker: str, parts: Callable[[], Parts], should_end: Call
 
     parts: called once, when there is something to do. should_end: asked between trials.
     """
-    search = Search(folder)
-    made: Parts | None = None
+    parts = functools.cache(parts)
+    search = Search(folder, parts)
     while not should_end():
         task = search.next(worker)
         if isinstance(task, Done):
@@ -210,9 +222,8 @@ def work(folder: Path, worker: str, parts: Callable[[], Parts], should_end: Call
             time.sleep(POLL_S)
             continue
         with Heartbeat(folder, task.lease, search.plan.lease_s):
-            made = made or parts()
-            rule = partial(stop_rule, search.book.records) if search.plan.early_stopping else None
-            record = evaluate(task.record, made, search.plan.limits, folder, rule)
+            rule = functools.partial(stop_rule, search.book.records) if search.plan.early_stopping else None
+            record = evaluate(task.record, parts(), search.plan.limits, folder, rule)
         search.finish(task, record)
     return "asked to end"
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.core.errors import ContractError
 from nas.core.seeding import stream, stream_seed
-from nas.search.proposal import Proposal, Sampler
+from nas.search.proposal import Price, Proposal, Sampler
 from nas.search.space import Params, Space
 
 
@@ -27,8 +27,8 @@ class UnseenSampler(BaseSampler):
     EDITS = 200
     ENUMERABLE = 100_000
 
-    def __init__(self, space: Space, sampler: Sampler, seed: int, seen: Callable[[], set[str]]) -> None:
-        self._space, self._sampler, self._seed, self._seen = space, sampler, seed, seen
+    def __init__(self, space: Space, sampler: Sampler, price: Price, seed: int, seen: Callable[[], set[str]]) -> None:
+        self._space, self._sampler, self._price, self._seed, self._seen = space, sampler, price, seed, seen
         self.origins: dict[int, str] = {}
         self.exhausted = False
 
@@ -54,9 +54,8 @@ class UnseenSampler(BaseSampler):
         seen = self._seen()
         proposal = None
         for attempt in range(self.REDRAWS):
-            raw = self._sampler.propose(
-                self._space, study, trial, stream_seed(self._seed, "sampler", trial.number, attempt)
-            )
+            own_seed = stream_seed(self._seed, "sampler", trial.number, attempt)
+            raw = self._sampler.propose(self._space, study, trial, own_seed, self._price)
             proposal = Proposal(self._space.canonical(raw.params), raw.origin)
             if self._is_new(proposal.params, seen):
                 return proposal

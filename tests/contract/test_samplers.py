@@ -5,6 +5,7 @@ import optuna
 import pytest
 
 from nas.core.errors import InputError
+from nas.cost.model import Cost
 from nas.search.objective import STATE_ATTRIBUTE
 from nas.search.pareto import hypervolume
 from nas.search.samplers import SAMPLERS, make_sampler
@@ -34,7 +35,12 @@ def _measure(network):
 
 def _run(name, trials, seed, template=TEMPLATE, measure=_measure, infeasible=lambda network: False):
     space, seen, points = Space(template), set(), []
-    sampler = UnseenSampler(space, make_sampler({"name": name}), seed, lambda: seen)
+
+    def price(params):
+        network = space.assemble(params).network
+        return None if infeasible(network) else Cost(measure(network)[1], 1, 1.0, 1, 1, 1, 1, 1)
+
+    sampler = UnseenSampler(space, make_sampler({"name": name}), price, seed, lambda: seen)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     for _ in range(trials):
         trial = study.ask()
