@@ -5,7 +5,7 @@ after each training, `random/...` the same of the random networks to compare wit
 latency in a table, in parallel coordinates and in scatter plots.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -26,11 +26,12 @@ METRICS = {"error": "validation error", "latency_us": "simulated latency, µs"}
 class SearchBoard:
     """Watches a search (`nas.search.supervise.Watcher`) and writes each record once, also across resumes.
 
-    folder: of all events; name: of this search among those that are compared.
+    folder: of all events; name: of this search among those that are compared; elsewhere: the keys of candidates that
+    another board has written, for what was trained once is one run.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder / name, name
+    def __init__(self, folder: Path, name: str, elsewhere: Collection[str] = ()) -> None:
+        self._folder, self._name, self._elsewhere = folder / name, name, elsewhere
         self._front: SummaryWriter | None = None
         self._space: Space | None = None
 
@@ -43,6 +44,8 @@ class SearchBoard:
             self._front = SummaryWriter(str(self._folder / "front"))
         self._space = self._space or Space(progress.plan.space)
         for record in evaluated:
+            if record.key in self._elsewhere:
+                continue
             name = f"{self._name} {record.number:04d}"
             write_trial(self._folder / f"{record.number:04d}", name, record, self._space)
         points = [record.point for record in progress.records if record.point is not None]

@@ -108,10 +108,11 @@ def _by_chance(
     write_plan(place, msgspec.structs.replace(plan, sampler={"name": "random"}, study_name=f"{plan.study_name}-random"))
     search = Search(place)
     known = {record.key for record in read_records(place)}
-    for record in found:
-        if record.origin == START and record.key not in known:
+    shared = [record for record in found if record.origin == START]
+    for record in shared:
+        if record.key not in known:
             search.add(record)
-    with SearchBoard(folder / "tensorboard", "random") as board:
+    with SearchBoard(folder / "tensorboard", "random", {record.key for record in shared}) as board:
         _run(place, workers, threads, "random, to compare", board, console)
     others = read_records(place)
     with SummaryWriter(str(folder / "tensorboard" / "compared")) as writer:

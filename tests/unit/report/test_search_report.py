@@ -175,6 +175,15 @@ def test_the_board_writes_each_trial_once_and_the_front_as_it_grows(tmp_path):
     assert len(events.Images("front")) >= 1
 
 
+def test_a_candidate_that_another_board_has_written_is_no_second_run(tmp_path):
+    progress = Progress(PLAN, tmp_path, records=RECORDS[:2])
+    with SearchBoard(tmp_path, "random", elsewhere={RECORDS[0].key}) as board:
+        board.tick(progress, RECORDS[:2])
+    assert sorted(path.name for path in (tmp_path / "random").iterdir()) == ["0001", "front"]
+    events = EventAccumulator(str(tmp_path / "random" / "front")).Reload()
+    assert len(events.Scalars("front/hypervolume")) == 1
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_view_tells_what_is_new_once(tmp_path, terminal):
     console = Console(width=130, file=io.StringIO(), force_terminal=terminal)
