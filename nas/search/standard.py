@@ -28,7 +28,6 @@ from nas.search.study import check_plan
 from nas.train.config import TrainConfig
 from nas.train.device import device_of
 from nas.train.metrics import evaluate
-from nas.train.slow_kernels import without_slow_kernels
 from nas.train.trainer import train
 
 Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network
@@ -80,8 +79,7 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
 
     def fit(network: nn.Module, _: Path | None, should_stop: ShouldStop | None) -> FitResult:
         # No folder: a checkpoint of a training of seconds costs more than it saves; a lost trial starts again.
-        with without_slow_kernels(network):
-            result = train(network, data.train, data.validation, trainer, None, None, should_stop)
+        result = train(network, data.train, data.validation, trainer, None, None, should_stop)
         return FitResult(
             error=result.error.rate,
             low=result.error.low,

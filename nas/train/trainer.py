@@ -26,6 +26,7 @@ from nas.train.observer import Observer, Observers
 from nas.train.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
 from nas.train.precision import autocast_dtype
 from nas.train.schedule import SCHEDULES
+from nas.train.slow_kernels import without_slow_kernels
 
 _REPORT_EVERY_S = 1.0
 
@@ -77,7 +78,8 @@ def train(
     if folder is not None:
         session.resume(folder, run)
     devices = [data_train.images.device] if data_train.images.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):  # a model may draw from torch's generators, as dropout does
+    # A model may draw from torch's generators, as dropout does.
+    with torch.random.fork_rng(devices=devices), without_slow_kernels(model):
         session.seed_generators()
         return session.run(folder, run, should_stop)
 
