@@ -9,7 +9,7 @@ import numpy as np
 from nas.compiler.opt.alloc import Allocation, best_gap
 from nas.compiler.regions import aligned
 from nas.ir.command import Command, Load
-from nas.ir.deps import merged_spans, spans_meet
+from nas.ir.overlap import merged_spans, spans_meet
 
 
 def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str, tuple[int, int]]:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.ir.command import Command, Copy
-from nas.ir.deps import dependences, regions_meet
+from nas.ir.deps import dependences
+from nas.ir.overlap import regions_meet
 from nas.ir.tensor import Region
 
 
