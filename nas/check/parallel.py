@@ -14,13 +14,14 @@ from functools import cached_property
 import numpy as np
 
 from nas.check import program as rules
-from nas.check.command import COMMAND_RULES
+from nas.check.command import COMMAND_RULES, command_breaches
 from nas.check.order import Order, Steps, cycle_of, order_of, steps_of
 from nas.check.race import inversions, races
 from nas.check.rule import CommandRule, Finding, Place, ProgramRule, findings_of
 from nas.check.subject import Subject
 from nas.hw.spec import Processor
 from nas.ir.command import Command
+from nas.ir.cores import core_of_memory, engine_of_queue, on_core, queue_name, sram_name
 from nas.ir.par_program import ParProgram
 from nas.ir.program import Program
 
@@ -58,13 +59,35 @@ class ParSubject(Subject):
     def order(self) -> Sequence[int]:
         return self.happens_before.legal
 
+    def command_findings(self) -> Iterator[Finding]:
+        """What the rules about single commands find; they know one core, whichever it is (see `own_sram`)."""
+        plain = [on_core(command, 0) if self.processor.cores > 1 else command for command in self.commands]
+        for index, rule, message in command_breaches(plain):
+            yield Finding(rule, self.place(index), message)
+
 
 def queues(subject: ParSubject) -> Iterator[Place]:
-    """Every step stands in the queue of its engine."""
+    """Every step stands in the queue of its engine, on a core that exists."""
+    cores = subject.processor.cores
     for number, step in enumerate(subject.steps.steps):
         queue = subject.steps.names[subject.steps.queue[number]]
-        if queue != step.command.engine:
-            yield subject.place(number), f"expected the queue {step.command.engine!r}, got {queue!r}"
+        engine, core = engine_of_queue(queue)
+        if engine != step.command.engine or queue_name(engine, core) != queue:
+            yield subject.place(number), f"expected the queue {step.command.engine!r} of a core, got {queue!r}"
+        elif core >= cores:
+            yield subject.place(number), f"expected a queue of one of {cores} core(s), got {queue!r}"
+
+
+def own_sram(subject: ParSubject) -> Iterator[Place]:
+    """No step touches the sram of another core."""
+    for number, step in enumerate(subject.steps.steps):
+        engine, core = engine_of_queue(subject.steps.names[subject.steps.queue[number]])
+        if engine != step.command.engine or core >= subject.processor.cores:
+            continue  # it stands in a queue that is none, which is another rule's
+        for region in (*step.command.reads, *step.command.writes):
+            if core_of_memory(region.memory) not in (None, core):
+                message = f"expected {sram_name(core)}, which its core is wired to, got {region.memory}"
+                yield subject.place(number), message
 
 
 def tokens(subject: ParSubject) -> Iterator[Place]:
@@ -146,6 +169,7 @@ PROGRAM_RULES: tuple[ProgramRule[ParSubject], ...] = (
     ProgramRule("used_bytes", "the size of a memory is a hard limit in every order", 1, rules.used_bytes),
     ProgramRule("bindings", "a person finds inputs, constants and outputs by their bindings", 1, rules.bindings),
     ProgramRule("queues", "an engine fetches from its own queue alone", 1, queues),
+    ProgramRule("own_sram", "a core is wired to its own sram alone", 1, own_sram),
     ProgramRule(
         "tokens", "a token is a mailbox for one signal: more are lost, fewer are waited for for ever", 2, tokens
     ),

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from nas.core.config import from_config, load_yaml
 from nas.core.errors import InputError, suggestion
-from nas.hw.spec import Processor
+from nas.hw.spec import MOST_CORES, Processor
 
 
 def load_processor(path: Path) -> Processor:
@@ -33,14 +33,15 @@ def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Pro
     """A processor from composed configuration; `where` names it in errors."""
     processor = from_config(config, Processor, where)
     _check_positive(processor, where)
+    if not 1 <= processor.cores <= MOST_CORES:
+        raise InputError(where, "cores", f"1 to {MOST_CORES} cores", processor.cores)
     if processor.sram.size_bytes % processor.sram.banks:
         raise InputError(
             where, "sram.banks", f"a divisor of sram.size_bytes ({processor.sram.size_bytes})", processor.sram.banks
         )
-    if processor.dram.size_bytes < processor.sram.size_bytes:
-        raise InputError(
-            where, "dram.size_bytes", f"at least the SRAM's {processor.sram.size_bytes}", processor.dram.size_bytes
-        )
+    on_chip_bytes = processor.cores * processor.sram.size_bytes
+    if processor.dram.size_bytes < on_chip_bytes:
+        raise InputError(where, "dram.size_bytes", f"at least the SRAM's {on_chip_bytes}", processor.dram.size_bytes)
     return processor
 
 

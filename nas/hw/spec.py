@@ -1,14 +1,17 @@
-"""A processor as data: engines, memories, energies. One inference-only accelerator core beside a small host.
+"""A processor as data: engines, memories, energies. One to eight equal inference-only cores beside a small host.
 
-Units are in the names; everything is per core. Rates that a person knows in seconds (clock, bandwidth, latency) are kept
+Units are in the names. Matrix, vector, two DMA engines and sram are those of one core, and so is the static power; the
+dram with its bandwidth is shared by the DMA engines of all cores, and the host is one. Rates that a person knows in seconds (clock, bandwidth, latency) are kept
 in seconds, and `nas.timing` turns them into cycles.
 """
 
 import msgspec
 
+MOST_CORES = 8
+
 
 class Dram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Off-chip memory, shared by the two DMA engines."""
+    """Off-chip memory, shared by the two DMA engines of every core."""
 
     size_bytes: int
     bandwidth_bytes_per_s: float
@@ -16,7 +19,7 @@ class Dram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """On-chip memory: `banks` equal banks, each with one port of `port_bytes` a cycle."""
+    """On-chip memory of a core: `banks` equal banks, each with one port of `port_bytes` a cycle."""
 
     size_bytes: int
     banks: int
@@ -64,7 +67,7 @@ class Energies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Processor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that the compiler and the simulators know of the hardware.
 
-    issue_cycles: between the start of a command and its first useful cycle, on any engine.
+    issue_cycles: between the start of a command and its first useful cycle, on any engine. cores: at most `MOST_CORES`.
     """
 
     name: str
@@ -76,7 +79,9 @@ class Processor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vector: Vector
     host: Host
     energies: Energies
+    cores: int = 1
 
     def memory_bytes(self) -> dict[str, int]:
-        """The size of each memory by its name."""
-        return {"dram": self.dram.size_bytes, "sram": self.sram.size_bytes}
+        """The size of each memory by its name; those of the cores as `nas.ir.cores` names them."""
+        srams = {f"sram{core or ''}": self.sram.size_bytes for core in range(self.cores)}
+        return {"dram": self.dram.size_bytes, **srams}

@@ -1,7 +1,11 @@
-"""The parallel form: a queue of steps per engine, held together by tokens.
+"""The parallel form: a queue of steps per engine and per core, held together by tokens.
 
 A token is a mailbox for one signal: exactly one step signals it after its command has ended, exactly one step waits for it
 before its command starts. Steps of one queue run in order; steps of different queues are ordered by tokens alone.
+
+The queues and the sram of core 0 have the names of their engines and `sram`; those of core k have its number behind them
+(`matrix1` works on `sram1`). A core's engines touch the sram of their own core and no other; what cores have to tell each
+other goes through the dram, which they share with the one host.
 """
 
 import msgspec
@@ -19,7 +23,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ParProgram(msgspec.Struct, frozen=True):
-    """`queues` by engine; everything else as in `nas.ir.program.Program`."""
+    """`queues` by engine and core (see `nas.ir.cores`); everything else as in `nas.ir.program.Program`."""
 
     name: str
     processor: str

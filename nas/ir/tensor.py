@@ -48,7 +48,7 @@ def container_bits(bits: int) -> int:
 class Region(msgspec.Struct, frozen=True, gc=False):
     """A strided box of elements in one memory.
 
-    memory: a name of the processor ("dram", "sram"); offset_bytes: of the first element; shape: in elements;
+    memory: a name of the processor ("dram", "sram", or "sram1" of core 1); offset_bytes: of the first element; shape: in elements;
     strides: in elements of `bits` bits, one per axis, none negative; bits: of one element.
     """
 

@@ -9,7 +9,7 @@
     [0] dma_in load conv1 dram[0x100: 4x4x3x3 @8] -> sram[0x0: 4x4x3x3 @8]
     [4] matrix conv conv1 sram[0xc0: 4x5x8 @8], sram[0x0: 4x4x3x3 @8] -> sram[0x200: 4x4x8 @8] {window={...}}
 
-The parallel form starts with `par_program`, has a line `queue matrix` before the steps of each queue, and the tokens of a
+The parallel form starts with `par_program`, has a line `queue matrix` (of core 1: `queue matrix1`) before the steps of each queue, and the tokens of a
 step at its end: `; wait [0, 2] signal [4]`. The number of a command is for the reader; empty lines and lines that start
 with # count for nothing. Reading back gives an equal program. See `nas.ir.notation` for words, numbers and groups.
 """

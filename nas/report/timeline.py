@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from nas.core.artifact import write_bytes, write_with
 from nas.core.units import binary, si
+from nas.ir.cores import MOST_CORES, SHARED_ENGINES, queue_name
 from nas.sim.trace import Span, Trace
 
 _ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
@@ -90,10 +91,15 @@ def write_trace_events(trace: Trace, path: Path) -> None:
 
 
 def _engines(trace: Trace) -> list[str]:
-    """The engines at work, in the order of the flow of data; unknown ones at the end."""
+    """The engines at work, core by core, in the order of the flow of data; unknown ones at the end."""
     seen = dict.fromkeys(span.engine for span in trace.spans)
-    known = [engine for engine in _ENGINE_ORDER if engine in seen]
-    return known + [engine for engine in seen if engine not in _ENGINE_ORDER]
+    known = [name for core in range(MOST_CORES) for name in _core_engines(core) if name in seen]
+    return known + [engine for engine in seen if engine not in known]
+
+
+def _core_engines(core: int) -> list[str]:
+    own = _ENGINE_ORDER if core == 0 else [engine for engine in _ENGINE_ORDER if engine not in SHARED_ENGINES]
+    return [queue_name(engine, core) for engine in own]
 
 
 def _layer_colours(trace: Trace) -> dict[str, Any]:

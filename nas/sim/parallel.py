@@ -1,7 +1,8 @@
 """ParProgram -> Trace: every queue at its own pace, held back by tokens alone; transfers share the dram's bandwidth, stores first.
 
 A step starts when the one before it in its queue has ended and all its tokens have been signalled; a token is signalled
-when its step has ended. A load or a store first waits out its latency, which uses no bandwidth, then its bytes flow.
+when its step has ended. A load or a store first waits out its latency, which uses no bandwidth, then its bytes flow. The
+cores differ in nothing but the names of their queues; the bandwidth is shared by the transfers of all of them.
 """
 
 from nas.hw.spec import Processor
@@ -52,7 +53,7 @@ class _Run:
         self._flowing: set[int] = set()
         self._version = 0
         self._waiting: dict[int, int] = {}
-        self._signals: dict[int, tuple[int, Command]] = {}
+        self._signals: dict[int, tuple[int, int, Command]] = {}
         self._clock: Clock[tuple[int, int, int]] = Clock()
         self._dram = SharedDram(processor, sky)
         self._sky = sky
@@ -82,8 +83,8 @@ class _Run:
         now = self._clock.now
         self._reasons[queue] = ""
         if now > self._free_since[queue]:
-            _, last = max((self._signals[token] for token in step.waits), key=lambda signal: signal[0])
-            self._reasons[queue] = f"{last.engine}: {last.op} of {last.layer}"
+            _, source, last = max((self._signals[token] for token in step.waits), key=lambda signal: signal[0])
+            self._reasons[queue] = f"{self._engines[source]}: {last.op} of {last.layer}"
         price = command_price(step.command, self._processor)
         self._prices[queue], self._started[queue] = price, now
         if price.transfer_bytes:
@@ -139,7 +140,7 @@ class _Run:
         self._free_since[queue] = now
         freed = [queue]
         for token in step.signals:
-            self._signals[token] = (now, command)
+            self._signals[token] = (now, queue, command)
             if token in self._waiting:
                 freed.append(self._waiting.pop(token))
         for other in freed:

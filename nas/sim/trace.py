@@ -9,6 +9,7 @@ import msgspec
 
 from nas.hw.spec import Processor
 from nas.ir.command import Command
+from nas.ir.cores import engine_of_queue
 from nas.timing.cycles import bandwidth, clock
 from nas.timing.energy import static_energy_pj
 from nas.timing.price import Price
@@ -17,7 +18,7 @@ _COMPUTE_ENGINES = ("matrix", "vector")
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """One command on one engine, from start to end (half-open).
+    """One command on one engine, from start to end (half-open). engine: its queue, which names the core (`matrix1`).
 
     ready_cycles: when the engine was free for it; from then to the start it waited for `wait_reason` ("" if it did not
     wait): the command whose token came last. energy_pj: without the static part.
@@ -70,7 +71,7 @@ class Trace(msgspec.Struct, frozen=True):
 class LayerRow(msgspec.Struct, frozen=True):
     """One layer of a trace.
 
-    busy_cycles: by engine; cycles: their sum; share: of the sum over all layers; utilisation: multiply-adds on the matrix
+    busy_cycles: by engine, of all cores together; cycles: their sum; share: of the sum over all layers; utilisation: multiply-adds on the matrix
     engine over its cells and the cycles it was busy; intensity: multiply-adds per byte of dram, infinite without
     traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`.
     """
@@ -115,7 +116,7 @@ def trace_of(name: str, processor: Processor, spans: tuple[Span, ...]) -> Trace:
 def layer_rows(trace: Trace, processor: Processor) -> list[LayerRow]:
     """A row for each layer, in the order in which layers first start.
 
-    The bound is the longest of three: the busier of matrix and vector engine ("compute", or "sram" where the ports hold
+    The bound is the longest of three: the busiest matrix or vector engine of any core ("compute", or "sram" where the ports hold
     that engine up for most of the time), the layer's bytes at full dram bandwidth, the host.
     """
     layers: dict[str, list[Span]] = {}
@@ -128,11 +129,12 @@ def layer_rows(trace: Trace, processor: Processor) -> list[LayerRow]:
 def _row(layer: str, spans: list[Span], total_cycles: int, processor: Processor) -> LayerRow:
     busy: dict[str, int] = {}
     for span in spans:
-        busy[span.engine] = busy.get(span.engine, 0) + span.busy_cycles
+        engine = engine_of_queue(span.engine)[0]
+        busy[engine] = busy.get(engine, 0) + span.busy_cycles
     cycles = sum(busy.values())
     matrix_cycles = busy.get("matrix", 0)
     cells = processor.matrix.rows * processor.matrix.columns
-    matrix_macs = sum(span.macs for span in spans if span.engine == "matrix")
+    matrix_macs = sum(span.macs for span in spans if engine_of_queue(span.engine)[0] == "matrix")
     macs, dram_bytes = sum(span.macs for span in spans), sum(span.dram_bytes for span in spans)
     sram_bytes = sum(span.sram_bytes for span in spans)
     return LayerRow(
@@ -151,15 +153,20 @@ def _row(layer: str, spans: list[Span], total_cycles: int, processor: Processor)
 
 
 def _bound(spans: list[Span], busy: dict[str, int], processor: Processor) -> Literal["compute", "dram", "sram", "host"]:
-    computing = max(_COMPUTE_ENGINES, key=lambda engine: busy.get(engine, 0))
-    compute_cycles, host_cycles = busy.get(computing, 0), busy.get("host", 0)
+    # Cores work side by side: the busiest of their engines is what the layer takes at least.
+    by_queue: dict[str, int] = {}
+    for span in spans:
+        by_queue[span.engine] = by_queue.get(span.engine, 0) + span.busy_cycles
+    computing = [queue for queue in by_queue if engine_of_queue(queue)[0] in _COMPUTE_ENGINES]
+    busiest = max(computing, key=lambda queue: by_queue[queue], default="")
+    compute_cycles, host_cycles = by_queue.get(busiest, 0), busy.get("host", 0)
     dram_cycles = sum(span.dram_bytes for span in spans) * clock(processor) / bandwidth(processor)
     if host_cycles > max(compute_cycles, dram_cycles):
         return "host"
     if dram_cycles > compute_cycles:
         return "dram"
     port_cycles = sum(
-        span.busy_cycles for span in spans if span.engine == computing and _fills_the_ports(span, processor)
+        span.busy_cycles for span in spans if span.engine == busiest and _fills_the_ports(span, processor)
     )
     return "sram" if 2 * port_cycles > compute_cycles else "compute"
 

@@ -34,5 +34,5 @@ def work_energy_pj(command: Command, processor: Processor, work: Work, traffic: 
 
 
 def static_energy_pj(cycles: int, processor: Processor) -> float:
-    """The energy that `cycles` of being switched on take."""
-    return processor.energies.static_w * cycles / processor.clock_hz * _PJ_PER_J
+    """The energy that `cycles` of being switched on take: all cores are, whether they work or not."""
+    return processor.cores * processor.energies.static_w * cycles / processor.clock_hz * _PJ_PER_J

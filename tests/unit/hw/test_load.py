@@ -1,0 +1,38 @@
+"""Processors from configuration: what could not exist is refused, with the field that is wrong."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from nas.core.errors import InputError
+from nas.hw.load import find_processor, processor_from
+from nas.hw.spec import Processor
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(find_processor("edge_npu"))
+    return {**values, **changes}
+
+
+def test_one_core_unless_a_file_says_otherwise() -> None:
+    values = config()
+    del values["cores"]
+    assert processor_from(values, "here").cores == 1
+    eight = processor_from(config(cores=8), "here")
+    assert eight.memory_bytes()["sram7"] == eight.sram.size_bytes
+    assert len(eight.memory_bytes()) == 9
+
+
+@pytest.mark.parametrize("cores", [0, -1, 9, 1.5, "two"])
+def test_a_processor_has_one_to_eight_cores(cores: object) -> None:
+    with pytest.raises(InputError, match="cores"):
+        processor_from(config(cores=cores), "here")
+
+
+def test_the_dram_is_no_smaller_than_all_that_is_on_chip() -> None:
+    size_bytes = find_processor("edge_npu").sram.size_bytes
+    dram = {**config()["dram"], "size_bytes": 4 * size_bytes}
+    assert isinstance(processor_from(config(dram=dram, cores=4), "here"), Processor)
+    with pytest.raises(InputError, match=r"dram\.size_bytes"):
+        processor_from(config(dram=dram, cores=5), "here")
