@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from models.arch import Arch
+from models.quantize import apply_quantization
 from models.searchable import SearchableArch
 from models.svhn_net import SvhnNetArch
 
@@ -29,10 +30,16 @@ def build(arch: Arch | Mapping[str, Any], seed: int | None = None) -> nn.Module:
     """
     described = arch if isinstance(arch, Arch) else arch_from(arch)
     if seed is None:
-        return described.network()
+        return _built(described)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return described.network()
+        return _built(described)
+
+
+def _built(arch: Arch) -> nn.Module:
+    network = arch.network()
+    network.arch = arch  # type: ignore[assignment]
+    return network if arch.quantization is None else apply_quantization(network, arch.quantization)
 
 
 def arch_from(mapping: Mapping[str, Any]) -> Arch:

@@ -8,16 +8,51 @@ list of all of them is `models.MODELS`.
 import msgspec
 from torch import nn
 
-QUANTISED_BITS = range(1, 9)  # DoReFa quantisers of 1..8 bits; 32 means full precision
-FULL_PRECISION_BITS = 32
+from models.bits import FULL_PRECISION_BITS, require_bits
+
+
+class LayerBits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The bits of one layer, by its name in the network."""
+
+    layer: str
+    weight_bits: int = FULL_PRECISION_BITS
+    activation_bits: int = FULL_PRECISION_BITS
+    gradient_bits: int = FULL_PRECISION_BITS
+
+    def __post_init__(self) -> None:
+        require_bits(
+            weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
+        )
+
+
+class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """DoReFa quantisers for a whole network (see `models.quantize`): the same bits everywhere, but for `layers`.
+
+    skip: names of layers that keep full precision; None stands for the first and the last, as in DoReFa-Net.
+    """
+
+    weight_bits: int = FULL_PRECISION_BITS
+    activation_bits: int = FULL_PRECISION_BITS
+    gradient_bits: int = FULL_PRECISION_BITS
+    skip: tuple[str, ...] | None = None
+    layers: tuple[LayerBits, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_bits(
+            weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
+        )
 
 
 class Arch(msgspec.Struct, frozen=True, tag_field="model", forbid_unknown_fields=True, kw_only=True):
-    """Images of `in_channels` x `image_size_px` x `image_size_px`, values in [0, 1], to `classes` logits."""
+    """Images of `in_channels` x `image_size_px` x `image_size_px`, values in [0, 1], to `classes` logits.
+
+    quantization: of the network when it is built, whichever it is; None leaves it as it is.
+    """
 
     in_channels: int = 3
     classes: int = 10
     image_size_px: int = 32
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         require_positive(in_channels=self.in_channels, classes=self.classes, image_size_px=self.image_size_px)
@@ -32,10 +67,3 @@ def require_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def require_bits(**values: int) -> None:
-    """Raise ValueError for the first of the named `values` that is no bit width of a quantiser."""
-    for name, value in values.items():
-        if value not in QUANTISED_BITS and value != FULL_PRECISION_BITS:
-            raise ValueError(f"{name} must be 1 to 8, or 32 for full precision, got {value}")

@@ -1,259 +1,149 @@
-"""Float tensors -> float tensors that hold only a few values, with gradients straight through the rounding.
+"""Any network -> the same network with DoReFa quantisers around its convolutions and linear layers.
 
-DoReFa-Net, arXiv 1606.06160. With quantize_k(r) = round((2^k - 1) r) / (2^k - 1):
+DoReFa-Net (arXiv 1606.06160): weights, the tensors that a layer reads, and the gradients of its sums have a few bits each;
+the first layer (it reads the image) and the last (it gives the logits) keep full precision unless `skip` says otherwise.
 
-    activations  quantize_k(clip(r, 0, 1))
-    weights      1 bit: sign(r) E|r|        k bits: 2 quantize_k(tanh(r) / (2 max|tanh r|) + 1/2) - 1
-    gradients    2 m [quantize_k(dr / (2 m) + 1/2 + N) - 1/2],  m = max|dr| of the sample,  |N| <= 1 / (2 (2^k - 1))
-
-Where we differ: an activation quantiser may have another range than [0, 1], also a signed one, which the linear layers
-of MobileNet and ShuffleNet need; and a weight quantiser may keep its layer's magnitude, for a layer that no batch norm
-follows.
-
-How a compiler reads the integers (it recognises quantisers by these two methods, not by their class):
-
-    ActivationQuantizer.integer_format() -> (bits, scale, zero)
-        output = scale * (code - zero),  code = clip(round(x * (1 / scale)) + zero, 0, 2^bits - 1), ties to even
-    WeightQuantizer.integer_codes(weight) -> (codes, scale, multiplier, offset)
-        quantised weight = scale * (multiplier * code + offset),  code in 0 .. 2^bits - 1
-
-`bits` is 1 to 8, or 32: then a weight quantiser is the identity and an activation quantiser a plain clip to [low, high].
+The quantisers of what a layer reads stand before it, so that they fit any network: behind functional activations, sums
+and concatenations. Their range is that of `models.ranges`: symmetric where negative numbers arrive, which an image of
+noise through a copy of the network with weights of noise shows, and 0 .. 1 for the image itself.
 """
 
-from typing import Any
+import copy
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.arch import FULL_PRECISION_BITS, require_bits
+from models.arch import Quantization
+from models.bits import FULL_PRECISION, FULL_PRECISION_BITS, Bits, require_bits
+from models.quantized_layers import QuantConv2d, QuantLinear
+from models.quantizers import ActivationQuantizer
+from models.ranges import positive_quantizer, symmetric_quantizer
 
 
-class ActivationQuantizer(nn.Module):
-    """Clips to [low, high] and rounds to 2^bits evenly spaced values, one of which is 0.
+@dataclass
+class _Reading:
+    """What one layer reads."""
 
-    With low = 0 the values are 0 .. high inclusive, DoReFa's quantiser. With low < 0 the step is (high - low) / 2^bits
-    and the highest value lies one step below `high`, as in two's complement: 0 has a code of its own.
+    is_image: bool
+    is_signed: bool
+
+
+def quantize(
+    model: nn.Module,
+    weight_bits: int = FULL_PRECISION_BITS,
+    activation_bits: int = FULL_PRECISION_BITS,
+    gradient_bits: int = FULL_PRECISION_BITS,
+    skip: Collection[str] | None = None,
+    layers: Mapping[str, Bits] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> nn.Module:
+    """Quantise `model` in place, and return it; parameters keep their names.
+
+    skip: names of layers that stay as they are; None: the first and the last to run. layers: name -> bits of single
+    layers, whatever else is said of them. image_shape: (channels, height, width) of one image; None asks `model.arch`.
+    Raises ValueError for a name that no layer has, and for a layer that is quantised already.
     """
+    bits = Bits(weight_bits, activation_bits, gradient_bits)
+    layers = layers or {}
+    for each in (bits, *layers.values()):
+        require_bits(weight_bits=each.weight, activation_bits=each.activation, gradient_bits=each.gradient)
+    readings = _readings(model, _shape_of(model) if image_shape is None else image_shape)
+    names = list(readings)
+    _refuse_unknown((*(skip or ()), *layers), names)
+    skipped = {names[0], names[-1]} if skip is None else set(skip)
+    for name, reading in readings.items():
+        chosen = layers.get(name, FULL_PRECISION if name in skipped else bits)
+        if chosen != FULL_PRECISION:
+            _replace(model, name, chosen, reading)
+    return model
 
-    def __init__(self, bits: int, low: float = 0.0, high: float = 1.0) -> None:
-        super().__init__()
-        require_bits(activation_bits=bits)
-        if not low <= 0.0 < high:
-            raise ValueError(f"an activation range must hold 0 and end above it, got [{low}, {high}]")
-        self.bits, self.low, self.high = bits, float(low), float(high)
-        levels = 2**bits
-        if bits == FULL_PRECISION_BITS:
-            self.scale, self.zero = 1.0, 0
-        elif low == 0.0:
-            self.scale, self.zero = high / (levels - 1), 0
+
+def apply_quantization(model: nn.Module, plan: Quantization) -> nn.Module:
+    """`quantize` as a description asks for it."""
+    layers = {each.layer: Bits(each.weight_bits, each.activation_bits, each.gradient_bits) for each in plan.layers}
+    return quantize(model, plan.weight_bits, plan.activation_bits, plan.gradient_bits, plan.skip, layers)
+
+
+def layer_names(model: nn.Module, image_shape: tuple[int, int, int] | None = None) -> list[str]:
+    """The names of the layers that `quantize` knows, in the order in which they run."""
+    return list(_readings(model, _shape_of(model) if image_shape is None else image_shape))
+
+
+def _shape_of(model: nn.Module) -> tuple[int, int, int]:
+    arch = getattr(model, "arch", None)
+    if arch is None:
+        raise ValueError("image_shape: expected (channels, height, width), got None for a network that carries no arch")
+    return arch.in_channels, arch.image_size_px, arch.image_size_px
+
+
+def _readings(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, _Reading]:
+    """Layer -> what it reads, in the order of their first run."""
+    generator = torch.Generator().manual_seed(0)
+    probe = copy.deepcopy(model).to_empty(device="cpu").float().eval()
+    _draw(probe, generator)
+    image = torch.rand(2, *image_shape, generator=generator)
+    readings: dict[str, _Reading] = {}
+    names: dict[nn.Module, str] = {
+        module: name for name, module in probe.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+    def see(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read = inputs[0]
+        seen = readings.setdefault(names[layer], _Reading(True, False))
+        seen.is_image &= read.data_ptr() == image.data_ptr()
+        seen.is_signed |= bool(read.min() < 0)
+
+    for layer in names:
+        layer.register_forward_pre_hook(see)
+    with torch.no_grad():
+        probe(image)
+    if not readings:
+        raise ValueError("expected a network with convolutions or linear layers, got one without")
+    return readings
+
+
+def _draw(model: nn.Module, generator: torch.Generator) -> None:
+    """Weights of noise that keeps its size from layer to layer; norms that do nothing."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if not tensor.is_floating_point():
+            tensor.data.zero_()
+        elif tensor.dim() > 1:
+            nn.init.normal_(tensor, 0.0, tensor[0].numel() ** -0.5, generator=generator)
         else:
-            self.scale = (high - low) / levels
-            self.zero = min(round(-low / self.scale), levels - 1)
-        self._last_code = levels - 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.bits == FULL_PRECISION_BITS:
-            return F.hardtanh(x, self.low, self.high)
-        quantised: Tensor = _RoundToGrid.apply(x, self.scale, -self.zero, self._last_code - self.zero)
-        return quantised
-
-    def integer_format(self) -> tuple[int, float, int]:
-        """(bits, scale, zero): the output is scale * (code - zero). At 32 bits: (32, 1.0, 0), plain numbers."""
-        return self.bits, self.scale, self.zero
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}, low={self.low:g}, high={self.high:g}"
+            nn.init.constant_(tensor, float(name.endswith(("weight", "running_var"))))
 
 
-class WeightQuantizer(nn.Module):
-    """DoReFa's weight quantiser.
-
-    keep_magnitude: multiply the k-bit result by max|tanh r|, so that it approximates tanh(r) rather than filling
-    [-1, 1]. For a layer whose outputs nothing normalises, such as a classifier. One bit always keeps E|r|.
-    """
-
-    def __init__(self, bits: int, keep_magnitude: bool = False) -> None:
-        super().__init__()
-        require_bits(weight_bits=bits)
-        self.bits, self.keep_magnitude = bits, keep_magnitude
-        self._last_code = 2**bits - 1
-
-    def forward(self, weight: Tensor) -> Tensor:
-        if self.bits == FULL_PRECISION_BITS:
-            return weight
-        if self.bits == 1:
-            quantised: Tensor = _SignTimesMean.apply(weight)
-            return quantised
-        unit, magnitude = self._unit_interval(weight)
-        scale = self._scale(magnitude)
-        codes: Tensor = _Round.apply(unit * self._last_code)
-        return (2.0 * codes - self._last_code) * scale
-
-    def integer_codes(self, weight: Tensor) -> tuple[Tensor, float, int, int]:
-        """(codes, scale, multiplier, offset): forward(weight) is scale * (multiplier * codes + offset).
-
-        codes: uint8 of the weight's shape, 0 .. 2^bits - 1; for weights on the meta device, which have no numbers, the scale
-        is 1. Raises ValueError at 32 bits, which have no codes.
-        """
-        if self.bits == FULL_PRECISION_BITS:
-            raise ValueError("a weight quantiser of 32 bits has no integer codes")
-        with torch.no_grad():
-            if self.bits == 1:
-                return (weight >= 0).to(torch.uint8), _number(weight.abs().mean()), 2, -1
-            unit, magnitude = self._unit_interval(weight)
-            codes = torch.round(unit * self._last_code).to(torch.uint8)
-            return codes, _number(self._scale(magnitude)), 2, -self._last_code
-
-    def _unit_interval(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights squeezed into [0, 1], and the magnitude max|tanh r| that 0 and 1 stand for."""
-        squeezed = torch.tanh(weight)
-        magnitude = squeezed.abs().amax()
-        # A layer of zeros has the magnitude 0; its weights stay as near to zero as the grid can say.
-        return squeezed / (2.0 * magnitude + (magnitude == 0)) + 0.5, magnitude
-
-    def _scale(self, magnitude: Tensor) -> Tensor | float:
-        return magnitude / self._last_code if self.keep_magnitude else 1.0 / self._last_code
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}" + (", keep_magnitude=True" if self.keep_magnitude else "")
+def _refuse_unknown(asked: Iterable[str], names: list[str]) -> None:
+    for name in asked:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+            raise ValueError(f"layer: expected one that the network runs, got {name!r} ({hint})")
 
 
-def _number(value: Tensor | float) -> float:
-    return 1.0 if isinstance(value, Tensor) and value.is_meta else float(value)
+def _replace(model: nn.Module, name: str, bits: Bits, reading: _Reading) -> None:
+    layer = model.get_submodule(name)
+    if isinstance(layer, QuantConv2d | QuantLinear):
+        raise ValueError(f"{name}: expected a layer in full precision, got one that is quantised already")
+    if not name:
+        raise ValueError("expected a network that holds its layers, got a single layer")
+    quantizer = _input_quantizer(bits.activation, reading)
+    parent, _, own = name.rpartition(".")
+    quantised: nn.Module
+    if isinstance(layer, nn.Conv2d):
+        quantised = QuantConv2d(layer, bits, quantizer)
+    else:
+        assert isinstance(layer, nn.Linear)
+        quantised = QuantLinear(layer, bits, quantizer)
+    setattr(model.get_submodule(parent), own, quantised.train(layer.training))
 
 
-class GradientQuantizer(nn.Module):
-    """The identity forward; backward it quantises the gradient with noise drawn anew for each element.
-
-    The n-th backward pass draws from a generator of its own, seeded by (seed, n), and n is part of the state_dict: a
-    resumed training sees the same noise.
-    """
-
-    def __init__(self, bits: int, seed: int = 0) -> None:
-        super().__init__()
-        require_bits(gradient_bits=bits)
-        self.bits, self.seed, self.draws = bits, seed, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.bits == FULL_PRECISION_BITS:
-            return x
-        passed: Tensor = _QuantiseGradient.apply(x, self)
-        return passed
-
-    def quantise(self, gradient: Tensor) -> Tensor:
-        """The gradient of a batch (first axis: samples), quantised; a sample of zeros stays zero."""
-        state = np.random.SeedSequence([self.seed, self.draws]).generate_state(1, np.uint64)
-        generator = torch.Generator(gradient.device).manual_seed(int(state[0] >> np.uint64(1)))
-        self.draws += 1
-        levels = 2**self.bits - 1
-        largest = gradient.abs().flatten(1).amax(1).view(-1, *[1] * (gradient.dim() - 1))
-        width = 2.0 * largest
-        noise = torch.rand(gradient.shape, generator=generator, device=gradient.device, dtype=torch.float32)
-        noise = ((noise - 0.5) / levels).to(gradient.dtype)
-        unit = gradient / (width + (width == 0)) + 0.5 + noise
-        # Rounding of a tie at the extreme could reach past the range: the clip keeps it to 2^bits levels.
-        return width * (torch.round(unit * levels).clamp_(0, levels) / levels - 0.5)
-
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.draws)
-
-    def set_extra_state(self, state: Any) -> None:
-        self.draws = int(state)
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}"
-
-
-class QuantConv2d(nn.Conv2d):
-    """A convolution whose weights pass a `weight_quantizer`; arguments as nn.Conv2d's, the common ones."""
-
-    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of nn.Conv2d, and the bits
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        weight_bits: int,
-        stride: int = 1,
-        padding: int = 0,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits)
-
-    def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight_quantizer(self.weight)
-        return F.conv2d(input, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-class QuantLinear(nn.Linear):
-    """A linear layer whose weights pass a `weight_quantizer`."""
-
-    def __init__(
-        self, in_features: int, out_features: int, weight_bits: int, bias: bool = True, keep_magnitude: bool = False
-    ) -> None:
-        super().__init__(in_features, out_features, bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits, keep_magnitude)
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.weight_quantizer(self.weight), self.bias)
-
-
-class _RoundToGrid(torch.autograd.Function):
-    """x -> scale * clip(round(x / scale), low_code, high_code); the gradient passes inside the range, ends included."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float, low_code: int, high_code: int) -> Tensor:
-        # hardtanh_backward, one fused kernel and several times faster than a mask, leaves the ends of its range out:
-        # the next float32 outwards takes them in. Values that are already on the grid lie exactly on the ends.
-        # (Beside 0 that is a normal number, as a process may flush the others to zero.)
-        low = np.nextafter(np.float32(scale * low_code), np.float32(-np.inf))
-        ctx.low = float(low) if low_code else -float(np.finfo(np.float32).tiny)
-        ctx.high = float(np.nextafter(np.float32(scale * high_code), np.float32(np.inf)))
-        ctx.save_for_backward(x)
-        return torch.mul(x, 1.0 / scale).round_().clamp_(low_code, high_code).mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (x,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradients[0], x, ctx.low, ctx.high), None, None, None
-
-
-class _Round(torch.autograd.Function):
-    """Rounding with the gradient straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.round(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return gradients[0]
-
-
-class _SignTimesMean(torch.autograd.Function):
-    """sign(w) * E|w| with sign(0) = +1 and the gradient straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        mean = weight.abs().mean()
-        return torch.where(weight >= 0, mean, -mean)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return gradients[0]
-
-
-class _QuantiseGradient(torch.autograd.Function):
-    """The identity whose gradient passes the quantiser."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, quantizer: GradientQuantizer) -> Tensor:
-        ctx.quantizer = quantizer
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return ctx.quantizer.quantise(gradients[0]), None
+def _input_quantizer(bits: int, reading: _Reading) -> ActivationQuantizer | None:
+    if bits == FULL_PRECISION_BITS:
+        return None
+    if reading.is_image:
+        return ActivationQuantizer(bits)
+    return symmetric_quantizer(bits) if reading.is_signed else positive_quantizer(bits)

@@ -9,9 +9,11 @@ keep full precision unless the `edge_` bits say otherwise.
 
 from torch import Tensor, nn
 
-from models.arch import FULL_PRECISION_BITS, Arch, require_bits, require_positive
-from models.blocks import Bits, ConvBnAct, rectifier
-from models.quantize import ActivationQuantizer, QuantLinear
+from models.arch import Arch, require_positive
+from models.bits import FULL_PRECISION_BITS, Bits, require_bits
+from models.blocks.convolution import ConvBnAct, rectifier
+from models.quantized_layers import QuantLinear
+from models.quantizers import ActivationQuantizer
 
 _POOLS = (True, True, False, True)
 _SMALLEST_IMAGE_PX = 8
@@ -27,13 +29,16 @@ class SvhnNetArch(Arch, frozen=True, tag="svhn_net", forbid_unknown_fields=True,
     fc_width: int = 512
     weight_bits: int = FULL_PRECISION_BITS
     activation_bits: int = FULL_PRECISION_BITS
+    gradient_bits: int = FULL_PRECISION_BITS
     edge_weight_bits: int = FULL_PRECISION_BITS
     edge_activation_bits: int = FULL_PRECISION_BITS
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(fc_width=self.fc_width, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
-        require_bits(weight_bits=self.weight_bits, activation_bits=self.activation_bits)
+        require_bits(
+            weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
+        )
         require_bits(edge_weight_bits=self.edge_weight_bits, edge_activation_bits=self.edge_activation_bits)
         if self.image_size_px < _SMALLEST_IMAGE_PX:
             raise ValueError(f"image_size_px must be at least {_SMALLEST_IMAGE_PX}, got {self.image_size_px}")
@@ -53,7 +58,8 @@ class SvhnNet(nn.Module):
         layers: list[nn.Module] = []
         width, size_px = arch.in_channels, arch.image_size_px
         for index, (outputs, pools) in enumerate(zip(arch.widths, _POOLS, strict=True)):
-            bits = Bits(arch.weight_bits if index else arch.edge_weight_bits, arch.activation_bits)
+            edge = Bits(arch.edge_weight_bits, arch.activation_bits)
+            bits = Bits(arch.weight_bits, arch.activation_bits, arch.gradient_bits) if index else edge
             layers.append(ConvBnAct(width, outputs, bits=bits))
             if pools:
                 layers.append(nn.MaxPool2d(2))
@@ -63,11 +69,11 @@ class SvhnNet(nn.Module):
         # What the classifier reads is edge, where the edge is quantised at all.
         hidden_bits = arch.edge_activation_bits if quantised_image else arch.activation_bits
         self.hidden = nn.Sequential(
-            linear(width * size_px**2, arch.fc_width, arch.weight_bits, bias=False),
+            linear(width * size_px**2, arch.fc_width, Bits(arch.weight_bits, gradient=arch.gradient_bits), bias=False),
             nn.BatchNorm1d(arch.fc_width),
             rectifier(hidden_bits),
         )
-        self.classifier = linear(arch.fc_width, arch.classes, arch.edge_weight_bits)
+        self.classifier = linear(arch.fc_width, arch.classes, Bits(arch.edge_weight_bits))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.image is not None:
@@ -76,8 +82,7 @@ class SvhnNet(nn.Module):
         return logits
 
 
-def linear(inputs: int, outputs: int, weight_bits: int, bias: bool = True) -> nn.Linear:
-    """A linear layer. One with a bias has no batch norm behind it, so its quantised weights keep their magnitude."""
-    if weight_bits == FULL_PRECISION_BITS:
-        return nn.Linear(inputs, outputs, bias)
-    return QuantLinear(inputs, outputs, weight_bits, bias, keep_magnitude=bias)
+def linear(inputs: int, outputs: int, bits: Bits, bias: bool = True) -> nn.Linear:
+    """A linear layer, with quantised weights and gradients where `bits` ask for them."""
+    layer = nn.Linear(inputs, outputs, bias)
+    return layer if bits.weight == bits.gradient == FULL_PRECISION_BITS else QuantLinear(layer, bits)

@@ -7,7 +7,8 @@ from torch import nn
 
 import models
 from models.arch import Arch
-from models.searchable import SearchableArch, Stage
+from models.searchable import SearchableArch
+from models.stage import Stage
 from models.svhn_net import SvhnNetArch
 
 _QUANTISED = {"weight_bits": 2, "activation_bits": 4}

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import mobilenetv2, shufflenetv2
 
-from models.blocks import Bits, ChannelShuffle, ConvBnAct, InvertedResidual, ShuffleUnit, rectifier, signed_quantizer
-from models.quantize import ActivationQuantizer
+from models.bits import Bits
+from models.blocks.convolution import ConvBnAct, Unit, rectifier, signed_quantizer
+from models.blocks.mobile import InvertedResidual
+from models.blocks.shuffle import ChannelShuffle, ShuffleUnit
+from models.quantizers import ActivationQuantizer
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -24,7 +27,10 @@ def test_channel_shuffle_is_torchs(groups: int) -> None:
 
 
 def test_full_precision_inverted_residual_is_torchvisions() -> None:
-    ours, theirs = InvertedResidual(8, 8, expansion=6).eval(), mobilenetv2.InvertedResidual(8, 8, 1, 6).eval()
+    ours, theirs = (
+        InvertedResidual(Unit(8, 8, skip=True), expansion=6).eval(),
+        mobilenetv2.InvertedResidual(8, 8, 1, 6).eval(),
+    )
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 8, 9, 9, generator=_generator())
     torch.testing.assert_close(ours(x), theirs(x))
@@ -32,7 +38,7 @@ def test_full_precision_inverted_residual_is_torchvisions() -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_full_precision_shuffle_unit_is_torchvisions(stride: int) -> None:
-    ours = ShuffleUnit(16, 16, stride=stride, downsample=stride == 2).eval()
+    ours = ShuffleUnit(Unit(16, 16, stride=stride), downsample=stride == 2).eval()
     theirs = shufflenetv2.InvertedResidual(16, 16, stride).eval()
     shortcut = [] if ours.shortcut is None else list(ours.shortcut.state_dict().values())
     values = [*shortcut, *ours.branch.state_dict().values()]
@@ -45,12 +51,12 @@ def test_full_precision_shuffle_unit_is_torchvisions(stride: int) -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        lambda bits: ConvBnAct(8, 8, 3, 1, 1, bits),
-        lambda bits: InvertedResidual(8, 8, bits=bits),
-        lambda bits: InvertedResidual(8, 12, stride=2, bits=bits),
-        lambda bits: InvertedResidual(8, 8, expansion=1, kernel=5, bits=bits),
-        lambda bits: ShuffleUnit(8, 8, bits=bits),
-        lambda bits: ShuffleUnit(8, 12, stride=2, downsample=True, bits=bits),
+        lambda bits: ConvBnAct(8, 8, bits=bits),
+        lambda bits: InvertedResidual(Unit(8, 8, bits=bits, skip=True)),
+        lambda bits: InvertedResidual(Unit(8, 12, stride=2, bits=bits)),
+        lambda bits: InvertedResidual(Unit(8, 8, 5, bits=bits, skip=True), expansion=1),
+        lambda bits: ShuffleUnit(Unit(8, 8, bits=bits)),
+        lambda bits: ShuffleUnit(Unit(8, 12, stride=2, bits=bits), downsample=True),
     ],
 )
 def test_every_reader_of_a_quantised_block_reads_a_grid(block, bits: int) -> None:  # type: ignore[no-untyped-def]
@@ -75,7 +81,7 @@ def test_every_reader_of_a_quantised_block_reads_a_grid(block, bits: int) -> Non
 
 
 def test_the_parts_of_a_shuffle_have_one_format() -> None:
-    unit = ShuffleUnit(8, 8, stride=2, downsample=True, bits=Bits(4, 4))
+    unit = ShuffleUnit(Unit(8, 8, stride=2, bits=Bits(4, 4)), downsample=True)
     assert unit.shortcut is not None
     ends = [list(part.modules())[-1] for part in (unit.branch, unit.shortcut)]
     assert {end.integer_format() for end in ends if isinstance(end, ActivationQuantizer)} == {(4, 3 / 15, 0)}
@@ -83,7 +89,7 @@ def test_the_parts_of_a_shuffle_have_one_format() -> None:
 
 
 def test_a_sum_on_the_grid_only_saturates() -> None:
-    block = InvertedResidual(8, 8, bits=Bits(8, 8)).eval()
+    block = InvertedResidual(Unit(8, 8, bits=Bits(8, 8), skip=True)).eval()
     x = ActivationQuantizer(8, -4.0, 4.0)(torch.randn(2, 8, 6, 6, generator=_generator()) * 3)
     expected = (x + block.branch(x)).clamp(-4.0, 4.0 - 8 / 256)
     assert torch.equal(block(x), expected)

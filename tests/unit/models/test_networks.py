@@ -5,8 +5,10 @@ import torch
 from torch import Tensor, nn
 
 import models
-from models.quantize import ActivationQuantizer, QuantConv2d, QuantLinear
-from models.searchable import SearchableArch, Stage
+from models.quantized_layers import QuantConv2d, QuantLinear
+from models.quantizers import ActivationQuantizer
+from models.searchable import SearchableArch
+from models.stage import Stage
 from models.svhn_net import SvhnNetArch
 
 
@@ -111,7 +113,7 @@ def test_full_precision_has_no_quantisers() -> None:
         ({"block": "shuffle_v2", "width": 33}, "must be even"),
         ({"block": "conv", "width": 0}, "width must be at least 1"),
         ({"block": "conv", "width": 8, "kernel": 4}, "kernel must be odd"),
-        ({"block": "conv", "width": 8, "weight_bits": 12}, "weight_bits must be 1 to 8, or 32"),
+        ({"block": "conv", "width": 8, "weight_bits": 33}, "weight_bits must be 1 to 31, or 32"),
         ({"block": "conv", "width": 8, "stride": 3}, "stride must be 1 or 2"),
         ({"block": "convolution", "width": 8}, "Invalid enum value 'convolution'"),
         ({"block": "conv", "width": "wide"}, "Expected `int`"),
