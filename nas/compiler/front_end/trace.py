@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from nas.compiler.front_end.same_shape import FILLED, same_shape
+from nas.compiler.front_end.stand_ins import FILLED, stand_in
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
@@ -169,7 +169,7 @@ class Recorder(TorchFunctionMode):
 
     def run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call itself, on shapes alone."""
-        known = same_shape(function, args, kwargs)
+        known = stand_in(function, args, kwargs)
         return function(*_on_meta(args), **_on_meta(kwargs)) if known is None else known
 
     def is_followed(self, results: list[torch.Tensor]) -> bool:
@@ -245,9 +245,7 @@ class Recorder(TorchFunctionMode):
     def _layer(self, function: Any) -> str:
         """The path of the module that calls; a function called by a container gets the function's name behind it."""
         path, is_layer = self.path[-1] if self.path else ("", False)
-        return (
-            path if is_layer else ".".join(part for part in (path, function_name(function).rsplit(".", 1)[-1]) if part)
-        )
+        return path if is_layer else ".".join(part for part in (path, _short_name(function)) if part)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -255,6 +253,14 @@ def _is_layer(module: nn.Module) -> bool:
     bases = (base.__module__ for base in type(module).__mro__)
     own = any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
     return own or next(module.children(), None) is None
+
+
+def _short_name(function: Any) -> str:
+    """The last part of `function_name`, without torch's table of all functions where that can be (it takes 30 ms)."""
+    own = getattr(function, "__name__", "")
+    if any(getattr(owner, own, None) is function for owner in (torch.Tensor, torch, torch.nn.functional)):
+        return str(own)
+    return function_name(function).rsplit(".", 1)[-1]
 
 
 def function_name(function: Any) -> str:
