@@ -1,7 +1,7 @@
 """The numbers that a network of floats is compiled to: as it is, bfloat16, or 8-bit integers after training."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nas.compiler.front_end.calibrate import observed_ranges
-from nas.compiler.front_end.lower import network_of
+from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.tidy import SinkViews
@@ -22,6 +22,7 @@ from nas.hw.spec import Processor
 Bits = Literal["float", "bfloat16", "int8"]
 # What runs within one command is never rounded, so that has to be known before formats are chosen.
 _BEFORE: tuple[Pass, ...] = (SinkViews(), Fuse())
+_ANY_RANGE = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,30 @@ def network_in(
     module: nn.Module, input_shape: tuple[int, ...], processor: Processor, precision: Precision, name: str = ""
 ) -> Network:
     """`module` as a network for inputs of `input_shape` (batch first), in these numbers."""
+    if any(parameter.device.type == "meta" for parameter in module.parameters()):
+        return network_to_price(module, input_shape, processor, precision.bits, name)
     network = network_of(module, (input_shape,), name)
     if precision.bits == "float":
         return network
     network = run_passes(_BEFORE, network, processor)
     if precision.bits == "bfloat16":
         return as_bfloat16(network)
-    is_known = all(parameter.device.type != "meta" for parameter in module.parameters())
     batches = list(precision.batches) or [_pixels(input_shape)]
-    return quantised(network, observed_ranges(module, batches, precision.percentile) if is_known else {})
+    return quantised(network, observed_ranges(module, batches, precision.percentile))
+
+
+def network_to_price(
+    module: nn.Module, input_shape: tuple[int, ...], processor: Processor, bits: Bits, name: str = ""
+) -> Network:
+    """As `network_in`, but without the bytes of constants, and with one range for all that has one: no price asks them."""
+    network, builder = lowered(module, (input_shape,), name)
+    network = replace(network, constants={})
+    if bits == "float":
+        return network
+    network = run_passes(_BEFORE, network, processor)
+    if bits == "bfloat16":
+        return as_bfloat16(network)
+    return quantised(network, {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors})
 
 
 def _pixels(input_shape: tuple[int, ...]) -> torch.Tensor:

@@ -40,16 +40,10 @@ class _Weights:
 
 
 def quantised(network: Network, observed: Mapping[str, Range]) -> Network:
-    """The network on 8-bit integers. observed: (lowest, highest) number of each tensor by name.
-
-    A network without numbers is for its cost only: it needs no ranges.
-    """
-    ranges = dict(observed)
-    if not network.constants:
-        ranges = {name: ranges.get(name, (-1.0, 1.0)) for name in network.tensors}
+    """The network on 8-bit integers. observed: (lowest, highest) number of each tensor by name."""
 
     def form_of(names: list[str]) -> Format:
-        known = [ranges[name] for name in names if name in ranges]
+        known = [observed[name] for name in names if name in observed]
         return activation_format((min(low for low, _ in known), max(high for _, high in known))) if known else FLOAT32
 
     return _Recoding(network, form_of, _int8_weights).result()

@@ -8,7 +8,7 @@ from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
-from nas.compiler.precision import AS_IT_IS, Precision, network_in
+from nas.compiler.precision import AS_IT_IS, Precision, network_to_price
 from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
 from nas.hw.spec import Processor
@@ -27,7 +27,7 @@ class SimulatedCost:
 
     def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
         """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
-        lowered = network_in(network, input_shape, self.processor, self.precision)
+        lowered = network_to_price(network, input_shape, self.processor, self.precision.bits)
         try:
             program, _ = optimise(lowered, self.processor)
         except DoesNotFit as error:
