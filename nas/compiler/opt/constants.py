@@ -36,7 +36,7 @@ class ConstantPool:
         """The stretch of dram that holds dense copies of `parts` (region of a constant, role), as `locals_of` lays out."""
         key = tuple(parts)
         if key not in self._known:
-            size_bytes = sum(aligned(local_copy(region, role, "", 0).end_bytes) for region, role in parts)
+            size_bytes = stretch_bytes(parts)
             region = Region("dram", self.end_bytes, (size_bytes,), (1,), 8)
             self.end_bytes += size_bytes
             name = f"{layer}.constants {len(self.bindings)}"
@@ -58,6 +58,11 @@ class ConstantPool:
             self.packed[name] = _padded(self.stored[name])
         self.end_bytes += size_bytes
         return placed
+
+
+def stretch_bytes(parts: Sequence[tuple[Region, str]]) -> int:
+    """The bytes that dense copies of `parts` take in one stretch."""
+    return sum(aligned(local_copy(region, role, "", 0).end_bytes) for region, role in parts)
 
 
 def locals_of(parts: Sequence[tuple[Region, str]], memory: str) -> list[Region]:

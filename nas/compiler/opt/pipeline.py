@@ -1,20 +1,23 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.alloc import Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.coalesce import coalesce
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
+from nas.compiler.opt.operands import Layout, layout_of
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.opt.residency import Residency, decide_residency
 from nas.compiler.opt.select import SelectDataflow
-from nas.compiler.opt.storage import Buffer, Storage, assign_storage
+from nas.compiler.opt.storage import Buffer, Storage
 from nas.compiler.opt.stripes import Group, Groups, plan_groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
@@ -76,11 +79,20 @@ def network_of_program(program: Program, constants: Mapping[str, NDArray[np.gene
 
 
 def optimise(
-    network: Network, processor: Processor, switched_off: frozenset[str] = frozenset()
+    network: Network,
+    processor: Processor,
+    switched_off: frozenset[str] = frozenset(),
+    memo: Memo | None = None,
 ) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
-    """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small."""
+    """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small.
+
+    memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
+    """
+    memo = Memo() if memo is None else memo
     network = run_passes(PASSES, network, processor, switched_off)
-    storage = assign_storage(network)
+    layout = layout_of(network)
+    if "residency" in switched_off:
+        layout = replace(layout, storage=_all_in_dram(layout.storage))
     capacity_bytes = processor.sram.size_bytes
     need_bytes = 0
     for fill, without in [
@@ -88,7 +100,7 @@ def optimise(
         *((fill, switched_off | _ROOMY) for fill in _FILLS),
     ]:
         try:
-            program, packed = _attempt(network, storage, processor, int(capacity_bytes * fill), without)
+            program, packed = _attempt(layout, processor, int(capacity_bytes * fill), without, memo)
         except DoesNotFit:
             if fill == _FILLS[0]:
                 raise
@@ -103,17 +115,16 @@ def optimise(
 
 
 def _attempt(
-    network: Network, storage: Storage, processor: Processor, room_bytes: int, switched_off: frozenset[str]
+    layout: Layout, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
-    if "residency" in switched_off:
-        storage = _all_in_dram(storage)
-    residency, groups = _resident(network, storage, processor, room_bytes, "stripes" not in switched_off)
+    network, storage = layout.network, layout.storage
+    residency, groups = _resident(layout, processor, room_bytes, "stripes" not in switched_off, memo)
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
     }
     places, bindings, start_bytes = _dram(network, storage, residency.on_chip | in_stripes)
     pool = ConstantPool(network.constants, start_bytes)
-    emitted = emit(Plan(network, storage, residency, groups, places, processor), pool)
+    emitted = emit(Plan(layout, residency, groups, places, processor), pool, memo)
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(
@@ -136,13 +147,13 @@ def _attempt(
 
 
 def _resident(
-    network: Network, storage: Storage, processor: Processor, room_bytes: int, with_stripes: bool
+    layout: Layout, processor: Processor, room_bytes: int, with_stripes: bool, memo: Memo
 ) -> tuple[Residency, dict[int, Group]]:
     """What lives on chip, and what passes through it in stripes."""
     evicted: frozenset[str] = frozenset()
     while True:
-        residency = decide_residency(network, storage, processor, room_bytes, evicted)
-        groups = plan_groups(network, storage, residency) if with_stripes else Groups({})
+        residency = decide_residency(layout, processor, room_bytes, memo, evicted)
+        groups = plan_groups(layout, residency, memo) if with_stripes else Groups({})
         if not groups.victim:
             return residency, groups.by_first
         evicted |= {groups.victim}

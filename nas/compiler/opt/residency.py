@@ -5,9 +5,11 @@ Time is counted in operators here. At each operator the live buffers on chip and
 
 from dataclasses import dataclass
 
+from nas.compiler.memo import Memo
 from nas.compiler.network import Network
+from nas.compiler.opt.operands import Layout, Placed
 from nas.compiler.opt.storage import Storage
-from nas.compiler.opt.tile import Operands, comfortable_bytes, operands_of
+from nas.compiler.opt.tile import comfortable_bytes
 from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
@@ -32,9 +34,10 @@ class Residency:
 
 
 def decide_residency(
-    network: Network, storage: Storage, processor: Processor, room_bytes: int, evicted: frozenset[str] = frozenset()
+    layout: Layout, processor: Processor, room_bytes: int, memo: Memo, evicted: frozenset[str] = frozenset()
 ) -> Residency:
     """evicted: buffers that are not to live on chip. Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
+    network, storage = layout.network, layout.storage
     touched = _touched(network, storage)
     spans = _spans(touched)
     on_chip = {
@@ -44,8 +47,11 @@ def decide_residency(
     live = [0] * count
     for name in on_chip:
         _add(live, spans[name], aligned(storage.buffers[name].size_bytes))
-    operands = [operands_of(operator, network, storage) for operator in network.operators]
-    needs = [_need(each, frozenset(on_chip), columns, storage, room_bytes) for each in operands]
+
+    def need(index: int) -> int:
+        return _need(layout.placed[index], frozenset(on_chip), columns, storage, room_bytes, memo)
+
+    needs = [need(index) for index in range(count)]
     while True:
         over, negative = max(
             ((live[index] + needs[index] - room_bytes, -index) for index in range(count)), default=(0, 0)
@@ -61,19 +67,21 @@ def decide_residency(
         victim = max(here, key=lambda name: (name not in touched[index], storage.buffers[name].size_bytes, name))
         on_chip.discard(victim)
         _add(live, spans[victim], -aligned(storage.buffers[victim].size_bytes))
-        for other, each in enumerate(operands):
-            if victim in touched[other]:
-                needs[other] = _need(each, frozenset(on_chip), columns, storage, room_bytes)
+        for other, names in enumerate(touched):
+            if victim in names:
+                needs[other] = need(other)
 
 
-def _need(operands: Operands | None, on_chip: frozenset[str], columns: int, storage: Storage, room_bytes: int) -> int:
+def _need(
+    placed: Placed | None, on_chip: frozenset[str], columns: int, storage: Storage, room_bytes: int, memo: Memo
+) -> int:
     """What an operator needs beside its own maps on chip: to work well, where that can be had without evicting them."""
-    if operands is None:
+    if placed is None:
         return 0
-    reads, write = operands.images[0]
-    own = {region.memory for region in (*reads, write)} & on_chip
+    slots = placed.on_chip(on_chip)
+    own = {placed.homes[slot].memory for slot in slots}
     own_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in own)
-    return comfortable_bytes(operands, on_chip, columns, (room_bytes - own_bytes, room_bytes))
+    return memo.of(comfortable_bytes, placed.operands, slots, columns, (room_bytes - own_bytes, room_bytes))
 
 
 def _spans(touched: list[set[str]]) -> dict[str, tuple[int, int]]:

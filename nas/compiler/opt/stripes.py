@@ -4,12 +4,14 @@ A stripe is a few rows of the last layer's output. Each layer before it makes ju
 them, halo included: what two stripes both need is made twice, which costs some work and saves all the traffic.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.compiler.memo import Memo
 from nas.compiler.network import Network
+from nas.compiler.opt.operands import Layout, Operands, Placed
 from nas.compiler.opt.residency import Residency
-from nas.compiler.opt.storage import Storage
-from nas.compiler.opt.tile import Operands, operands_of
+from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
 from nas.compiler.tiling import input_rows, local_copy, roles
 from nas.ir.tensor import stored_bytes
@@ -37,20 +39,20 @@ class Groups:
     victim: str = ""
 
 
-def plan_groups(network: Network, storage: Storage, residency: Residency) -> Groups:
+def plan_groups(layout: Layout, residency: Residency, memo: Memo) -> Groups:
     """The chains worth doing in stripes."""
-    operands = [operands_of(operator, network, storage) for operator in network.operators]
+    network, storage, placed = layout.network, layout.storage, layout.placed
     users = network.users()
     groups: dict[int, Group] = {}
     index = 0
-    while index < len(operands):
+    while index < len(placed):
         last, best = index, None
-        while last + 1 < len(operands) and _linked(network, storage, residency, users, operands, last):
+        while last + 1 < len(placed) and _linked(network, storage, residency, users, last):
             last += 1
-            group = _sized(operands, storage, residency, index, last)
-            if group is None:
+            rows = _rows_of(placed[index : last + 1], storage, residency, (index, last), memo)
+            if not rows:
                 break
-            best = group
+            best = Group(index, last, rows)
         if best is None and last > index:
             victim = _victim(network, storage, residency, index, last)
             if victim:
@@ -69,58 +71,57 @@ def _victim(network: Network, storage: Storage, residency: Residency, first: int
     return largest if largest and storage.buffers[largest].size_bytes <= kept_bytes else ""
 
 
-def _linked(
-    network: Network,
-    storage: Storage,
-    residency: Residency,
-    users: dict[str, list[int]],
-    operands: list[Operands | None],
-    index: int,
-) -> bool:
+def _linked(network: Network, storage: Storage, residency: Residency, users: dict[str, list[int]], index: int) -> bool:
     """Whether operator `index` hands its map, which doesn't fit on chip, to the next operator and to nobody else."""
-    here, following = operands[index], operands[index + 1]
-    if here is None or following is None or len(network.operators[index].outputs) != 1:
+    here, following = network.operators[index], network.operators[index + 1]
+    if not (isinstance(here.function, COMPUTES) and isinstance(following.function, COMPUTES)) or len(here.outputs) != 1:
         return False
-    name = network.operators[index].outputs[0]
+    name = here.outputs[0]
     region = storage.regions[name]
     owns_buffer = region.memory == name and len(region.shape) == MAP_RANK + 1
     off_chip = name not in residency.on_chip and not storage.buffers[region.memory].in_dram
-    return (
-        owns_buffer and off_chip and users.get(name) == [index + 1] and network.operators[index + 1].inputs[0] == name
-    )
+    return owns_buffer and off_chip and users.get(name) == [index + 1] and following.inputs[0] == name
 
 
-def _sized(
-    operands: list[Operands | None], storage: Storage, residency: Residency, first: int, last: int
-) -> Group | None:
-    """The group with the tallest stripes that fit, in at least four stripes; None where they overlap too much."""
-    members = [each for each in operands[first : last + 1] if each is not None]
+def _rows_of(
+    chain: Sequence[Placed | None], storage: Storage, residency: Residency, span: tuple[int, int], memo: Memo
+) -> int:
+    """The rows of the tallest stripes in which the operators of `span` fit on chip, 0 if there are none worth it."""
+    members = [each for each in chain if each is not None]
     # The stripes interleave the operators: whatever lives beside one of them lives beside all of them.
-    alive_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in residency.alive(first, last))
-    free_bytes = residency.room_bytes - alive_bytes
+    alive_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in residency.alive(*span))
+    operands = tuple([each.operands for each in members])
+    on_chip = tuple([each.on_chip(residency.on_chip) for each in members])
+    return memo.of(stripe_rows, operands, on_chip, residency.room_bytes - alive_bytes)
+
+
+def stripe_rows(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], free_bytes: int) -> int:
+    """The rows of the tallest stripe of a chain that fits, in at least four stripes; 0 where they overlap too much.
+
+    It fits twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
+    """
     row_count = members[-1].size[0]
-    rows = _stripe_rows(members, residency, free_bytes)
+    rows = _tallest(members, on_chip, free_bytes)
     if not rows or not _all_read(members, row_count, rows):
-        return None
+        return 0
     made = [stop - start for start, stop in row_ranges(members, _middle(row_count, rows))]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
     )
-    return Group(first, last, rows) if overhead <= _LARGEST_OVERHEAD else None
+    return rows if overhead <= _LARGEST_OVERHEAD else 0
 
 
-def _stripe_rows(members: list[Operands], residency: Residency, free_bytes: int) -> int:
-    """The tallest stripe that fits: twice, so that one is begun while the other is finished, or else once; 0 for none."""
+def _tallest(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], free_bytes: int) -> int:
     for generations in (2, 1):
         rows = max(1, -(-members[-1].size[0] // 4))
-        while rows > 1 and _group_bytes(members, residency, rows, generations) > free_bytes:
+        while rows > 1 and _group_bytes(members, on_chip, rows, generations) > free_bytes:
             rows = -(-rows // 2)
-        if _group_bytes(members, residency, rows, generations) <= free_bytes:
+        if _group_bytes(members, on_chip, rows, generations) <= free_bytes:
             return rows
     return 0
 
 
-def _all_read(members: list[Operands], row_count: int, rows: int) -> bool:
+def _all_read(members: Sequence[Operands], row_count: int, rows: int) -> bool:
     """Whether every stripe of every map, the one that is read included, has a row: one that sees only padding has none."""
     first = members[0]
     for row in range(0, row_count, rows):
@@ -136,7 +137,7 @@ def _middle(row_count: int, rows: int) -> tuple[int, int]:
     return start, min(start + rows, row_count)
 
 
-def row_ranges(members: list[Operands], rows: tuple[int, int]) -> list[tuple[int, int]]:
+def row_ranges(members: Sequence[Operands], rows: tuple[int, int]) -> list[tuple[int, int]]:
     """The rows of its output that each member makes for `rows` of the last one's."""
     ranges = [rows]
     for member in reversed(members[1:]):
@@ -145,20 +146,22 @@ def row_ranges(members: list[Operands], rows: tuple[int, int]) -> list[tuple[int
     return list(reversed(ranges))
 
 
-def _group_bytes(members: list[Operands], residency: Residency, rows: int, generations: int) -> int:
+def _group_bytes(
+    members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], rows: int, generations: int
+) -> int:
     """Constants of all members, and so many generations of the stripes of all maps that are not on chip."""
     ranges = row_ranges(members, _middle(members[-1].size[0], rows))
     total = 0
-    for place, (member, made) in enumerate(zip(members, ranges, strict=True)):
+    for place, (member, slots, made) in enumerate(zip(members, on_chip, ranges, strict=True)):
         reads, write = member.images[0]
         for region, role in zip(reads, roles(member.function), strict=True):
             if region.memory in member.constants:
                 total += aligned(local_copy(region, role, "", 0).end_bytes)
-            elif region.memory not in residency.on_chip and (place == 0 or role != "data"):
+            elif region.memory not in slots and (place == 0 or role != "data"):
                 height = input_rows(member.function, region, made)
                 shape = (*region.shape[:-2], height[1] - height[0], region.shape[-1])
                 total += generations * aligned(stored_bytes(shape, region.bits))
-        if write.memory not in residency.on_chip:
+        if write.memory not in slots:
             shape = (*write.shape[:-2], made[1] - made[0], write.shape[-1])
             total += generations * aligned(stored_bytes(shape, write.bits))
     return total

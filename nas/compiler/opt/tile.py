@@ -1,30 +1,15 @@
 """How an operator is cut: tiles whose off-chip parts fit into the bytes that are free, of the size that is done first.
 
-Only what does not live on chip takes room for a tile: weights and tables always, maps where they lie in dram. Where two
-generations of tiles fit, one is loaded while the other is worked on, and the longer of the two counts; else their sum.
+Only what does not live on chip takes room for a tile: weights and tables always, maps where they lie in dram (on_chip holds
+the slots of those that don't). Where two generations of tiles fit, one is loaded while the other is worked on, and the longer of the two counts; else their sum.
 """
 
-from dataclasses import dataclass
-
-from nas.compiler.network import Network
-from nas.compiler.opt.storage import Storage
-from nas.compiler.regions import aligned, place
-from nas.compiler.tiling import (
-    Compute,
-    Tile,
-    channel_step,
-    engine_of,
-    image_operands,
-    local_copy,
-    output_size,
-    part_of,
-    roles,
-    tiles_of,
-)
+from nas.compiler.opt.operands import Operands
+from nas.compiler.regions import aligned
+from nas.compiler.tiling import Compute, Tile, engine_of, local_copy, part_of, roles, tiles_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Eltwise, Host, Matmul, Pool
-from nas.ir.program import Concat, Operator, View
+from nas.ir.command import Command
 from nas.ir.tensor import Region
 from nas.timing.cycles import command_cycles, dma_latency_cycles, transfer_cycles
 
@@ -33,46 +18,6 @@ _PIECES = 4
 _COMFORTABLE_ROWS = 4
 # The constants of one tile take at most this part of the chip, so that those of the next can be loaded beside them.
 _CHUNKS = 8
-
-
-@dataclass(frozen=True)
-class Operands:
-    """An operator with the regions of its operands, one set per image (or one for all the rows of a matrix)."""
-
-    layer: str
-    function: Compute
-    images: tuple[tuple[tuple[Region, ...], Region], ...]
-    constants: frozenset[str]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(rows, channels) of the output."""
-        return output_size(self.function, *self.images[0])
-
-    @property
-    def channel_step(self) -> int:
-        return channel_step(self.function, *self.images[0])
-
-    def streams(self, on_chip: frozenset[str]) -> bool:
-        """Whether a map comes from dram or goes there."""
-        reads, write = self.images[0]
-        return any(region.memory not in on_chip and region.memory not in self.constants for region in (*reads, write))
-
-
-def operands_of(operator: Operator, network: Network, storage: Storage) -> Operands | None:
-    """None for operators that have no tiles: views, concats and host operators."""
-    function = operator.function
-    if isinstance(function, View | Concat | Host):
-        return None
-    assert isinstance(function, Conv | Matmul | Eltwise | Pool)
-    constants = frozenset(name for name in operator.inputs if name not in storage.regions)
-    reads = [
-        place(network.tensors[name], name, 0) if name in constants else storage.regions[name]
-        for name in operator.inputs
-    ]
-    write = storage.regions[operator.outputs[0]]
-    images = tuple(image_operands(operator, network.tensors, reads, write))
-    return Operands(operator.layer, function, images, constants)
 
 
 def comfortable_bytes(operands: Operands, on_chip: frozenset[str], columns: int, rooms: tuple[int, int]) -> int:
@@ -184,7 +129,7 @@ def _estimate(
     tile = _largest_tiles(operands, *size)[-1]
     part = part_of(operands.function, reads, write, tile)
     row_tiles, channel_tiles = (ceil_div(count, length) for count, length in zip(operands.size, size, strict=True))
-    command = Command(engine_of(part.function), operands.layer, part.reads, (part.write,), part.function)
+    command = Command(engine_of(part.function), "", part.reads, (part.write,), part.function)
     work_cycles = command_cycles(command, processor) * row_tiles * channel_tiles
     moved_bytes, transfers = 0, 0
     for region in (*part.reads, part.write):

@@ -1,0 +1,34 @@
+"""What has been worked out before: answers of pure functions by their arguments, so by content and never by identity.
+
+Whoever compiles many networks that resemble each other keeps one `Memo` and hands it on. What it remembers is exactly what
+the function would give again; it is bounded, and forgets what was asked longest ago.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar, TypeVarTuple
+
+_Arguments = TypeVarTuple("_Arguments")
+_Answer = TypeVar("_Answer")
+
+_ANSWERS = 1 << 14
+
+
+class Memo:
+    """answers: how many are kept of each function."""
+
+    def __init__(self, answers: int = _ANSWERS) -> None:
+        self._answers = answers
+        self._known: dict[Any, Any] = {}
+
+    def of(self, function: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
+        """function(*arguments), worked out now or before. The function is pure, its arguments and answer never change."""
+        known = self._known.get(function)
+        if known is None:
+            known = self._known[function] = lru_cache(self._answers)(function)
+        answer: _Answer = known(*arguments)
+        return answer
+
+    def __reduce__(self) -> tuple[type["Memo"], tuple[int]]:
+        """Another process starts without memories."""
+        return Memo, (self._answers,)

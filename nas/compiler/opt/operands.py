@@ -1,0 +1,124 @@
+"""Operators with the layouts of what they read and write, apart from where that lies: equal layers are equal here.
+
+Operands   the content: a function, and regions whose memory is a **slot**: the number of the operand
+Placed     one operator of a network: its layer, its operands, and the home of each slot
+Layout     a whole network
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from nas.compiler.network import Network
+from nas.compiler.opt.storage import Storage, assign_storage
+from nas.compiler.regions import place
+from nas.compiler.tiling import Compute, channel_step, image_operands, output_size
+from nas.ir.command import Conv, Eltwise, Matmul, Pool
+from nas.ir.program import Operator
+from nas.ir.tensor import Region
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A function and the regions of its operands, one set per image (or one for all the rows of a matrix).
+
+    Regions start at 0 of their slots; constants: the slots of weights and tables, which all images share.
+    """
+
+    function: Compute
+    images: tuple[tuple[tuple[Region, ...], Region], ...]
+    constants: frozenset[str]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.function, self.images))
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(rows, channels) of the output."""
+        return output_size(self.function, *self.images[0])
+
+    @cached_property
+    def channel_step(self) -> int:
+        return channel_step(self.function, *self.images[0])
+
+    @cached_property
+    def maps(self) -> tuple[str, ...]:
+        """The slots of the first image's maps: all that is no constant."""
+        reads, write = self.images[0]
+        return tuple(region.memory for region in (*reads, write) if region.memory not in self.constants)
+
+    def streams(self, on_chip: frozenset[str]) -> bool:
+        """Whether a map comes from dram or goes there."""
+        return any(slot not in on_chip for slot in self.maps)
+
+
+class Home(NamedTuple):
+    """Where a slot lies: the name of a buffer or of a constant, and from which byte of it on."""
+
+    memory: str
+    offset_bytes: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An operator of a network: `operands` of `layer`, whose slots lie in `homes`."""
+
+    layer: str
+    operands: Operands
+    homes: dict[str, Home]
+
+    def on_chip(self, buffers: frozenset[str]) -> frozenset[str]:
+        """The slots that lie in one of these buffers."""
+        return frozenset([slot for slot, home in self.homes.items() if home.memory in buffers])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A network whose tensors have regions. placed: every operator with its operands, None for those that have no tiles:
+    views, concats and host operators.
+    """
+
+    network: Network
+    storage: Storage
+    placed: tuple[Placed | None, ...]
+
+
+def layout_of(network: Network) -> Layout:
+    """Regions for all tensors, and the operands that follow from them."""
+    storage = assign_storage(network)
+    placed = tuple(
+        _placed(operator, operator.function, network, storage)
+        if isinstance(operator.function, Conv | Matmul | Eltwise | Pool)
+        else None
+        for operator in network.operators
+    )
+    return Layout(network, storage, placed)
+
+
+def _placed(operator: Operator, function: Compute, network: Network, storage: Storage) -> Placed:
+    is_constant = [name not in storage.regions for name in operator.inputs]
+    reads = [
+        place(network.tensors[name], name, 0) if constant else storage.regions[name]
+        for name, constant in zip(operator.inputs, is_constant, strict=True)
+    ]
+    write = storage.regions[operator.outputs[0]]
+    homes: dict[str, Home] = {}
+    images = []
+    for number, (parts, target) in enumerate(image_operands(operator, network.tensors, reads, write)):
+        slots = [str(place_) if constant else f"{number}.{place_}" for place_, constant in enumerate(is_constant)]
+        (written,) = _in_slots((target,), [f"{number}.out"], homes)
+        images.append((_in_slots(parts, slots, homes), written))
+    constants = frozenset(str(place_) for place_, constant in enumerate(is_constant) if constant)
+    return Placed(operator.layer, Operands(function, tuple(images), constants), homes)
+
+
+def _in_slots(regions: Sequence[Region], slots: list[str], homes: dict[str, Home]) -> tuple[Region, ...]:
+    homes.update({slot: Home(each.memory, each.offset_bytes) for slot, each in zip(slots, regions, strict=True)})
+    return tuple(
+        [Region(slot, 0, each.shape, each.strides, each.bits) for slot, each in zip(slots, regions, strict=True)]
+    )

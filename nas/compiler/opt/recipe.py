@@ -1,0 +1,157 @@
+"""Operands, and what of them lies on chip -> a recipe: the commands in tiles, with slots in the place of addresses.
+
+A tile's off-chip parts get buffers of their own, loaded once for all tiles in a row that share them. What an operator
+reads of constants comes as one stretch for each range of channels. A recipe depends on content alone, so that equal layers,
+of one network or of the next one, share it.
+"""
+
+from dataclasses import dataclass, field
+
+from nas.compiler.opt.constants import locals_of, stretch_bytes
+from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.stripes import row_ranges
+from nas.compiler.opt.tile import choose_tiles
+from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
+from nas.hw.spec import Processor
+from nas.ir.command import Attributes, Command, Load, Store
+from nas.ir.tensor import Region, dense
+
+
+@dataclass
+class Recipe:
+    """commands: each with the number of the operator that it belongs to; a region's memory is a slot of that operator,
+    "buffer i" or "stretch i". buffers: the size of each. stretches: the parts of an operator's constants, with their roles.
+    """
+
+    commands: list[tuple[int, Command]] = field(default_factory=list)
+    buffers: list[int] = field(default_factory=list)
+    stretches: list[tuple[int, list[tuple[Region, str]]]] = field(default_factory=list)
+
+
+def tiled(operands: Operands, on_chip: frozenset[str], free_bytes: int, processor: Processor) -> Recipe:
+    """One operator in tiles that fit into `free_bytes`. on_chip: its slots that lie there."""
+    tiles = choose_tiles(operands, on_chip, free_bytes, processor)
+    cook = _Cook((on_chip,))
+    held = _Held()
+    for channels in dict.fromkeys(tile.channels for tile in tiles):
+        constants: dict[Region, Region] | None = None
+        for reads, write in operands.images:
+            for tile in (tile for tile in tiles if tile.channels == channels):
+                part = part_of(operands.function, reads, write, tile)
+                constants = cook.constants_for(0, operands, part, constants)
+                cook.finish(0, part, cook.local_reads(0, part, constants, held))
+    return cook.recipe
+
+
+def striped(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], rows: int) -> Recipe:
+    """A chain of operators, stripe by stripe of `rows` rows of the last one's; their constants stay for the whole of it."""
+    cook = _Cook(on_chip)
+    constants: list[dict[Region, Region] | None] = [None] * len(members)
+    row_count = members[-1].size[0]
+    for image in range(len(members[0].images)):
+        for row in range(0, row_count, rows):
+            ranges = row_ranges(members, (row, min(row + rows, row_count)))
+            previous: Region | None = None
+            for number, (member, made) in enumerate(zip(members, ranges, strict=True)):
+                reads, write = member.images[image]
+                if previous is not None:
+                    reads = (previous, *reads[1:])
+                if number < len(members) - 1:
+                    write = previous = cook.stripe(write, made)
+                part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
+                held = constants[number] = cook.constants_for(number, member, part, constants[number])
+                cook.finish(number, part, cook.local_reads(number, part, held, _Held()))
+    return cook.recipe
+
+
+class _Held(dict[tuple[str, Region], Region]):
+    """Local copies that the next tiles may use again: the latest of each kind of operand."""
+
+    def keep(self, role: str, source: Region, local: Region) -> None:
+        for key in [key for key in self if key[0] == role]:
+            del self[key]
+        self[role, source] = local
+
+
+class _Cook:
+    """Writes a recipe. Operators go by their number; on_chip: of each the slots that lie there."""
+
+    def __init__(self, on_chip: tuple[frozenset[str], ...]) -> None:
+        self.recipe = Recipe()
+        self._on_chip = on_chip
+        self._made: set[str] = set()
+
+    def stripe(self, write: Region, rows: tuple[int, int]) -> Region:
+        """The region of a whole map of which only `rows` exist, in a new buffer."""
+        shape = (*write.shape[:-2], rows[1] - rows[0], write.shape[-1])
+        local = dense(self._next_buffer(), 0, shape, write.bits)
+        self._take(local.end_bytes)
+        row_bytes = local.strides[-2] * local.bits // 8
+        return Region(local.memory, -rows[0] * row_bytes, write.shape, local.strides, write.bits)
+
+    def constants_for(
+        self, number: int, operands: Operands, part: Part, held: dict[Region, Region] | None
+    ) -> dict[Region, Region]:
+        """Where each constant of a part is on chip: those that are there, if they serve it too, or all by one new load."""
+        wanted = [
+            (region, role)
+            for region, role in zip(part.reads, roles(part.function), strict=True)
+            if region.memory in operands.constants
+        ]
+        # Of the constants only those that are maps are cut along rows.
+        if held is not None and all(region in held for region, _ in wanted):
+            return held
+        if not wanted:
+            return {}
+        size_bytes = stretch_bytes(wanted)
+        stretch = Region(f"stretch {len(self.recipe.stretches)}", 0, (size_bytes,), (1,), 8)
+        self.recipe.stretches.append((number, wanted))
+        buffer = self._next_buffer()
+        self._take(size_bytes)
+        self._add(number, "dma_in", (stretch,), Region(buffer, 0, (size_bytes,), (1,), 8), Load())
+        return dict(zip((region for region, _ in wanted), locals_of(wanted, buffer), strict=True))
+
+    def local_reads(self, number: int, part: Part, constants: dict[Region, Region], held: _Held) -> tuple[Region, ...]:
+        """The operands of a part on chip: constants, what lives there, and copies of what lies in dram."""
+        local = []
+        for role, region in zip(roles(part.function), part.reads, strict=True):
+            if region in constants:
+                local.append(constants[region])
+            elif self._is_here(number, region):
+                local.append(region)
+            else:
+                if (role, region) not in held:
+                    copy = self._copy_of(region, role)
+                    self._add(number, "dma_in", (region,), copy, Load())
+                    held.keep(role, region, copy)
+                local.append(held[role, region])
+        return tuple(local)
+
+    def finish(self, number: int, part: Part, reads: tuple[Region, ...]) -> None:
+        """The command itself, and the way of its result to dram where it has to lie there."""
+        engine = engine_of(part.function)
+        if self._is_here(number, part.write):
+            self._add(number, engine, reads, part.write, part.function)
+            return
+        local = self._copy_of(part.write, "output")
+        self._add(number, engine, reads, local, part.function)
+        self._add(number, "dma_out", (local,), part.write, Store())
+
+    def _is_here(self, number: int, region: Region) -> bool:
+        return region.memory in self._on_chip[number] or region.memory in self._made
+
+    def _copy_of(self, region: Region, role: str) -> Region:
+        """A new buffer for a dense copy of `region`."""
+        local = local_copy(region, role, self._next_buffer(), 0)
+        self._take(local.end_bytes)
+        return local
+
+    def _next_buffer(self) -> str:
+        return f"buffer {len(self.recipe.buffers)}"
+
+    def _take(self, size_bytes: int) -> None:
+        self._made.add(self._next_buffer())
+        self.recipe.buffers.append(size_bytes)
+
+    def _add(self, number: int, engine: str, reads: tuple[Region, ...], write: Region, attributes: Attributes) -> None:
+        self.recipe.commands.append((number, Command(engine, "", reads, (write,), attributes)))
