@@ -1,0 +1,108 @@
+"""A network -> groups of channels that can be cut, found by running it once.
+
+A group's channels can be exchanged for one another: each consists of the same parts, such as one row of a convolution,
+one entry of its batch norm and one column of the next layer. All that ties layers together (residual sums, depthwise
+and grouped convolutions, concatenation, channel shuffle, squeeze-and-excitation, flattening) is followed by `provenance`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten
+
+from nas.core.errors import InputError
+from nas.quota.labels import Ints
+from nas.quota.provenance import Provenance
+
+
+class Part(NamedTuple):
+    """What the channels of a group are in one parameter or buffer: `places[c]` are the indices of channel c along `axis`."""
+
+    name: str
+    axis: int
+    places: Ints
+
+
+class Group(NamedTuple):
+    """name: of the first layer whose outputs these channels are; size: how many; parts: all that a channel consists of."""
+
+    name: str
+    size: int
+    parts: tuple[Part, ...]
+
+
+class Groups(NamedTuple):
+    """cut: what may be cut; kept: by layer, why its outputs (or some of them) must stay as they are."""
+
+    cut: tuple[Group, ...]
+    kept: dict[str, str]
+
+
+def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
+    """Run `network` once on zeros of `input_shape` (batch, channels, height, width) and group its channels.
+
+    The network is left as it was. Raises InputError for a compiled network, whose layers cannot be seen.
+    """
+    refuse_compiled(network)
+    weight = next(iter(network.parameters()), torch.empty(0))
+    with _evaluating(network), torch.no_grad(), Provenance(network) as seen:
+        output = network(torch.zeros(tuple(input_shape), device=weight.device))
+        for tensor in tree_flatten(output)[0]:
+            if isinstance(tensor, torch.Tensor):
+                seen.keep(tensor, "output of the network")
+    parts: dict[int, list[tuple[str, int, Ints]]] = {}
+    kept: dict[str, str] = {}
+    for name, axes in seen.axes.items():
+        for axis, atoms in axes.items():
+            classes = seen.atoms.classes(atoms)
+            for one in np.unique(classes).tolist():
+                reason = seen.atoms.reason(one)
+                if reason is None:
+                    parts.setdefault(one, []).append((name, axis, np.flatnonzero(classes == one)))
+                elif axis == 0 and name.endswith("weight"):
+                    kept.setdefault(_layer(name), reason)
+    return Groups(_grouped(parts), kept)
+
+
+def refuse_compiled(network: nn.Module) -> None:
+    """Raise InputError where torch.compile has wrapped the network or a part of it."""
+    for name, module in network.named_modules():
+        if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
+            place = name or "the network"
+            raise InputError("quota", place, "a plain nn.Module", "one that torch.compile made", "cut it, then compile")
+
+
+def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]:
+    """Classes of atoms with the same parts, each of the same number of indices, are the channels of one group."""
+    alike: dict[tuple[tuple[str, int, int], ...], list[list[tuple[str, int, Ints]]]] = {}
+    for members in parts.values():
+        alike.setdefault(tuple((name, axis, len(places)) for name, axis, places in members), []).append(members)
+    groups = []
+    for shape, channels in alike.items():
+        together = tuple(
+            Part(name, axis, np.stack([members[index][2] for members in channels]))
+            for index, (name, axis, _) in enumerate(shape)
+        )
+        begins = next((name for name, axis, _ in shape if axis == 0), shape[0][0])
+        groups.append(Group(_layer(begins), len(channels), together))
+    return tuple(groups)
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode inside the block; every module is as it was afterwards."""
+    training = {name: module.training for name, module in network.named_modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for name, module in network.named_modules():
+            module.training = training[name]

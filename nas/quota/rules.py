@@ -1,0 +1,264 @@
+"""What each operation of PyTorch's core does to channels: `RULES` by name, see `provenance`.
+
+A rule labels the results and ties or keeps atoms; it answers False where it cannot tell, and then all channels that went in
+must be kept. Rules work on the labels alone: no rule looks at the numbers of a network.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from nas.quota.labels import Atoms, Ints
+from nas.quota.spread import along, short, size_along, varying
+
+Labels = list[Tensor]  # atoms of the tensor's shape: none, one array, or for a weight two
+
+
+class Call(NamedTuple):
+    """One operation that was run: its function, what went in and what came out."""
+
+    function: Any
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    result: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.function.overloadpacket.__name__)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors that went in."""
+        return [item for item in tree_flatten((self.args, self.kwargs))[0] if isinstance(item, Tensor)]
+
+
+class Trace(Protocol):
+    """What the rules know of the run."""
+
+    atoms: Atoms
+
+    def of(self, tensor: Tensor) -> Labels: ...
+    def set(self, tensor: Tensor, labels: Labels) -> None: ...
+    def keep(self, tensor: Tensor, reason: str) -> None: ...
+    def is_weight(self, tensor: Tensor) -> bool: ...
+
+
+Rule = Callable[[Trace, Call], bool]
+RULES: dict[str, Rule] = {}
+_UNTAGGED = frozenset(
+    ["hardswish", "celu", "threshold", "prelu", "_prelu_kernel", "copy"]
+)  # but pointwise all the same
+READS_INPUT = "reads the network's input"
+MIXED = "its consumer mixes channels and places"
+
+
+def rule_of(call: Call) -> Rule | None:
+    """The rule for an operation; in-place ones have that of their like."""
+    name = call.name if call.name.startswith("_") else call.name.removesuffix("_")
+    if name in RULES:
+        return RULES[name]
+    return pointwise if torch.Tag.pointwise in call.function.tags or name in _UNTAGGED else None
+
+
+def _rule(names: str) -> Callable[[Rule], Rule]:
+    def add(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names.split(), rule))
+        return rule
+
+    return add
+
+
+@_rule("empty_like zeros_like ones_like full_like rand_like randn_like new_zeros new_empty new_full")
+def make(trace: Trace, call: Call) -> bool:
+    """Only the shape of what went in counts."""
+    return True
+
+
+@_rule("clone _to_copy detach alias contiguous lift_fresh")
+def same(trace: Trace, call: Call) -> bool:
+    """The same elements."""
+    trace.set(call.result, trace.of(call.args[0]))
+    return True
+
+
+@_rule("permute transpose t unsqueeze squeeze expand flip roll repeat")
+def move(trace: Trace, call: Call) -> bool:
+    """The same elements elsewhere."""
+    moved = [call.function(labels, *call.args[1:], **call.kwargs) for labels in trace.of(call.args[0])]
+    trace.set(call.result, moved)
+    return True
+
+
+@_rule("view _unsafe_view reshape _reshape_alias")
+def reshape(trace: Trace, call: Call) -> bool:
+    """The same elements in another shape. Channels seen as (parts, channels of a part) are cut alike in each part."""
+    reshaped = []
+    for before in trace.of(call.args[0]):
+        after = before.reshape(call.result.shape)
+        if len(varying(before)) == 1 and len(varying(after)) == 2:
+            first, *others = after.movedim(varying(after)[0], 0)
+            for other in others:
+                trace.atoms.tie(short(first), short(other))
+        reshaped.append(after)
+    trace.set(call.result, reshaped)
+    return True
+
+
+@_rule("slice select split split_with_sizes unbind")
+def split(trace: Trace, call: Call) -> bool:
+    """Parts. Channels split into equal parts are cut alike in each part; other splits are written in numbers that would not change."""
+    results = list(call.result) if isinstance(call.result, list | tuple) else [call.result]
+    collected: list[Labels] = [[] for _ in results]
+    for labels in trace.of(call.args[0]):
+        found = call.function(labels, *call.args[1:], **call.kwargs)
+        parts = list(found) if isinstance(found, list | tuple) else [found]
+        sizes = [labels.shape[axis] for axis in varying(labels)]
+        divides = any([part.shape[axis] for axis in varying(part)] != sizes for part in parts)
+        if divides and (len(parts) == 1 or len({part.shape for part in parts}) > 1):
+            return False
+        for part in parts[1:] if divides else ():
+            trace.atoms.tie(short(parts[0]), short(part))
+        for own, part in zip(collected, parts, strict=True):
+            own.append(part)
+    for tensor, own in zip(results, collected, strict=True):
+        trace.set(tensor, own)
+    return True
+
+
+@_rule("cat stack")
+def join(trace: Trace, call: Call) -> bool:
+    """The channels of several maps, one after the other."""
+    pieces = [trace.of(tensor) for tensor in call.args[0]]
+    if any(len(labels) != 1 for labels in pieces):
+        return False
+    trace.set(call.result, [call.function([labels[0] for labels in pieces], *call.args[1:], **call.kwargs)])
+    return True
+
+
+def pointwise(trace: Trace, call: Call) -> bool:
+    """Channels that meet are tied; one that meets many, as a gate of a whole map does, must stay."""
+    labelled = [tensor for tensor in call.tensors if trace.of(tensor) and tensor.dim()]
+    if len({len(trace.of(tensor)) for tensor in labelled}) > 1:
+        return False
+    kept: Labels = []
+    for index in range(len(trace.of(labelled[0])) if labelled else 0):
+        whole = [trace.of(tensor)[index].expand(call.result.shape) for tensor in labelled]
+        axes = {axis for labels in whole for axis in varying(labels)}
+        full = []
+        for labels, tensor in zip(whole, labelled, strict=True):
+            if all(size_along(tensor, axis, call.result) == call.result.shape[axis] for axis in axes):
+                full.append(labels)
+            else:
+                trace.atoms.keep(short(labels), "one channel acts on many")
+        for labels in full[1:]:
+            trace.atoms.tie(short(full[0], axes), short(labels, axes))
+        kept.append(full[0] if full else whole[0])
+    trace.set(call.result, kept)
+    return True
+
+
+@_rule("max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d")
+@_rule("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d")
+@_rule("constant_pad_nd reflection_pad2d replication_pad2d")
+def within_channels(trace: Trace, call: Call) -> bool:
+    """Each map of the result comes from one map that went in."""
+    x, output = call.args[0], call.result[0] if isinstance(call.result, tuple) else call.result
+    labels = trace.of(x)
+    if len(labels) != 1 or not set(varying(labels[0])) <= {1} or output.shape[:2] != x.shape[:2]:
+        return False
+    trace.set(output, [along(short(labels[0], {1}).ravel(), 1, output.shape)])
+    return True
+
+
+@_rule("mean sum amax amin max min")
+def reduce(trace: Trace, call: Call) -> bool:
+    """A sum over places, or a scale of a whole weight, as quantisers have."""
+    x = call.args[0]
+    if isinstance(call.result, Tensor) and not call.result.dim() and trace.is_weight(x):
+        return True
+    axes = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
+    labels = trace.of(x)
+    if axes is None or len(labels) != 1 or not isinstance(call.result, Tensor):
+        return False
+    reduced = {axis % x.dim() for axis in ([axes] if isinstance(axes, int) else axes)}
+    if reduced & set(varying(labels[0])):
+        return False
+    rest = labels[0]
+    for axis in sorted(reduced, reverse=True):
+        rest = rest.select(axis, 0)
+    trace.set(call.result, [rest.reshape(call.result.shape)])
+    return True
+
+
+@_rule("native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm")
+def normalise(trace: Trace, call: Call) -> bool:
+    """Each channel has its entry of the scales, shifts and statistics."""
+    labels = trace.of(call.args[0])
+    if len(labels) != 1 or not set(varying(labels[0])) <= {1}:
+        return False
+    channels = short(labels[0], {1}).ravel()
+    for other in call.args[1:5]:
+        for atoms in trace.of(other) if isinstance(other, Tensor) else ():
+            trace.atoms.tie(channels, short(atoms, {0}).ravel())
+    trace.set(call.result[0], labels)
+    return True
+
+
+@_rule("addmm mm")
+def multiply(trace: Trace, call: Call) -> bool:
+    """A linear layer: x @ weight, whose inputs are read and whose outputs begin."""
+    bias, x, weight = call.args[:3] if len(call.args) > 2 else (None, *call.args[:2])
+    if len(trace.of(weight)) != 2:
+        return False
+    outputs, inputs = trace.of(weight)
+    if 0 in varying(
+        outputs
+    ):  # the rows of a weight are its outputs, and columns once it is transposed, as it mostly is
+        outputs, inputs = inputs, outputs
+    reads = short(inputs, {0}).ravel()
+    given = trace.of(x)
+    if given and set(varying(given[0])) <= {1}:
+        trace.atoms.tie(short(given[0], {1}).ravel(), reads)
+    else:
+        trace.keep(x, MIXED)
+        trace.atoms.keep(reads, READS_INPUT)
+    return _begin(trace, bias, short(outputs, {1}).ravel(), call.result)
+
+
+@_rule("convolution")
+def convolve(trace: Trace, call: Call) -> bool:
+    """Reads its input's channels by the weight's columns and begins its rows; groups are cut alike, depthwise with their input."""
+    x, weight, bias, transposed, groups = *call.args[:3], call.args[6], call.args[8]
+    own = trace.of(weight)
+    if transposed or not own:
+        return False
+    rows = short(own[0], {0}).ravel()
+    columns = short(own[1], {1}).ravel() if len(own) == 2 else None
+    given = trace.of(x)
+    if not given or not set(varying(given[0])) <= {1}:
+        trace.keep(x, MIXED)
+        if columns is not None:
+            trace.atoms.keep(columns, READS_INPUT)
+        if groups > 1:
+            trace.atoms.keep(rows, READS_INPUT)
+        return _begin(trace, bias, rows, call.result)
+    channels = short(given[0], {1}).ravel()
+    if weight.shape[1] == 1 and groups > 1:
+        trace.atoms.tie(rows, channels.repeat(len(rows) // groups))
+    elif columns is None:
+        trace.atoms.keep(channels, "the only input of a layer")
+    else:
+        trace.atoms.tie(channels.reshape(groups, -1), columns[None].repeat(groups, 0))
+        by_group = rows.reshape(groups, -1)
+        trace.atoms.tie(by_group, by_group[:1].repeat(groups, 0))
+    return _begin(trace, bias, rows, call.result)
+
+
+def _begin(trace: Trace, bias: Tensor | None, outputs: Ints, result: Tensor) -> bool:
+    for atoms in trace.of(bias) if bias is not None else ():
+        trace.atoms.tie(short(atoms).ravel(), outputs)
+    trace.set(result, [along(outputs, 1, result.shape)])
+    return True

@@ -1,0 +1,215 @@
+"""Cut networks against whole ones in which nobody reads what was cut: their consumers see zeros there."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import models
+from nas.core.errors import InputError
+from nas.quota.cut import cut
+from nas.quota.groups import find_groups
+
+
+def zeros_at(places, axis):
+    return lambda layer, inputs: inputs[0].index_fill(axis, torch.tensor(places), 0.0)
+
+
+def blind(network, groups, keep):
+    """A copy whose layers read zeros in place of the channels that are not kept, by hooks on their inputs."""
+    copied = copy.deepcopy(network)
+    for group in groups.cut:
+        gone = np.setdiff1d(np.arange(group.size), keep[group.name])
+        for part in group.parts:
+            layer = copied.get_submodule(part.name.rpartition(".")[0])
+            if part.axis != 1 or not len(gone):
+                continue
+            places = part.places[gone].ravel()
+            if isinstance(layer, nn.Conv2d):
+                step = layer.in_channels // layer.groups
+                places = np.concatenate([places + index * step for index in range(layer.groups)])
+            axis = -1 if isinstance(layer, nn.Linear) else 1
+            layer.register_forward_pre_hook(zeros_at(places, axis))
+    return copied
+
+
+def lively(network):
+    """Batch norms with statistics of their own, so that a channel of zeros is not zero behind them."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight, 1, 0.3)
+            nn.init.normal_(module.bias, 0, 0.3)
+    for name, weight in network.named_parameters():
+        if name.endswith("layer_scale"):  # or else the blocks of a fresh ConvNeXt do next to nothing
+            nn.init.normal_(weight, 1, 0.3)
+    return network.eval()
+
+
+def random_keep(groups, seed, always=()):
+    generator = np.random.default_rng(seed)
+    return {
+        group.name: np.union1d(generator.permutation(group.size)[: int(generator.integers(1, group.size + 1))], always)
+        for group in groups.cut
+    }
+
+
+def assert_cut_is_blind(network, size, seed, always=()):
+    groups = find_groups(network, (1, 3, size, size))
+    keep = random_keep(groups, seed, always)
+    small, whole = cut(network, groups, keep), blind(network, groups, keep)
+    torch.manual_seed(seed)
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        expected, got, full = whole(images), small(images), network(images)
+    assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
+    assert (full - expected).abs().max() > 1e-3 * expected.abs().max()
+    assert sum(weight.numel() for weight in small.parameters()) < sum(weight.numel() for weight in network.parameters())
+    return groups
+
+
+TORCHVISION = {
+    "resnet18": 64,
+    "shufflenet_v2_x1_0": 64,
+    "mobilenet_v3_small": 64,
+    "mobilenet_v2": 64,
+    "squeezenet1_1": 64,
+}
+SLOW = {
+    "googlenet": 64,
+    "densenet121": 64,
+    "efficientnet_b0": 64,
+    "regnet_y_400mf": 64,
+    "resnext50_32x4d": 64,
+    "inception_v3": 96,
+    "alexnet": 96,
+    "convnext_tiny": 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*TORCHVISION.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in SLOW.items())],
+)
+def test_cutting_random_channels_is_the_same_as_not_reading_them(name, size):
+    options = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    torch.manual_seed(0)
+    network = lively(getattr(torchvision.models, name)(weights=None, **options))
+    for seed in range(2):
+        assert_cut_is_blind(network, size, seed)
+
+
+def test_the_svhn_net_has_a_group_for_each_layer_and_keeps_its_output():
+    network = lively(models.build({"model": "svhn_net"}, 0))
+    groups = assert_cut_is_blind(network, 32, 0)
+    assert [group.size for group in groups.cut] == [96, 128, 128, 256, 512]
+    assert list(groups.kept.values()) == ["output of the network"]
+
+
+STAGES = {
+    "conv": {"block": "conv", "depth": 2, "width": 12, "kernel": 3, "stride": 2, "expansion": 1},
+    "mobile_v2": {"block": "mobile_v2", "depth": 2, "width": 12, "kernel": 5, "stride": 2, "expansion": 3},
+    "shuffle_v2": {"block": "shuffle_v2", "depth": 2, "width": 12, "kernel": 3, "stride": 2, "expansion": 1},
+}
+
+
+@pytest.mark.parametrize("bits", [32, 4])
+@pytest.mark.parametrize("block", list(STAGES))
+def test_quantised_blocks_are_cut_too(block, bits):
+    stage = {**STAGES[block], "weight_bits": bits, "activation_bits": bits}
+    network = lively(
+        models.build({"model": "searchable", "stem_width": 8, "stages": [stage, stage], "head_width": 16}, 0)
+    )
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.view(-1)[0] = 3.0  # the greatest weight sets a quantiser's scale, so it has to stay
+    groups = assert_cut_is_blind(network, 32, 1, always=(0,))
+    assert list(groups.kept.values()) == ["output of the network"]
+
+
+class Toy(nn.Module):
+    def __init__(self, forward, **layers):
+        super().__init__()
+        self.compute = forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.compute(self, x)
+
+
+def test_what_mixes_channels_keeps_them_and_says_why():
+    network = Toy(
+        lambda self, x: self.last(self.first(x).softmax(dim=1).flatten(1)),
+        first=nn.Conv2d(3, 4, 1),
+        last=nn.Linear(4 * 16, 2),
+    )
+    groups = find_groups(network, (1, 3, 4, 4))
+    assert groups.cut == ()
+    assert "softmax in the network mixes channels" in groups.kept["first"]
+
+
+def test_a_layer_used_twice_ties_both_its_inputs():
+    network = Toy(
+        lambda self, x: self.last(self.shared(self.shared(self.first(x)))),
+        first=nn.Conv2d(3, 6, 1),
+        shared=nn.Conv2d(6, 6, 3, padding=1),
+        last=nn.Conv2d(6, 2, 1),
+    )
+    (group,) = find_groups(network, (1, 3, 4, 4)).cut
+    assert group.size == 6
+    assert {(part.name, part.axis) for part in group.parts} >= {
+        ("first.weight", 0),
+        ("shared.weight", 0),
+        ("shared.weight", 1),
+        ("last.weight", 1),
+    }
+
+
+def test_the_network_is_left_as_it_was():
+    network = models.build({"model": "svhn_net"}, 0).train()
+    network.get_submodule(
+        next(name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d))
+    ).eval()
+    modes = [module.training for module in network.modules()]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    find_groups(network, (1, 3, 32, 32))
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_frozen_and_shared_parameters_stay_so_and_the_layers_tell_the_truth():
+    network = Toy(
+        lambda self, x: self.last(self.norm(self.first(x))),
+        first=nn.Conv2d(3, 6, 1),
+        norm=nn.BatchNorm2d(6),
+        last=nn.Conv2d(6, 6, 1),
+    )
+    network.alias = network.first
+    network.first.weight.requires_grad_(False)
+    small = cut(network, find_groups(network, (1, 3, 4, 4)), {"first": np.array([1, 4])})
+    assert small.alias is small.first
+    assert not small.first.weight.requires_grad
+    assert small.first.bias.requires_grad
+    assert torch.equal(small.first.weight, network.first.weight[[1, 4]])
+    assert (small.first.out_channels, small.norm.num_features, small.last.in_channels) == (2, 2, 2)
+    assert small.training
+
+
+def test_what_cannot_be_cut_is_refused_by_name():
+    network = models.build({"model": "svhn_net"}, 0)
+    groups = find_groups(network, (1, 3, 32, 32))
+    name = groups.cut[0].name
+    with pytest.raises(InputError, match=r"at least 1 channel to keep, got none .*raise the quota"):
+        cut(network, groups, {name: np.array([], int)})
+    with pytest.raises(InputError, match=rf"{name}: expected channels from 0 to 95, got \[0, 96\]"):
+        cut(network, groups, {name: np.array([0, 96])})
+    with pytest.raises(InputError, match="must stay whole: output of the network"):
+        cut(network, groups, {"classifier": np.array([0])})
+    with pytest.raises(InputError, match=r"expected a plain nn.Module, got one that torch.compile made"):
+        find_groups(torch.compile(network), (1, 3, 32, 32))
