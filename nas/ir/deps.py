@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from nas.ir.command import Command
 from nas.ir.history import Access, History
-from nas.ir.overlap import is_dense, merged_spans, spans_meet
+from nas.ir.overlap import extent, merged_spans, spans_meet
 from nas.ir.tensor import Region
 
 
@@ -22,10 +22,11 @@ def dependences(commands: Sequence[Command]) -> list[tuple[int, ...]]:
         found: set[int] = set()
         for regions, is_write in ((command.reads, False), (command.writes, True)):
             for region in regions:
-                start, stop = region.offset_bytes, region.end_bytes
+                size_bytes, dense = extent(region.shape, region.strides, region.bits)
+                start, stop = region.offset_bytes, region.offset_bytes + size_bytes
                 # What nobody writes has no order.
                 if is_write or spans_meet(written.get(region.memory, []), start, stop):
-                    access = Access(index, is_write, start, stop, region, is_dense(region))
+                    access = Access(index, is_write, start, stop, region, dense)
                     histories[region.memory].follow(access, found)
         found.discard(index)
         result.append(tuple(sorted(found)))

@@ -2,7 +2,7 @@
 
 The memory is cut into **cells**, stretches that were touched together. A dense write makes a cell of its own and forgets
 what it covers: whoever meets the forgotten later meets this write as well. Within a cell, the tiles of one tensor are kept
-by row, so that a tile is compared with those of its own rows alone.
+by their rows, so that a tile is compared with those of the same rows alone.
 """
 
 from bisect import bisect_left, bisect_right
@@ -27,40 +27,43 @@ class Access(NamedTuple):
 
 
 class _Tiles:
-    """Boxes on one grid by row: those written, and those read, since the row was last written over."""
+    """Boxes on one grid by **band**, so many rows: those written, and those read, since they were last written over."""
 
-    def __init__(self, base_bytes: int) -> None:
-        self.base_bytes = base_bytes
-        self._rows: dict[int, list[tuple[Box, Access]]] = {}
+    def __init__(self, base_bytes: int, band_rows: int) -> None:
+        self.base_bytes, self._band_rows = base_bytes, band_rows
+        self._bands: dict[int, list[tuple[Box, Access]]] = {}
 
     def collect(self, box: Box, is_write: bool, found: set[int]) -> None:
         """Put the commands that touch an element of `box` into `found`; only those that write, if it is read."""
-        for row in _rows(box):
-            for other, access in self._rows.get(row, ()):
+        for band in self._touched(box):
+            for other, access in self._bands.get(band, ()):
                 if (is_write or access.is_write) and access.command not in found and boxes_meet(box, other):
                     found.add(access.command)
 
     def add(self, box: Box, access: Access) -> None:
-        for row in _rows(box):
-            held = self._rows.setdefault(row, [])
-            if access.is_write:
-                held[:] = [entry for entry in held if not _covers(box, entry[0])]
+        for band in self._touched(box):
+            held = self._bands.setdefault(band, [])
+            if access.is_write and held:
+                rows = (band * self._band_rows, (band + 1) * self._band_rows)
+                held[:] = [entry for entry in held if not _covers(box, entry[0], rows)]
             held.append((box, access))
 
     def all(self) -> Iterator[Access]:
-        return iter(dict.fromkeys(access for held in self._rows.values() for _, access in held))
+        return iter(dict.fromkeys([access for held in self._bands.values() for _, access in held]))
+
+    def _touched(self, box: Box) -> range:
+        first, stop = box[0], box[1]
+        axis = max(len(first) - 2, 0)
+        return range(first[axis] // self._band_rows, -(-stop[axis] // self._band_rows))
 
 
-def _rows(box: Box) -> range:
-    axis = max(len(box[0]) - 2, 0)
-    return range(box[0][axis], box[1][axis])
-
-
-def _covers(box: Box, other: Box) -> bool:
-    """Whether `box` holds all of `other`, but for their rows."""
+def _covers(box: Box, other: Box, rows: tuple[int, int]) -> bool:
+    """Whether `box` holds all of `other` that lies in these rows."""
     axis = max(len(box[0]) - 2, 0)
     for place, (first, stop, first_other, stop_other) in enumerate(zip(*box, *other, strict=True)):
-        if place != axis and (first_other < first or stop < stop_other):
+        if place == axis:
+            first_other, stop_other = max(first_other, rows[0]), min(stop_other, rows[1])  # noqa: PLW2901
+        if first_other < first or stop < stop_other:
             return False
     return True
 
@@ -77,10 +80,9 @@ class _Cell:
     def collect(self, access: Access, found: set[int]) -> None:
         """Put the commands that `access` conflicts with here into `found`."""
         _collect(self.loose, access, found)
+        own = (access.region.strides, access.region.bits)
         for grid, tiles in self.tiles.items():
-            box = None
-            if grid == (access.region.strides, access.region.bits):
-                box = box_on_grid(access.region, tiles.base_bytes)
+            box = box_on_grid(access.region, tiles.base_bytes) if grid == own else None
             if box is not None:
                 tiles.collect(box, access.is_write, found)
             else:
@@ -99,7 +101,7 @@ class _Cell:
         """Keep a strided access, and from now on all others of its tensor, by row."""
         grid = (access.region.strides, access.region.bits)
         if grid not in self.tiles:
-            self.tiles[grid] = _Tiles(access.start)
+            self.tiles[grid] = _Tiles(access.start, access.region.shape[-2:][0])
             loose, self.loose = self.loose, []
             for other in loose:
                 self.add(other)

@@ -6,6 +6,7 @@ along each axis. Boxes on one grid share an element exactly if they overlap alon
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import lru_cache
 
 from nas.ir.tensor import Region
 
@@ -75,20 +76,24 @@ def boxes_meet(a: Box, b: Box) -> bool:
     return True
 
 
-def is_dense(region: Region) -> bool:
-    """Whether the region covers every byte between its ends."""
-    expected = 1
-    for size, stride in zip(reversed(region.shape), reversed(region.strides), strict=True):
-        if size != 1 and stride != expected:
-            return False
+@lru_cache(maxsize=1 << 14)
+def extent(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> tuple[int, bool]:
+    """The bytes from the first to one past the last of a region of this layout, and whether it covers all of them."""
+    last, expected, dense = 0, 1, True
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        last += (size - 1) * stride
+        dense = dense and (size == 1 or stride == expected)
         expected *= size
-    return True
+    return -(-(last + 1) * bits // 8), dense
 
 
 def merged_spans(regions: Iterable[Region]) -> list[tuple[int, int]]:
     """The bytes between the ends of each region, merged and sorted: half-open spans that do not touch."""
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted({(region.offset_bytes, region.end_bytes) for region in regions}):
+    spans = {
+        (each.offset_bytes, each.offset_bytes + extent(each.shape, each.strides, each.bits)[0]) for each in regions
+    }
+    for start, stop in sorted(spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
         else:

@@ -3,7 +3,8 @@
 A folder of one compiled network:
     cmds.json        weights.safetensors      the naive program (front_end)
     cmds-o.json      weights-o.safetensors    the optimised one (opt); its parallel form uses the same weights
-    cmds-o-par.json                           the parallel one (parallel)
+    cmds-o-par.json                           the parallel one (parallel); over several cores it has weights of its own:
+                     weights-o-par.safetensors
     gt.safetensors                            a seeded input and what PyTorch computes for it
 """
 
