@@ -1,7 +1,7 @@
 """nn.Module -> the three programs of a network, checked, with the bytes of their constants and the ground truth.
 
 This is the way of `scripts/compile.py` and of the cost model. The stages are functions of their own for everybody else:
-`front_end.lower.network_of`, `front_end.naive.naive_program`, `opt.pipeline.optimise`, `parallel.pipeline.parallelise`.
+`front_end.lower.network_of`, `front_end.naive.naive_program`, `opt.pipeline.optimise`, `parallel.spread.spread`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.spread import Spread, spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
@@ -27,21 +27,37 @@ from nas.ir.schema import write_arrays, write_par_program, write_program
 
 @dataclass(frozen=True)
 class Compiled:
-    """One network on one processor, in all three forms; `truth` is empty where there are no weights to compute it with."""
+    """One network on one processor, in all three forms; `truth` is empty where there are no weights to compute it with.
+
+    spread: the parallel form, over all cores, and how it came about; the two sequential forms are programs of one core.
+    """
 
     processor: Processor
     naive: Program
     optimised: Program
-    parallel: ParProgram
+    spread: Spread
     naive_constants: Arrays
     constants: Arrays
     truth: Arrays
+
+    @property
+    def parallel(self) -> ParProgram:
+        return self.spread.parallel
+
+    @property
+    def parallel_constants(self) -> Arrays:
+        """The bytes of the parallel program's constants; those of the sequential one where one core does it all."""
+        return self.spread.constants
 
     def write(self, folder: Path) -> None:
         """All the files of a compiled network; see `nas.ir.schema`."""
         files = CompiledFiles(folder)
         write_arrays(files.naive_weights, self.naive_constants)
         write_arrays(files.weights, self.constants)
+        if self.spread.is_partitioned:
+            write_arrays(files.parallel_weights, self.parallel_constants)
+        else:
+            files.parallel_weights.unlink(missing_ok=True)  # of an earlier network in this folder
         if self.truth:
             write_arrays(files.truth, self.truth)
         write_program(files.naive, self.naive)
@@ -71,10 +87,10 @@ def compile_network(
         optimised, constants = optimise(network, processor, switched_off)
     except DoesNotFit as error:
         return error.violation
-    parallel = parallelise(optimised)
+    parallel = spread(network, processor, (optimised, constants), switched_off)
     raise_findings(check_program(naive, processor), f"{naive.name}, cmds.json")
     raise_findings(check_program(optimised, processor), f"{naive.name}, cmds-o.json")
-    raise_findings(check_par_program(parallel, processor, optimised), f"{naive.name}, cmds-o-par.json")
+    raise_findings(check_par_program(parallel.parallel, processor, parallel.sequence), f"{naive.name}, cmds-o-par.json")
     known = all(parameter.device.type != "meta" for parameter in module.parameters())
     truth = ground_truth(module, {"input": input_shape}, network.outputs, seed) if known else {}
     return Compiled(processor, naive, optimised, parallel, dict(network.constants), constants, dict(truth))

@@ -37,5 +37,10 @@ class CompiledFiles:
         return self.folder / "cmds-o-par.json"
 
     @property
+    def parallel_weights(self) -> Path:
+        """Only where several cores share the work; else the parallel program has the weights of the optimised one."""
+        return self.folder / "weights-o-par.safetensors"
+
+    @property
     def truth(self) -> Path:
         return self.folder / "gt.safetensors"

@@ -66,7 +66,7 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
             parallel_cycles=trace.cycles,
             bound_cycles=bounds.cycles,
             compulsory_bytes=bounds.compulsory_bytes,
-            cost=cost_of(program, trace, parameters),
+            cost=cost_of(program, trace, parameters, compiled.parallel.used_bytes),
             layers=rows,
             host_layers=tuple(operator.layer for operator in program.operators if isinstance(operator.function, Host)),
         ),

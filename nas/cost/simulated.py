@@ -1,5 +1,6 @@
 """The price of a network by compiling it, checking it, and simulating its parallel program."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -7,7 +8,7 @@ from torch import nn
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.spread import spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_to_price
 from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
@@ -29,22 +30,25 @@ class SimulatedCost:
         """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
         lowered = network_to_price(network, input_shape, self.processor, self.precision.bits)
         try:
-            program, _ = optimise(lowered, self.processor)
+            program, constants = optimise(lowered, self.processor)
         except DoesNotFit as error:
             return error.violation
-        parallel = parallelise(program)
-        raise_findings(check_par_program(parallel, self.processor, program), lowered.name)
+        parallel = spread(lowered, self.processor, (program, constants))
+        raise_findings(check_par_program(parallel.parallel, self.processor, parallel.sequence), lowered.name)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        return cost_of(program, simulate_parallel(parallel, self.processor), parameters)
+        trace = simulate_parallel(parallel.parallel, self.processor)
+        return cost_of(program, trace, parameters, parallel.parallel.used_bytes)
 
 
-def cost_of(program: Program, trace: Trace, parameters: int) -> Cost:
-    """The cost that a trace of `program` (in either form) shows."""
+def cost_of(program: Program, trace: Trace, parameters: int, used_bytes: Mapping[str, int]) -> Cost:
+    """The cost that a trace of `program`, in a form that uses `used_bytes` of each memory, shows; of several cores' srams
+    the fullest counts.
+    """
     return Cost(
         latency_s=trace.latency_s,
         cycles=trace.cycles,
         energy_pj=trace.energy_pj,
-        peak_sram_bytes=program.used_bytes["sram"],
+        peak_sram_bytes=max(used for memory, used in used_bytes.items() if memory != "dram"),
         dram_bytes=trace.dram_bytes,
         parameters=parameters,
         parameter_bytes=sum(binding.region.payload_bytes for binding in program.constants),

@@ -12,7 +12,7 @@ import msgspec
 from nas.compiler.driver import Compiled
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.spread import spread
 from nas.core.errors import DoesNotFit
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Matmul
@@ -82,10 +82,10 @@ def _network(program: Program) -> Network:
 
 def _compiled(network: Network, processor: Processor) -> Trace | None:
     try:
-        program, _ = optimise(network, processor)
+        one_core = optimise(network, processor)
     except DoesNotFit:
         return None
-    return simulate_parallel(parallelise(program), processor)
+    return simulate_parallel(spread(network, processor, one_core).parallel, processor)
 
 
 def _half_bits(network: Network, is_mine: IsMine) -> Network | None:

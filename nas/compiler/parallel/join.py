@@ -1,0 +1,169 @@
+"""The programs of the cores -> one program: shared tensors at their places in dram, and all commands in one legal order.
+
+Each core's program was planned as if it were alone, with what it shares as its inputs and outputs. Here these become parts
+of the shared tensors, everything else in its dram moves behind, and its sram gets the name of the core. The order of all
+commands keeps that of each core's queues, and puts what fetches a part of a shared tensor behind whatever stores it.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.parallel.box import Box, meet
+from nas.compiler.parallel.piece import CannotCut
+from nas.compiler.parallel.relocate import CoreDram
+from nas.compiler.regions import aligned, place
+from nas.core.errors import DoesNotFit, Violation
+from nas.hw.spec import Processor
+from nas.ir.command import Command
+from nas.ir.cores import on_core, sram_name
+from nas.ir.deps import dependences
+from nas.ir.program import Binding, Program
+from nas.ir.tensor import Region
+
+Packed = Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class CoreProgram:
+    """core: that executes `program`; shared: which part of which tensor each of its inputs and outputs is."""
+
+    core: int
+    program: Program
+    packed: Packed
+    shared: Mapping[str, tuple[str, Box]]
+
+
+def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -> tuple[Program, Packed]:
+    """One program, with all the cores' commands, and the bytes of its constants. Raises `CannotCut`, `DoesNotFit`."""
+    places, end_bytes = _shared_places(network, cores)
+    bindings = {name: Binding(name, region, network.tensors[name].format) for name, region in places.items()}
+    used_bytes = {"dram": 0}
+    constants: list[Binding] = []
+    packed: dict[str, NDArray[np.uint8]] = {}
+    pools: dict[bytes, int] = {}
+    commands: list[list[Command]] = []
+    for each in cores:
+        pool = _pool_key(each)
+        start_bytes = pools.get(pool)
+        dram = CoreDram(each.program, each.shared, places, end_bytes, start_bytes)
+        commands.append([on_core(dram.moved(command), each.core) for command in each.program.commands])
+        if start_bytes is None:
+            pools[pool] = dram.constants_start
+            for binding in each.program.constants:
+                name = f"{binding.name} of core {each.core}" if each.core else binding.name
+                constants.append(Binding(name, dram.at(binding.region), binding.format))
+                if binding.name in each.packed:
+                    packed[name] = each.packed[binding.name]
+        end_bytes = dram.end_bytes
+        used_bytes[sram_name(each.core)] = each.program.used_bytes["sram"]
+    used_bytes["dram"] = end_bytes
+    if end_bytes > processor.dram.size_bytes:
+        raise DoesNotFit(Violation("dram_bytes", network.name, end_bytes, processor.dram.size_bytes, "bytes"))
+    program = Program(
+        name=network.name,
+        processor=processor.name,
+        stage="opt",
+        tensors=tuple(network.tensors.values()),
+        operators=network.operators,
+        inputs=tuple(bindings[name] for name in network.inputs),
+        outputs=tuple(bindings[name] for name in network.outputs),
+        constants=tuple(constants),
+        commands=tuple(_in_one_order(commands, cores)),
+        used_bytes=used_bytes,
+    )
+    return program, packed
+
+
+def _shared_places(network: Network, cores: Sequence[CoreProgram]) -> tuple[dict[str, Region], int]:
+    names = dict.fromkeys((*network.inputs, *network.outputs))
+    for each in cores:
+        names.update(dict.fromkeys(name for name, _ in each.shared.values()))
+    places: dict[str, Region] = {}
+    end_bytes = 0
+    for name in names:
+        places[name] = place(network.tensors[name], "dram", end_bytes)
+        end_bytes = aligned(end_bytes + tensor_bytes(network.tensors[name]))
+    return places, end_bytes
+
+
+def _pool_key(each: CoreProgram) -> bytes:
+    """The same for cores that load the very same constants in the same layout: they share them."""
+    constants = each.program.constants
+    first = min((binding.region.offset_bytes for binding in constants), default=0)
+    key = hashlib.blake2b()
+    for binding in constants:
+        key.update(f"{binding.region.offset_bytes - first} {binding.region.payload_bytes} ".encode())
+        stored = each.packed.get(binding.name)
+        # What is unknown (a network on the meta device) may be anything.
+        key.update(f"core {each.core}".encode() if stored is None else np.ascontiguousarray(stored).data)
+    return key.digest()
+
+
+def _in_one_order(commands: Sequence[Sequence[Command]], cores: Sequence[CoreProgram]) -> list[Command]:
+    """All commands: those of one queue of one core in their order, and none before what it depends on."""
+    followers: list[list[list[tuple[int, int]]]] = [[[] for _ in listed] for listed in commands]
+    missing = [[0] * len(listed) for listed in commands]
+
+    def must_follow(before: tuple[int, int], after: tuple[int, int]) -> None:
+        followers[before[0]][before[1]].append(after)
+        missing[after[0]][after[1]] += 1
+
+    stores: dict[str, list[tuple[int, int, Box]]] = {}
+    for number, (listed, each) in enumerate(zip(commands, cores, strict=True)):
+        last: dict[str, int] = {}
+        # Of the core's own program, in which what it shares is a tensor for each piece: a load that was put before the
+        # store of another piece is no older value that the store must spare.
+        known = dependences(each.program.commands)
+        for index, (command, found) in enumerate(zip(listed, known, strict=True)):
+            for earlier in found:
+                must_follow((number, earlier), (number, index))
+            if command.engine in last:
+                must_follow((number, last[command.engine]), (number, index))
+            last[command.engine] = index
+        for name, index in _touches(each, writes=True):
+            shared, box = each.shared[name]
+            stores.setdefault(shared, []).append((number, index, box))
+    for number, each in enumerate(cores):
+        for name, index in _touches(each, writes=False):
+            shared, box = each.shared[name]
+            for other, stored, part in stores.get(shared, ()):
+                if meet(box, part):
+                    must_follow((other, stored), (number, index))
+    ready = [
+        (index, number) for number, counts in enumerate(missing) for index, count in enumerate(counts) if count == 0
+    ]
+    heapq.heapify(ready)
+    order: list[Command] = []
+    while ready:
+        index, number = heapq.heappop(ready)
+        order.append(commands[number][index])
+        for other, follower in followers[number][index]:
+            missing[other][follower] -= 1
+            if missing[other][follower] == 0:
+                heapq.heappush(ready, (follower, other))
+    if len(order) < sum(map(len, commands)):
+        raise CannotCut("cores wait for each other")
+    return order
+
+
+def _touches(each: CoreProgram, writes: bool) -> list[tuple[str, int]]:
+    """(name, index of the command) for every access to a shared output (or input)."""
+    program = each.program
+    bound = program.outputs if writes else program.inputs
+    spans = sorted((binding.region.offset_bytes, binding.region.end_bytes, binding.name) for binding in bound)
+    starts = np.array([start for start, _, _ in spans], np.int64)
+    found: list[tuple[str, int]] = []
+    for index, command in enumerate(program.commands):
+        for region in command.writes if writes else command.reads:
+            if region.memory != "dram":
+                continue
+            row = int(np.searchsorted(starts, region.offset_bytes, side="right")) - 1
+            if row >= 0 and region.offset_bytes < spans[row][1]:
+                found.append((spans[row][2], index))
+    return found

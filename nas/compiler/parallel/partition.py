@@ -1,0 +1,126 @@
+"""Who makes what: stretches of operators, each cut along one axis -> the pieces of every core.
+
+    images      each core makes some of the images
+    rows        each core makes some rows of the maps that leave the stretch, and what it needs for them, halo included
+    channels    each core makes some channels of what leaves the stretch
+    alone       core 0 makes all: operators that can't be cut, such as the host's
+
+Cores are in `groups` that share out the images first; within a group they are its parts, and share out the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.compiler.network import Network
+from nas.compiler.parallel.box import Box, Range, shares, whole_box, with_axis
+from nas.compiler.parallel.cut import CHANNELS, IMAGES, ROWS, can_cut_images, cut_step
+from nas.compiler.parallel.piece import Piece
+from nas.compiler.regions import MAP_RANK
+
+Way = Literal["images", "rows", "channels", "alone"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The operators first..last - 1, and how they are shared out."""
+
+    first: int
+    last: int
+    way: Way
+
+
+@dataclass(frozen=True)
+class Partition:
+    """name: for people; groups x parts cores work."""
+
+    name: str
+    stretches: tuple[Stretch, ...]
+    groups: int
+    parts: int
+
+    @property
+    def cores(self) -> int:
+        return self.groups * self.parts
+
+
+def pieces_of(network: Network, partition: Partition) -> list[Piece]:
+    """What each core makes, stretch by stretch."""
+    found: list[Piece] = []
+    for stretch in partition.stretches:
+        goals = leaving(network, stretch.first, stretch.last)
+        shares_of = [share_of(network, name, stretch.way, partition) for name in goals]
+        for core in range(partition.cores):
+            wanted = {name: boxes[core] for name, boxes in zip(goals, shares_of, strict=True)}
+            mine = {name: box for name, box in wanted.items() if all(start < stop for start, stop in box)}
+            if mine:
+                found.append(Piece(core, stretch.first, stretch.last, mine))
+    return found
+
+
+def leaving(network: Network, first: int, last: int) -> list[str]:
+    """The results of the operators first..last - 1 that are read behind them or are the network's."""
+    users = network.users()
+    return [
+        name
+        for operator in network.operators[first:last]
+        for name in operator.outputs
+        if name in network.outputs or any(user >= last for user in users.get(name, ()))
+    ]
+
+
+def share_of(network: Network, name: str, way: Way, partition: Partition) -> list[Box]:
+    """The part of a tensor that each core makes; empty for those that make none."""
+    shape = network.tensors[name].shape
+    whole = whole_box(shape)
+    nothing = with_axis(whole, IMAGES, (0, 0))
+    if way == "alone":
+        return [whole] + [nothing] * (partition.cores - 1)
+    if way == "images":
+        return [with_axis(whole, IMAGES, part) for part in shares(shape[IMAGES], partition.cores)]
+    boxes: list[Box] = []
+    for images in shares(shape[IMAGES], partition.groups):
+        mine = with_axis(whole, IMAGES, images)
+        cuts = _cuts(network, name, way, partition.parts)
+        boxes += (
+            [mine] + [nothing] * (partition.parts - 1)
+            if cuts is None
+            else [with_axis(mine, ROWS if way == "rows" else CHANNELS, part) for part in cuts]
+        )
+    return boxes
+
+
+def _cuts(network: Network, name: str, way: Way, parts: int) -> list[Range] | None:
+    """The ranges of rows or channels; None where the tensor has none to share out."""
+    shape = network.tensors[name].shape
+    if way == "rows":
+        return shares(shape[ROWS], parts) if len(shape) == MAP_RANK + 1 else None
+    (operator,) = (each for each in network.operators if name in each.outputs)
+    step = cut_step(operator, network)
+    return None if step >= shape[CHANNELS] else shares(shape[CHANNELS], parts, step)
+
+
+def by_images(network: Network, cores: int) -> Partition | None:
+    """Every core makes some of the images, all by itself; None where there is only one image."""
+    images = max((network.tensors[name].shape[0] for name in network.outputs), default=1)
+    groups = min(cores, images)
+    if groups < 2:
+        return None
+    stretches: list[Stretch] = []
+    for index, operator in enumerate(network.operators):
+        way: Way = "images" if can_cut_images(operator, network) else "alone"
+        if stretches and stretches[-1].way == way:
+            stretches[-1] = Stretch(stretches[-1].first, index + 1, way)
+        else:
+            stretches.append(Stretch(index, index + 1, way))
+    if all(stretch.way == "alone" for stretch in stretches):
+        return None
+    return Partition(f"images over {groups} cores", tuple(stretches), groups, 1)
+
+
+def stretches_in(stretches: Sequence[Stretch]) -> str:
+    """How many operators go which way, for people."""
+    counts: dict[str, int] = {}
+    for stretch in stretches:
+        counts[stretch.way] = counts.get(stretch.way, 0) + stretch.last - stretch.first
+    return ", ".join(f"{way} {count}" for way, count in counts.items())

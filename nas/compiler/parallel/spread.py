@@ -1,0 +1,94 @@
+"""A network over the cores of a processor: partitions are tried, each is simulated, and the fastest is kept.
+
+One core's program is always among them, so that more cores are never slower.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.compiler.network import Network
+from nas.compiler.opt.pipeline import PASSES, optimise
+from nas.compiler.parallel.join import CoreProgram, join
+from nas.compiler.parallel.partition import Partition, by_images, pieces_of
+from nas.compiler.parallel.piece import CannotCut, core_network
+from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.passes import run_passes
+from nas.core.errors import DoesNotFit
+from nas.hw.spec import Processor
+from nas.ir.par_program import ParProgram
+from nas.ir.program import Program
+from nas.sim.parallel import simulate_parallel
+
+Packed = Mapping[str, NDArray[np.uint8]]
+ONE_CORE = "one core"
+# Done to the whole network before it is cut; dataflows are chosen anew for what each core makes.
+_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The parallel program of the fastest partition.
+
+    sequence: its commands, of all cores, in one legal order; constants: their bytes. cycles: simulated, by the partition
+    that was tried; `partition` is the one that was kept.
+    """
+
+    partition: str
+    sequence: Program
+    parallel: ParProgram
+    constants: Packed
+    cycles: Mapping[str, int]
+
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether several cores share the work."""
+        return self.partition != ONE_CORE
+
+
+def spread(
+    network: Network,
+    processor: Processor,
+    one_core: tuple[Program, Packed],
+    switched_off: frozenset[str] = frozenset(),
+) -> Spread:
+    """`network` over the cores of `processor`, given the program (and its constants) of one of them."""
+    program, packed = one_core
+    par = parallelise(program)
+    if processor.cores == 1:
+        return Spread(ONE_CORE, program, par, packed, {})
+    cycles = {ONE_CORE: simulate_parallel(par, processor).cycles}
+    best = (ONE_CORE, program, par, packed)
+    passed = run_passes(PASSES, network, processor, switched_off)
+    for partition in candidates(passed, processor):
+        try:
+            sequence, constants = partitioned(passed, partition, processor, switched_off)
+        except (CannotCut, DoesNotFit):
+            continue
+        par = parallelise(sequence)
+        cycles[partition.name] = simulate_parallel(par, processor).cycles
+        if cycles[partition.name] < cycles[best[0]]:
+            best = (partition.name, sequence, par, constants)
+    return Spread(*best, cycles)
+
+
+def partitioned(
+    network: Network, partition: Partition, processor: Processor, switched_off: frozenset[str] = frozenset()
+) -> tuple[Program, Packed]:
+    """The program of a network (behind its passes) on several cores. Raises `CannotCut` and `DoesNotFit`."""
+    pieces = pieces_of(network, partition)
+    cores: list[CoreProgram] = []
+    for core in sorted({piece.core for piece in pieces}):
+        mine = core_network(network, [piece for piece in pieces if piece.core == core])
+        program, packed = optimise(mine.network, processor, switched_off | _DONE_BEFORE)
+        cores.append(CoreProgram(core, program, packed, mine.shared))
+    return join(network, cores, processor)
+
+
+def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
+    """The partitions to try, of a network behind its passes; one core is not among them."""
+    images = by_images(network, processor.cores)
+    if images is not None:
+        yield images
