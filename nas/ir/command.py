@@ -42,7 +42,7 @@ Activation = Literal["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigm
 Dataflow = Literal["weight_stationary", "output_stationary", "lanes"]
 
 
-class Window(msgspec.Struct, frozen=True, omit_defaults=True):
+class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A sliding window: kernel, stride and dilation as (rows, columns); padding as (top, left, bottom, right)."""
 
     kernel: tuple[int, int] = (1, 1)
@@ -58,7 +58,7 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True):
         return rows, columns
 
 
-class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
+class Tail(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What happens to a result before it is written; see the page above."""
 
     table: bool = False
@@ -71,15 +71,15 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True):
     pool: Window | None = None
 
 
-class Load(msgspec.Struct, frozen=True, tag="load", tag_field="op"):
+class Load(msgspec.Struct, frozen=True, tag="load", tag_field="op", gc=False):
     """Bring a box from dram into sram."""
 
 
-class Store(msgspec.Struct, frozen=True, tag="store", tag_field="op"):
+class Store(msgspec.Struct, frozen=True, tag="store", tag_field="op", gc=False):
     """Take a box from sram to dram."""
 
 
-class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_defaults=True):
+class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_defaults=True, gc=False):
     """Grouped 2-d cross-correlation with zero padding (the number 0, whatever its code), then the tail."""
 
     window: Window = Window()
@@ -90,7 +90,7 @@ class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_default
     dataflow: Dataflow = "weight_stationary"
 
 
-class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_defaults=True):
+class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_defaults=True, gc=False):
     """rows (m, c) times weights (n, c) transposed, then the tail."""
 
     input: Format = FLOAT32
@@ -99,14 +99,14 @@ class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_def
     dataflow: Dataflow = "weight_stationary"
 
 
-class Eltwise(msgspec.Struct, frozen=True, tag="eltwise", tag_field="op", omit_defaults=True):
+class Eltwise(msgspec.Struct, frozen=True, tag="eltwise", tag_field="op", omit_defaults=True, gc=False):
     """The tail alone, element by element."""
 
     input: Format = FLOAT32
     tail: Tail = Tail()
 
 
-class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_defaults=True):
+class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_defaults=True, gc=False):
     """Maximum (padding never wins; codes are compared as codes) or mean (of numbers, then encoded) of each window.
 
     count_padding: whether the padded places count in the mean's divisor.
@@ -119,11 +119,11 @@ class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_default
     output: Format = FLOAT32
 
 
-class Copy(msgspec.Struct, frozen=True, tag="copy", tag_field="op"):
+class Copy(msgspec.Struct, frozen=True, tag="copy", tag_field="op", gc=False):
     """Move a box within sram, element by element in row-major order of both shapes."""
 
 
-class Host(msgspec.Struct, frozen=True, tag="host", tag_field="op", omit_defaults=True):
+class Host(msgspec.Struct, frozen=True, tag="host", tag_field="op", omit_defaults=True, gc=False):
     """A function that no engine knows, on the host processor, on float32 tensors in dram.
 
     function: its public name, such as "torch.nn.functional.gelu"; arguments: JSON text of [positional, named], in which
@@ -158,7 +158,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Command(msgspec.Struct, frozen=True):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """One tile of work of one engine. `layer` names the module of the network that it belongs to."""
 
     engine: str

@@ -14,7 +14,7 @@ from nas.ir.command import Command
 from nas.ir.program import Binding
 
 
-class Step(msgspec.Struct, frozen=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A command, the tokens it waits for first and the tokens it signals at its end."""
 
     command: Command

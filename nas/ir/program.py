@@ -14,7 +14,7 @@ from nas.ir.tensor import Format, Region, Tensor
 SCHEMA_VERSION = 1
 
 
-class View(msgspec.Struct, frozen=True, tag="view", tag_field="op", omit_defaults=True):
+class View(msgspec.Struct, frozen=True, tag="view", tag_field="op", omit_defaults=True, gc=False):
     """Data movement without arithmetic, on the elements of one image in row-major order.
 
     The input (batch, *rest) is seen as (batch, *split), its axes are put in `order`, then `start`:`stop` is cut out of
@@ -28,14 +28,14 @@ class View(msgspec.Struct, frozen=True, tag="view", tag_field="op", omit_default
     stop: int = 0
 
 
-class Concat(msgspec.Struct, frozen=True, tag="concat", tag_field="op"):
+class Concat(msgspec.Struct, frozen=True, tag="concat", tag_field="op", gc=False):
     """Inputs of one format, one after the other along the channels."""
 
 
 Function = Conv | Matmul | Eltwise | Pool | View | Concat | Host
 
 
-class Operator(msgspec.Struct, frozen=True):
+class Operator(msgspec.Struct, frozen=True, gc=False):
     """One function of the network on whole tensors, by name.
 
     inputs: the data input first, then what the function reads after it in the order of `nas.ir.command` (weights, table,
@@ -48,7 +48,7 @@ class Operator(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
 
 
-class Binding(msgspec.Struct, frozen=True):
+class Binding(msgspec.Struct, frozen=True, gc=False):
     """A named tensor in dram: where it lies (shape with the batch first) and how its elements are read."""
 
     name: str

@@ -16,7 +16,7 @@ import msgspec
 ELEMENT_BITS = (1, 2, 4, 8, 16, 32)
 
 
-class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+class Format(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How stored elements become numbers.
 
     kind "float": bits 32 is IEEE single, bits 16 is bfloat16.
@@ -74,7 +74,7 @@ class Region(msgspec.Struct, frozen=True, gc=False):
         return self.offset_bytes + -(-(last + 1) * self.bits // 8)
 
 
-class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
+class Tensor(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A value of the network: its name, shape (batch first), format, and part in the network."""
 
     name: str
