@@ -2,7 +2,7 @@
 
 Dynamic storage allocation: NP-hard in general, easy most of the time. Buffers are placed from the largest to the smallest,
 each into the tightest gap between those that live at the same time (best fit), and at the lowest address otherwise;
-other orders are tried where that is not good enough.
+other orders are tried where that is not good enough, and where a better packing is possible it is searched for (`exact`).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compiler.opt.exact import pack
 from nas.compiler.regions import aligned
+
+SEARCH_NODES = 2000  # some tenths of a second at most
+_SEARCHED = 400  # buffers; the search for more takes too long
+_SLACKS = (1.0, 1.02, 1.05, 1.1, 1.2)  # peaks over the bound that are searched for in turn
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,19 @@ def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) 
     return int(np.cumsum(events).max())
 
 
-def allocate(spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_bytes: int | None = None) -> Allocation:
+def allocate(
+    spans: dict[str, tuple[int, int]],
+    sizes: dict[str, int],
+    capacity_bytes: int | None = None,
+    nodes: int = SEARCH_NODES,
+) -> Allocation:
     """Addresses for the buffers of `spans` (first and last command, both inclusive).
 
-    The orders are tried until one is within `capacity_bytes` (None: within the lower bound); else the best of all.
+    The orders are tried until one is within `capacity_bytes` (None: within the lower bound). Where none is, packings are
+    searched for, up to `nodes` placements each: within the capacity, or else a few per cent and more above the bound.
     """
-    enough = lower_bound_bytes(spans, sizes) if capacity_bytes is None else capacity_bytes
+    bound = lower_bound_bytes(spans, sizes)
+    enough = bound if capacity_bytes is None else capacity_bytes
     best: Allocation | None = None
     for order in _ORDERS:
         allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), spans, sizes)
@@ -47,7 +59,26 @@ def allocate(spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_
         if best.peak_bytes <= enough:
             break
     assert best is not None
+    if not nodes or len(spans) > _SEARCHED:
+        return best
+    targets = [int(bound * slack) for slack in _SLACKS] if capacity_bytes is None else [capacity_bytes]
+    for target in targets:
+        if bound <= target < best.peak_bytes:
+            found = _searched(spans, sizes, target, nodes)
+            if found is not None:
+                return found
     return best
+
+
+def _searched(
+    spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_bytes: int, nodes: int
+) -> Allocation | None:
+    first, last = np.array(list(spans.values()), np.int64).T
+    size = np.array([aligned(sizes[name]) for name in spans], np.int64)
+    offset = pack(first, last, size, capacity_bytes, nodes)
+    if offset is None:
+        return None
+    return Allocation(dict(zip(spans, offset.tolist(), strict=True)), int((offset + size).max()))
 
 
 _Order = Callable[[int, tuple[int, int]], tuple[int, ...]]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import Allocation, allocate, lower_bound_bytes
+from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.coalesce import coalesce
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.emit import Plan, emit
@@ -169,7 +169,7 @@ def _arranged(
         stretched = _stretched(spans, slack)
         if slack and lower_bound_bytes(stretched, buffer_bytes) > capacity_bytes:
             continue
-        allocation = allocate(stretched, buffer_bytes, capacity_bytes)
+        allocation = allocate(stretched, buffer_bytes, capacity_bytes, 0 if slack else SEARCH_NODES)
         if allocation.peak_bytes <= capacity_bytes:
             break
     if not with_prefetch or allocation.peak_bytes > capacity_bytes:
