@@ -70,7 +70,9 @@ class Region(msgspec.Struct, frozen=True, gc=False):
     @property
     def end_bytes(self) -> int:
         """One past the last byte that the region touches."""
-        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        last = 0
+        for size, stride in zip(self.shape, self.strides, strict=True):
+            last += (size - 1) * stride
         return self.offset_bytes + -(-(last + 1) * self.bits // 8)
 
 

@@ -5,11 +5,10 @@ each into the tightest gap between those that live at the same time (best fit), 
 other orders are tried where that is not good enough, and where a better packing is possible it is searched for (`exact`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.compiler.opt.exact import pack
 from nas.compiler.regions import aligned
@@ -31,10 +30,11 @@ def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) 
     """The most bytes that live at one time: no allocation can have a lower peak."""
     if not spans:
         return 0
-    events = np.zeros(max(last for _, last in spans.values()) + 2, np.int64)
-    for name, (first, last) in spans.items():
-        events[first] += aligned(sizes[name])
-        events[last + 1] -= aligned(sizes[name])
+    first, last = np.array(list(spans.values()), np.int64).T
+    size = np.array([aligned(sizes[name]) for name in spans], np.int64)
+    events = np.zeros(int(last.max()) + 2, np.int64)
+    np.add.at(events, first, size)
+    np.subtract.at(events, last + 1, size)
     return int(np.cumsum(events).max())
 
 
@@ -81,6 +81,8 @@ def _searched(
     return Allocation(dict(zip(spans, offset.tolist(), strict=True)), int((offset + size).max()))
 
 
+# Buffers are found by the time at which they live, in steps of so many commands.
+_TIME = 32
 _Order = Callable[[int, tuple[int, int]], tuple[int, ...]]
 # Large first; long and large first; long first; in the order of time.
 _ORDERS: tuple[_Order, ...] = (
@@ -92,23 +94,31 @@ _ORDERS: tuple[_Order, ...] = (
 
 
 def _place(names: list[str], spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:
-    first = np.array([spans[name][0] for name in names], np.int64)
-    last = np.array([spans[name][1] for name in names], np.int64)
-    size = np.array([aligned(sizes[name]) for name in names], np.int64)
-    offset = np.zeros(len(names), np.int64)
-    for index in range(len(names)):
-        meets = (first[:index] <= last[index]) & (last[:index] >= first[index])
-        offset[index] = best_gap(offset[:index][meets], size[:index][meets], int(size[index]))
-    peak_bytes = int((offset + size).max()) if len(names) else 0
-    return Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
+    placed: dict[int, list[tuple[int, int, int, int]]] = {}  # by time: first, last, offset, size
+    offsets: dict[str, int] = {}
+    peak_bytes = 0
+    for name in names:
+        (first, last), size_bytes = spans[name], aligned(sizes[name])
+        times = range(first // _TIME, last // _TIME + 1)
+        # A buffer of several times is met several times; that makes no gap smaller.
+        meets = [
+            (offset, size)
+            for time in times
+            for begins, ends, offset, size in placed.get(time, ())
+            if begins <= last and first <= ends
+        ]
+        start = offsets[name] = best_gap(meets, size_bytes)
+        peak_bytes = max(peak_bytes, start + size_bytes)
+        for time in times:
+            placed.setdefault(time, []).append((first, last, start, size_bytes))
+    return Allocation(offsets, peak_bytes)
 
 
-def best_gap(offsets: NDArray[np.int64], sizes: NDArray[np.int64], size_bytes: int) -> int:
-    """The start of the smallest gap of at least `size_bytes` between the placed, or the end of the last."""
+def best_gap(taken: Iterable[tuple[int, int]], size_bytes: int) -> int:
+    """The start of the smallest gap of at least `size_bytes` between the taken (offset, size), or the end of the last."""
     best, best_size = -1, 0
     end = 0
-    # Few buffers meet one another: sorting them as plain numbers beats array operations by far.
-    for start, length in sorted(zip(offsets.tolist(), sizes.tolist(), strict=True)):
+    for start, length in sorted(taken):
         gap = start - end
         if gap >= size_bytes and (best < 0 or gap < best_size):
             best, best_size = end, gap

@@ -40,31 +40,40 @@ def prefetch(
     spans = lifetimes(commands, buffer_bytes)
     names = list(spans)
     number = {name: index for index, name in enumerate(names)}
-    first = np.array([spans[name][0] for name in names], np.int64)
+    begins = np.array([spans[name][0] for name in names], np.int64)
+    first = begins.copy()
     last = np.array([spans[name][1] for name in names], np.int64)
     size = np.array([aligned(buffer_bytes[name]) for name in names], np.int64)
     offset = np.array([allocation.offsets[name] for name in names], np.int64)
     stored = merged_spans(region for command in commands for region in command.writes if region.memory == "dram")
     keys = [(index, 1, index) for index in range(len(commands))]
+
+    def movable(index: int) -> bool:
+        command = commands[index]
+        is_first = isinstance(command.attributes, Load) and spans[command.writes[0].memory][0] == index
+        return is_first and not _is_stored(command, stored)
+
     earliest = 0
-    for index, command in enumerate(commands):
-        name = command.writes[0].memory
-        if not isinstance(command.attributes, Load) or spans[name][0] != index or _is_stored(command, stored):
-            continue
-        own = number[name]
-        low, high = max(earliest, index - window), index  # the load can stay at `high`; how far below can it go?
-        while low < high:
-            middle = (low + high) // 2
-            meets = (first <= last[own]) & (last >= middle)
-            meets[own] = False
-            place = best_gap(offset[meets], size[meets], int(size[own]))
-            if place + size[own] <= capacity_bytes:
-                high, best = middle, place
-                first[own], offset[own] = middle, best
-            else:
-                low = middle + 1
-        earliest = int(first[own])
-        keys[index] = (earliest, 0, index)
+    for start in range(0, len(commands), window):
+        # All that can meet what is loaded from here to the next stop, so that a load looks at few buffers.
+        loads = [index for index in range(start, min(start + window, len(commands))) if movable(index)]
+        horizon = max((spans[commands[index].writes[0].memory][1] for index in loads), default=0)
+        near = np.flatnonzero((last >= start - window) & (begins <= horizon))
+        for index in loads:
+            own = number[commands[index].writes[0].memory]
+            low, high = max(earliest, index - window), index  # it can stay at `high`; how far below can it go?
+            while low < high:
+                middle = (low + high) // 2
+                meets = near[(first[near] <= last[own]) & (last[near] >= middle) & (near != own)]
+                taken = zip(offset[meets].tolist(), size[meets].tolist(), strict=True)
+                place = best_gap(taken, int(size[own]))
+                if place + size[own] <= capacity_bytes:
+                    high, best = middle, place
+                    first[own], offset[own] = middle, best
+                else:
+                    low = middle + 1
+            earliest = int(first[own])
+            keys[index] = (earliest, 0, index)
     peak_bytes = int((offset + size).max()) if names else 0
     moved = Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
     return [commands[key[2]] for key in sorted(keys)], moved
