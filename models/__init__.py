@@ -12,14 +12,34 @@ import msgspec
 import torch
 from torch import nn
 
+from models.alexnet import AlexNetArch
 from models.arch import Arch
+from models.dorefa_svhn import DorefaSvhnArch
+from models.fcn import FcnArch
+from models.googlenet import GoogLeNetArch
+from models.mobilenet_v1 import MobileNetV1Arch
+from models.mobilenet_v2 import MobileNetV2Arch
+from models.mobilenet_v3 import MobileNetV3Arch
 from models.quantize import apply_quantization
+from models.resnet import ResNetArch
 from models.searchable import SearchableArch
+from models.shufflenet_v1 import ShuffleNetV1Arch
+from models.shufflenet_v2 import ShuffleNetV2Arch
 from models.svhn_net import SvhnNetArch
 
 MODELS: dict[str, type[Arch]] = {
     "svhn_net": SvhnNetArch,
     "searchable": SearchableArch,
+    "dorefa_svhn": DorefaSvhnArch,
+    "mobilenet_v1": MobileNetV1Arch,
+    "mobilenet_v2": MobileNetV2Arch,
+    "mobilenet_v3": MobileNetV3Arch,
+    "shufflenet_v1": ShuffleNetV1Arch,
+    "shufflenet_v2": ShuffleNetV2Arch,
+    "resnet": ResNetArch,
+    "googlenet": GoogLeNetArch,
+    "alexnet": AlexNetArch,
+    "fcn": FcnArch,
 }
 
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from models.bits import FULL_PRECISION_BITS, require_bits
 
+LARGEST_WIDTH = 16  # times the paper's channels: beyond, it is a slip of the finger
+
 
 class LayerBits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The bits of one layer, by its name in the network."""
@@ -67,3 +69,11 @@ def require_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def require_width(width: float, dropout: float = 0.0) -> None:
+    """Raise ValueError for a width multiplier or a dropout that no network can have."""
+    if not 0 < width <= LARGEST_WIDTH:
+        raise ValueError(f"width must be above 0 and at most {LARGEST_WIDTH}, got {width}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be 0 <= share < 1, got {dropout}")

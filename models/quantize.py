@@ -84,7 +84,7 @@ def _readings(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, 
     generator = torch.Generator().manual_seed(0)
     probe = copy.deepcopy(model).to_empty(device="cpu").float().eval()
     _draw(probe, generator)
-    image = torch.rand(2, *image_shape, generator=generator)
+    image = torch.rand(2, *image_shape, generator=generator, device="cpu")
     readings: dict[str, _Reading] = {}
     names: dict[nn.Module, str] = {
         module: name for name, module in probe.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)
@@ -98,7 +98,7 @@ def _readings(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, 
 
     for layer in names:
         layer.register_forward_pre_hook(see)
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("cpu"):  # the network itself may be on its way to the meta device
         probe(image)
     if not readings:
         raise ValueError("expected a network with convolutions or linear layers, got one without")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.bits import FULL_PRECISION, FULL_PRECISION_BITS, Bits
 from models.quantized_layers import QuantConv2d
 from models.quantizers import ActivationQuantizer
-from models.ranges import RANGE, positive_quantizer, symmetric_quantizer
+from models.ranges import RANGE, addend_quantizer, positive_quantizer, symmetric_quantizer
 
 _LOWEST_HARD_SWISH = -0.375  # at x = -1.5
 Activation = Callable[[int], nn.Module]  # of its bits
@@ -82,6 +82,11 @@ def signed_quantizer(activation_bits: int) -> list[nn.Module]:
     return [] if activation_bits == FULL_PRECISION_BITS else [symmetric_quantizer(activation_bits)]
 
 
+def addend(activation_bits: int) -> list[nn.Module]:
+    """What stands between a branch and its sum with positive numbers: nothing at 32 bits, else a quantiser."""
+    return [] if activation_bits == FULL_PRECISION_BITS else [addend_quantizer(activation_bits)]
+
+
 class ConvBnAct(nn.Sequential):
     """Convolution, batch norm, and an activation or, with few bits, a quantiser in its place."""
 
@@ -133,7 +138,7 @@ def linear_then(layers: list[nn.Module], unit: Unit, activation: Activation = re
     """
     if not (unit.skip and unit.keeps_shape):
         return nn.Sequential(*layers, activation(unit.bits.activation))
-    branch = nn.Sequential(*layers, *signed_quantizer(unit.bits.activation))
+    branch = nn.Sequential(*layers, *addend(unit.bits.activation))
     return Sum(branch, nn.Identity(), activation(unit.bits.activation))
 
 

@@ -6,7 +6,7 @@ convolutions. As in torchvision, a bottleneck has its stride in the k x k convol
 
 from torch import nn
 
-from models.blocks.convolution import ConvBnAct, Sum, Unit, convolution, rectifier, signed_quantizer, spatial
+from models.blocks.convolution import ConvBnAct, Sum, Unit, addend, convolution, rectifier, spatial
 
 
 def basic_unit(unit: Unit) -> nn.Module:
@@ -32,12 +32,12 @@ def _with_shortcut(layers: list[nn.Module], unit: Unit) -> nn.Module:
     activation = rectifier(unit.bits.activation)
     if not unit.skip:
         return nn.Sequential(*layers, activation)
-    branch = nn.Sequential(*layers, *signed_quantizer(unit.bits.activation))
+    branch = nn.Sequential(*layers, *addend(unit.bits.activation))
     if unit.keeps_shape:
         return Sum(branch, nn.Identity(), activation)
     shortcut = nn.Sequential(
         convolution(unit.inputs, unit.outputs, 1, unit.stride, bits=unit.bits),
         nn.BatchNorm2d(unit.outputs),
-        *signed_quantizer(unit.bits.activation),
+        *addend(unit.bits.activation),
     )
     return Sum(branch, shortcut, activation)

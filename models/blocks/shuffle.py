@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from models.bits import Bits
-from models.blocks.convolution import ConvBnAct, Sum, Unit, convolution, rectifier, signed_quantizer
+from models.blocks.convolution import ConvBnAct, Sum, Unit, addend, convolution, rectifier, signed_quantizer
 
 _BOTTLENECK = 4  # output channels of a v1 unit for one of its depthwise convolution
 
@@ -105,6 +105,6 @@ def group_shuffle_unit(unit: Unit, groups: int, grouped_input: bool = True) -> n
     if not unit.keeps_shape:
         project = convolution(unit.inputs, unit.outputs, 1, bits=bits)
         shortcut = [mean, *signed_quantizer(bits.activation), project, nn.BatchNorm2d(unit.outputs)]
-        shortcut += signed_quantizer(bits.activation)
-    branch += signed_quantizer(bits.activation)
+        shortcut += addend(bits.activation)
+    branch += addend(bits.activation)
     return Sum(nn.Sequential(*branch), nn.Sequential(*shortcut), rectifier(bits.activation))

@@ -1,13 +1,26 @@
 """What every network of `models.MODELS` promises."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 import models
-from models.arch import Arch
+from models.alexnet import AlexNetArch
+from models.arch import Arch, Quantization
+from models.dorefa_svhn import DorefaSvhnArch
+from models.fcn import FcnArch
+from models.googlenet import GoogLeNetArch
+from models.mobilenet_v1 import MobileNetV1Arch
+from models.mobilenet_v2 import MobileNetV2Arch
+from models.mobilenet_v3 import MobileNetV3Arch
+from models.resnet import ResNetArch
 from models.searchable import SearchableArch
+from models.shufflenet_v1 import ShuffleNetV1Arch
+from models.shufflenet_v2 import ShuffleNetV2Arch
 from models.stage import Stage
 from models.svhn_net import SvhnNetArch
 
@@ -15,21 +28,62 @@ _QUANTISED = {"weight_bits": 2, "activation_bits": 4}
 _EDGES = {"edge_weight_bits": 8, "edge_activation_bits": 8}
 _BLOCKS = ("conv", "mobile_v2", "shuffle_v2")
 
+
+def _stage(block: str, **fields: object) -> Stage:
+    return Stage(block=block, depth=2, width=8, **fields)  # type: ignore[arg-type]
+
+
+_PX = 12  # deep networks on one core
+_PLAN = Quantization(weight_bits=4, activation_bits=4, gradient_bits=6)
+
 # At least one small example of every member of the list; a new member without one fails the first test.
 EXAMPLES: dict[str, list[Arch]] = {
     "svhn_net": [
         SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12),
-        SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12, **_QUANTISED, **_EDGES),
+        SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12, gradient_bits=4, **_QUANTISED, **_EDGES),
     ],
     "searchable": [
-        SearchableArch(stem_width=6, stages=tuple(Stage(block=b, depth=2, width=8) for b in _BLOCKS)),
+        SearchableArch(stem_width=6, stages=tuple(_stage(block) for block in _BLOCKS)),
         SearchableArch(
-            stem_width=6,
-            stages=tuple(Stage(block=b, depth=2, width=8, **_QUANTISED) for b in reversed(_BLOCKS)),
-            head_width=8,
-            **_EDGES,
+            stem_width=6, stages=tuple(_stage(b, **_QUANTISED) for b in reversed(_BLOCKS)), head_width=8, **_EDGES
+        ),
+        SearchableArch(
+            stem_width=8,
+            stages=(_stage("conv", stride=1, skip=True, factorised=True), _stage("residual"), _stage("bottleneck")),
+            classifier="convolutional",
+        ),
+        SearchableArch(
+            stem_width=8,
+            stages=(
+                _stage("mobile_v1", stride=1),
+                _stage("mobile_v3", expansion=2),
+                _stage("shuffle_v1", gradient_bits=6),
+            ),
+            classifier="flat",
         ),
     ],
+    "dorefa_svhn": [
+        DorefaSvhnArch(image_size_px=20, variant="D", dropout=0.0),
+        DorefaSvhnArch(image_size_px=20, variant="D", dropout=0.0, weight_bits=8, activation_bits=8, gradient_bits=8),
+    ],
+    "mobilenet_v1": [
+        MobileNetV1Arch(image_size_px=_PX, width=0.2),
+        MobileNetV1Arch(image_size_px=_PX, width=0.2, quantization=_PLAN),
+    ],
+    "mobilenet_v2": [MobileNetV2Arch(image_size_px=_PX, width=0.2, dropout=0.0)],
+    "mobilenet_v3": [
+        MobileNetV3Arch(image_size_px=_PX, width=0.25, dropout=0.0),
+        MobileNetV3Arch(image_size_px=_PX, variant="large", width=0.2, dropout=0.0),
+    ],
+    "shufflenet_v1": [
+        ShuffleNetV1Arch(image_size_px=_PX, width=0.25),
+        ShuffleNetV1Arch(image_size_px=_PX, groups=8, width=0.25, quantization=_PLAN),
+    ],
+    "shufflenet_v2": [ShuffleNetV2Arch(image_size_px=_PX, width=0.2)],
+    "resnet": [ResNetArch(image_size_px=_PX, width=0.1), ResNetArch(image_size_px=_PX, width=0.1, quantization=_PLAN)],
+    "googlenet": [GoogLeNetArch(image_size_px=_PX, width=0.1, dropout=0.0)],
+    "alexnet": [AlexNetArch(width=0.1, dropout=0.0)],
+    "fcn": [FcnArch(image_size_px=_PX, width=0.1)],
 }
 CASES = [pytest.param(arch, id=f"{name}-{i}") for name, archs in EXAMPLES.items() for i, arch in enumerate(archs)]
 
@@ -48,8 +102,7 @@ def test_goes_to_json_and_back(arch: Arch) -> None:
     assert hash(models.arch_from_json(models.arch_to_json(arch))) == hash(arch)
 
 
-@pytest.mark.parametrize("size_px", [20, 32])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("channels", "size_px"), [(1, 20), (3, 32)])
 @pytest.mark.parametrize("arch", CASES)
 def test_forward_and_backward_at_any_size(arch: Arch, channels: int, size_px: int) -> None:
     arch = msgspec.structs.replace(arch, in_channels=channels, image_size_px=size_px, classes=7)
@@ -103,3 +156,23 @@ def test_a_state_dict_loads_into_a_fresh_network(arch: Arch) -> None:
     fresh.load_state_dict(trained.state_dict())
     with torch.no_grad():
         assert torch.equal(trained.eval()(images), fresh.eval()(images))
+
+
+CHOICES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+
+
+def test_every_member_is_a_choice() -> None:
+    assert sorted(models.MODELS) == CHOICES
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_choice_takes_small_images(name: str) -> None:
+    path = Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml"
+    description = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(description, dict)
+    known = {field.encode_name for field in msgspec.structs.fields(models.MODELS[name])}
+    from_data = {"in_channels", "classes", "image_size_px"}
+    assert set(description) | from_data | {"quantization"} == known | {"model"}, "every field is in the file"
+    arch = models.fitted(models.arch_from(description), in_channels=1, classes=7, image_size_px=32)
+    with torch.no_grad():
+        assert models.build(arch, seed=0).eval()(torch.rand(2, 1, 32, 32)).shape == (2, 7)

@@ -153,6 +153,61 @@ def test_gradients_follow_the_papers_equation(bits: int) -> None:
         assert np.abs(quantised - sample).max() <= 2 * largest / levels * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (4, 3, 2, 5), (3, 1), (2, 2, 3)])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8, 12])
+def test_gradients_are_the_papers_element_by_element(bits: int, shape: tuple[int, ...], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """Equation 12 in plain Python, with the very noise that the quantiser drew."""
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(bits), dtype=torch.float64)
+    gradient[1] *= 1e-30
+    gradient[0] = 0.0
+    drawn: list[torch.Tensor] = []
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *a, **k: drawn.append(rand(*a, **k)) or drawn[-1])
+    out = GradientQuantizer(bits, seed=3).quantise(gradient)
+    (uniform,) = drawn
+    assert uniform.shape == gradient.shape
+    levels = 2**bits - 1
+    for sample in range(shape[0]):
+        m = max(abs(value) for value in gradient[sample].flatten().tolist())
+        numbers = zip(gradient[sample].flatten().tolist(), uniform[sample].flatten().tolist(), strict=True)
+        for index, (dr, sigma) in enumerate(numbers):
+            got = out[sample].flatten()[index].item()
+            if m == 0.0:
+                assert got == 0.0
+                continue
+            noise = (sigma - 0.5) / levels
+            # float32 noise may push an extreme element beyond the range, where there is no level.
+            expected = 2 * m * (min(max(round(levels * (dr / (2 * m) + 0.5 + noise)), 0), levels) / levels - 0.5)
+            assert math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-12 * m), (sample, index)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gradients_in_half_precision_are_rounded_once(dtype: torch.dtype) -> None:
+    gradient = (torch.randn(4, 500, generator=torch.Generator().manual_seed(1)) * 9e3).to(dtype)
+    gradient[0] = 60000.0  # twice that is no float16
+    out, wide = (GradientQuantizer(8, seed=1).quantise(each) for each in (gradient, gradient.float()))
+    assert out.dtype == dtype
+    assert torch.equal(out, wide.to(dtype))
+    assert torch.isfinite(out).all()
+
+
+def test_a_quantiser_needs_no_gradient_to_predict() -> None:
+    quantizer, x = GradientQuantizer(2), torch.ones(2, 3, requires_grad=True)
+    with torch.no_grad():
+        assert quantizer(x) is x
+
+
+@pytest.mark.parametrize("bits", [9, 16, 24, 31])
+def test_many_bits_are_nearly_full_precision(bits: int) -> None:
+    x = torch.rand(1000, generator=torch.Generator().manual_seed(bits))
+    torch.testing.assert_close(ActivationQuantizer(bits)(x), x, rtol=0, atol=2.0**-bits + 1e-7)
+    torch.testing.assert_close(
+        WeightQuantizer(bits, keep_magnitude=True)(x), torch.tanh(x), rtol=0, atol=2.0**-bits + 1e-6
+    )
+    with pytest.raises(ValueError, match="no integer codes"):
+        WeightQuantizer(bits).integer_codes(x)
+
+
 def test_gradient_noise_is_unbiased_and_drawn_per_element() -> None:
     gradient = torch.full((1, 4096), 0.3)
     gradient[0, 0] = 1.0
