@@ -1,12 +1,11 @@
 """The programs of the cores -> one program: shared tensors at their places in dram, and all commands in one legal order.
 
 Each core's program was planned as if it were alone, with what it shares as its inputs and outputs. Here these become parts
-of the shared tensors, everything else in its dram moves behind, and its sram gets the name of the core. The order of all
-commands keeps that of each core's queues, and puts what fetches a part of a shared tensor behind whatever stores it.
+of the shared tensors, everything else in its dram moves behind, and its sram gets the name of the core. What fetches a part
+of a shared tensor comes behind whatever stores it.
 """
 
 import hashlib
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.parallel.box import Box, meet
-from nas.compiler.parallel.piece import CannotCut
+from nas.compiler.parallel.order import Job, list_schedule
 from nas.compiler.parallel.relocate import CoreDram
 from nas.compiler.regions import aligned, place
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
 from nas.ir.command import Command
-from nas.ir.cores import on_core, sram_name
+from nas.ir.cores import on_core, queue_name, sram_name
 from nas.ir.deps import dependences
 from nas.ir.program import Binding, Program
 from nas.ir.tensor import Region
@@ -47,12 +46,12 @@ def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -
     constants: list[Binding] = []
     packed: dict[str, NDArray[np.uint8]] = {}
     pools: dict[bytes, int] = {}
-    commands: list[list[Command]] = []
+    commands: list[Command] = []
     for each in cores:
         pool = _pool_key(each)
         start_bytes = pools.get(pool)
         dram = CoreDram(each.program, each.shared, places, end_bytes, start_bytes)
-        commands.append([on_core(dram.moved(command), each.core) for command in each.program.commands])
+        commands += [on_core(dram.moved(command), each.core) for command in each.program.commands]
         if start_bytes is None:
             pools[pool] = dram.constants_start
             for binding in each.program.constants:
@@ -74,7 +73,7 @@ def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
         constants=tuple(constants),
-        commands=tuple(_in_one_order(commands, cores)),
+        commands=tuple(commands[number] for number in list_schedule(_jobs(cores), processor)),
         used_bytes=used_bytes,
     )
     return program, packed
@@ -105,51 +104,28 @@ def _pool_key(each: CoreProgram) -> bytes:
     return key.digest()
 
 
-def _in_one_order(commands: Sequence[Sequence[Command]], cores: Sequence[CoreProgram]) -> list[Command]:
-    """All commands: those of one queue of one core in their order, and none before what it depends on."""
-    followers: list[list[list[tuple[int, int]]]] = [[[] for _ in listed] for listed in commands]
-    missing = [[0] * len(listed) for listed in commands]
-
-    def must_follow(before: tuple[int, int], after: tuple[int, int]) -> None:
-        followers[before[0]][before[1]].append(after)
-        missing[after[0]][after[1]] += 1
-
-    stores: dict[str, list[tuple[int, int, Box]]] = {}
-    for number, (listed, each) in enumerate(zip(commands, cores, strict=True)):
-        last: dict[str, int] = {}
-        # Of the core's own program, in which what it shares is a tensor for each piece: a load that was put before the
-        # store of another piece is no older value that the store must spare.
+def _jobs(cores: Sequence[CoreProgram]) -> list[Job]:
+    """The commands of all cores, core by core, with what each has to follow."""
+    starts = [0]
+    for each in cores:
+        starts.append(starts[-1] + len(each.program.commands))
+    jobs: list[Job] = []
+    for start, each in zip(starts, cores, strict=False):
+        # In the core's own program what it shares is a tensor of its own for each piece: a load that was put before the
+        # store of another piece wants no older value that the store would have to spare.
         known = dependences(each.program.commands)
-        for index, (command, found) in enumerate(zip(listed, known, strict=True)):
-            for earlier in found:
-                must_follow((number, earlier), (number, index))
-            if command.engine in last:
-                must_follow((number, last[command.engine]), (number, index))
-            last[command.engine] = index
+        for index, (command, found) in enumerate(zip(each.program.commands, known, strict=True)):
+            jobs.append(Job(command, queue_name(command.engine, each.core), index, {start + other for other in found}))
+    stores: dict[str, list[tuple[int, Box]]] = {}
+    for start, each in zip(starts, cores, strict=False):
         for name, index in _touches(each, writes=True):
             shared, box = each.shared[name]
-            stores.setdefault(shared, []).append((number, index, box))
-    for number, each in enumerate(cores):
+            stores.setdefault(shared, []).append((start + index, box))
+    for start, each in zip(starts, cores, strict=False):
         for name, index in _touches(each, writes=False):
             shared, box = each.shared[name]
-            for other, stored, part in stores.get(shared, ()):
-                if meet(box, part):
-                    must_follow((other, stored), (number, index))
-    ready = [
-        (index, number) for number, counts in enumerate(missing) for index, count in enumerate(counts) if count == 0
-    ]
-    heapq.heapify(ready)
-    order: list[Command] = []
-    while ready:
-        index, number = heapq.heappop(ready)
-        order.append(commands[number][index])
-        for other, follower in followers[number][index]:
-            missing[other][follower] -= 1
-            if missing[other][follower] == 0:
-                heapq.heappush(ready, (follower, other))
-    if len(order) < sum(map(len, commands)):
-        raise CannotCut("cores wait for each other")
-    return order
+            jobs[start + index].after.update(stored for stored, part in stores.get(shared, ()) if meet(box, part))
+    return jobs
 
 
 def _touches(each: CoreProgram, writes: bool) -> list[tuple[str, int]]:

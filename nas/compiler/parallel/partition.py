@@ -1,9 +1,10 @@
 """Who makes what: stretches of operators, each cut along one axis -> the pieces of every core.
 
+    whole       core 0 makes all: operators that can't be cut, such as the host's
+    alone       the first core of each group makes all of the group's images
     images      each core makes some of the images
     rows        each core makes some rows of the maps that leave the stretch, and what it needs for them, halo included
     channels    each core makes some channels of what leaves the stretch
-    alone       core 0 makes all: operators that can't be cut, such as the host's
 
 Cores are in `groups` that share out the images first; within a group they are its parts, and share out the rest.
 """
@@ -14,11 +15,11 @@ from typing import Literal
 
 from nas.compiler.network import Network
 from nas.compiler.parallel.box import Box, Range, shares, whole_box, with_axis
-from nas.compiler.parallel.cut import CHANNELS, IMAGES, ROWS, can_cut_images, cut_step
+from nas.compiler.parallel.cut import CHANNELS, IMAGES, ROWS, cut_step
 from nas.compiler.parallel.piece import Piece
 from nas.compiler.regions import MAP_RANK
 
-Way = Literal["images", "rows", "channels", "alone"]
+Way = Literal["whole", "alone", "images", "rows", "channels"]
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,14 @@ def share_of(network: Network, name: str, way: Way, partition: Partition) -> lis
     shape = network.tensors[name].shape
     whole = whole_box(shape)
     nothing = with_axis(whole, IMAGES, (0, 0))
-    if way == "alone":
+    if way == "whole":
         return [whole] + [nothing] * (partition.cores - 1)
     if way == "images":
         return [with_axis(whole, IMAGES, part) for part in shares(shape[IMAGES], partition.cores)]
     boxes: list[Box] = []
     for images in shares(shape[IMAGES], partition.groups):
         mine = with_axis(whole, IMAGES, images)
-        cuts = _cuts(network, name, way, partition.parts)
+        cuts = None if way == "alone" else _cuts(network, name, way, partition.parts)
         boxes += (
             [mine] + [nothing] * (partition.parts - 1)
             if cuts is None
@@ -98,24 +99,6 @@ def _cuts(network: Network, name: str, way: Way, parts: int) -> list[Range] | No
     (operator,) = (each for each in network.operators if name in each.outputs)
     step = cut_step(operator, network)
     return None if step >= shape[CHANNELS] else shares(shape[CHANNELS], parts, step)
-
-
-def by_images(network: Network, cores: int) -> Partition | None:
-    """Every core makes some of the images, all by itself; None where there is only one image."""
-    images = max((network.tensors[name].shape[0] for name in network.outputs), default=1)
-    groups = min(cores, images)
-    if groups < 2:
-        return None
-    stretches: list[Stretch] = []
-    for index, operator in enumerate(network.operators):
-        way: Way = "images" if can_cut_images(operator, network) else "alone"
-        if stretches and stretches[-1].way == way:
-            stretches[-1] = Stretch(stretches[-1].first, index + 1, way)
-        else:
-            stretches.append(Stretch(index, index + 1, way))
-    if all(stretch.way == "alone" for stretch in stretches):
-        return None
-    return Partition(f"images over {groups} cores", tuple(stretches), groups, 1)
 
 
 def stretches_in(stretches: Sequence[Stretch]) -> str:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, optimise
+from nas.compiler.parallel.choose import choose_stretches
 from nas.compiler.parallel.join import CoreProgram, join
-from nas.compiler.parallel.partition import Partition, by_images, pieces_of
+from nas.compiler.parallel.partition import Partition, Stretch, Way, pieces_of
 from nas.compiler.parallel.piece import CannotCut, core_network
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
@@ -89,6 +90,32 @@ def partitioned(
 
 def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
     """The partitions to try, of a network behind its passes; one core is not among them."""
-    images = by_images(network, processor.cores)
-    if images is not None:
-        yield images
+    ranked: list[tuple[float, int, Partition]] = []
+    for groups, parts, ways in _divisions(network, processor.cores):
+        partition, cycles = choose_stretches(network, processor, groups, parts, ways)
+        if any(stretch.way != "whole" for stretch in partition.stretches):
+            ranked.append((cycles, len(ranked), partition))
+    seen: set[tuple[int, tuple[Stretch, ...]]] = set()
+    for _, _, partition in sorted(ranked, key=lambda entry: entry[:2]):
+        if (partition.groups, partition.stretches) not in seen:
+            seen.add((partition.groups, partition.stretches))
+            yield partition
+
+
+def _divisions(network: Network, cores: int) -> Iterator[tuple[int, int, tuple[Way, ...]]]:
+    """(groups, parts, ways): how many cores, in how many groups that share out the images."""
+    images = max((network.tensors[name].shape[0] for name in network.outputs), default=1)
+    counts = [cores // share for share in (1, 2, 4) if cores // share > 1]
+    for count in dict.fromkeys((*counts, min(cores, images))):
+        for groups in range(1, min(count, images) + 1):
+            parts = count // groups
+            if count % groups or count == 1:
+                continue
+            if parts == 1:
+                yield groups, 1, ("alone",)
+                continue
+            more: tuple[Way, ...] = ("images",) if images > groups else ()
+            yield groups, parts, ("alone", "rows", "channels", *more)
+            if groups == 1 and count == cores:
+                yield groups, parts, ("alone", "rows")
+                yield groups, parts, ("alone", "channels")
