@@ -1,0 +1,83 @@
+"""A network and a draw -> the drawn sub-network, trained at its own size by an optimiser of its own size.
+
+The drawn rows and columns of all weights, batch-norm statistics and optimiser states are taken out, trained for as many steps
+as one likes as an ordinary small network, and put back. What was not drawn does not change: no decay, no momentum, no
+statistics. Nothing is masked, so a step at half of the channels is really faster.
+"""
+
+import copy
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nas.quota.cut import fill, like, shapes_of, slots_of
+from nas.quota.groups import Groups
+from nas.quota.slices import Keep, Places, kept_places, put_back, take, tensors_of
+
+
+class Subnet:
+    """Takes sub-networks out of `network`, whose parameters `optimizer` trains, and puts them back; one at a time."""
+
+    def __init__(self, network: nn.Module, groups: Groups, optimizer: Optimizer) -> None:
+        self._groups, self._optimizer = groups, optimizer
+        self._tensors = tensors_of(network)
+        self._small = copy.deepcopy(network)
+        self._slots, self._whole = slots_of(self._small), shapes_of(self._small)
+        self._drawn: tuple[dict[str, Tensor], dict[str, Places], Optimizer] | None = None
+
+    def take(self, keep: Keep, training: bool = True) -> tuple[nn.Module, Optimizer]:
+        """The sub-network with the channels `keep` and its optimiser; they are this object's until `give_back`."""
+        places = kept_places(self._groups, keep, self._tensors)
+        small = {name: like(tensor, take(tensor, places.get(name, {}))) for name, tensor in self._tensors.items()}
+        fill(self._slots, self._whole, small)
+        optimizer = self._small_optimizer(small, places)
+        self._drawn = small, places, optimizer
+        return self._small.train(training), optimizer
+
+    def give_back(self) -> None:
+        """Put weights, statistics and optimiser states of the present sub-network where they came from."""
+        if self._drawn is None:
+            return
+        small, places, optimizer = self._drawn
+        for name, tensor in self._tensors.items():
+            put_back(tensor, small[name].detach(), places.get(name, {}))
+            state = optimizer.state.get(small[name])
+            if state:
+                self._return_state(tensor, state, small[name], places.get(name, {}))
+        for own, given in zip(self._optimizer.param_groups, optimizer.param_groups, strict=True):
+            own.update({key: value for key, value in given.items() if key != "params"})
+        self._drawn = None
+
+    def _small_optimizer(self, small: dict[str, Tensor], places: dict[str, Places]) -> Optimizer:
+        names = {id(tensor): name for name, tensor in self._tensors.items()}
+        optimizer = copy.copy(self._optimizer)
+        optimizer.param_groups = [
+            {**group, "params": [small[names[id(weight)]] for weight in group["params"]]}
+            for group in self._optimizer.param_groups
+        ]
+        optimizer.state = defaultdict(dict)
+        for weight, state in self._optimizer.state.items():
+            name = names[id(weight)]
+            optimizer.state[small[name]] = {
+                key: take(value, places.get(name, {})) if _is_like(value, weight) else value
+                for key, value in state.items()
+            }
+        return optimizer
+
+    def _return_state(self, tensor: Tensor, state: dict[str, Any], small: Tensor, places: Places) -> None:
+        own = self._optimizer.state[tensor]
+        for key, value in state.items():
+            if not _is_like(value, small):
+                own[key] = value
+                continue
+            if key not in own:
+                own[key] = torch.zeros_like(tensor, memory_format=torch.preserve_format)
+            put_back(own[key], value, places)
+
+
+def _is_like(value: Any, weight: Tensor) -> bool:
+    """Whether an entry of an optimiser's state has a number for each of the weight's."""
+    return isinstance(value, Tensor) and value.dim() > 0 and value.shape == weight.shape
