@@ -1,12 +1,13 @@
 """The price of a network by compiling it, checking it, and simulating its parallel program."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
+from nas.compiler.memo import Memo
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_to_price
@@ -20,17 +21,21 @@ from nas.sim.trace import Trace
 
 @dataclass(frozen=True)
 class SimulatedCost:
-    """A `CostModel`: what `nas.sim.parallel` says of the compiled network on `processor`, in numbers of `precision`."""
+    """A `CostModel`: what `nas.sim.parallel` says of the compiled network on `processor`, in numbers of `precision`.
+
+    memo: what was worked out for the networks before; models of several processors may share one.
+    """
 
     processor: Processor
     name: str = "simulated"
     precision: Precision = AS_IT_IS
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
         """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
         lowered = network_to_price(network, input_shape, self.processor, self.precision.bits)
         try:
-            program, constants = optimise(lowered, self.processor)
+            program, constants = optimise(lowered, self.processor, memo=self.memo)
         except DoesNotFit as error:
             return error.violation
         parallel = spread(lowered, self.processor, (program, constants))

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from nas.compiler.driver import compile_network
+from nas.compiler.memo import Memo
 from nas.core.config import from_config
 from nas.core.errors import InputError, Violation
 from nas.core.seeding import stream_seed
@@ -70,12 +71,13 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
     trainer = _trainer(settings)
     data = load_data(from_config(settings["data"], DataConfig, "data"), device_of(trainer.device))
     input_shape = (1, data.channels, data.size_px, data.size_px)
+    memo = Memo()  # neighbours in the space have most of their layers in common
 
     def build_network(description: Mapping[str, Any]) -> nn.Module:
         return build(description, stream_seed(settings["seed"], "weights"))
 
     def cost_model(overrides: Mapping[str, Any]) -> CostModel:
-        return SimulatedCost(_processor(settings, overrides))
+        return SimulatedCost(_processor(settings, overrides), memo=memo)
 
     def fit(network: nn.Module, _: Path | None, should_stop: ShouldStop | None) -> FitResult:
         # No folder: a checkpoint of a training of seconds costs more than it saves; a lost trial starts again.

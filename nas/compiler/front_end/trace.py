@@ -222,7 +222,7 @@ class Recorder(TorchFunctionMode):
             return output
         key = (id(module), id(args[0]))
         if key not in self._coded:
-            codes, scale, multiplier, offset = module.integer_codes(args[0])
+            codes, scale, multiplier, offset = _integer_codes(module, args[0])
             stand_in = self._coded[key] = torch.empty(args[0].shape, device="meta")
             self._codes[id(stand_in)] = (stand_in, Codes(codes, module.bits, scale, multiplier, offset))
         return self._coded[key]
@@ -246,6 +246,18 @@ class Recorder(TorchFunctionMode):
         """The path of the module that calls; a function called by a container gets the function's name behind it."""
         path, is_layer = self.path[-1] if self.path else ("", False)
         return path if is_layer else ".".join(part for part in (path, _short_name(function)) if part)
+
+
+def _integer_codes(module: Any, weight: torch.Tensor) -> tuple[torch.Tensor, float, int, int]:
+    """What the weight quantiser `module` makes of `weight`. Of one without numbers only the shape is known: a single
+    element then shows what codes there are (on the meta device its arithmetic takes torch a hundred times as long).
+    """
+    if weight.device.type != "meta":
+        codes, scale, multiplier, offset = module.integer_codes(weight)
+        return codes, scale, multiplier, offset
+    with torch._C.DisableTorchFunction():
+        codes, scale, multiplier, offset = module.integer_codes(torch.ones((1,) * weight.dim()))
+        return torch.empty(weight.shape, dtype=codes.dtype, device="meta"), scale, multiplier, offset
 
 
 def _is_layer(module: nn.Module) -> bool:
