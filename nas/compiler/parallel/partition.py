@@ -5,11 +5,12 @@
     images      each core makes some of the images
     rows        each core makes some rows of the maps that leave the stretch, and what it needs for them, halo included
     channels    each core makes some channels of what leaves the stretch
+    stage       one core makes all, for one chunk of images after another; the next stage is the next core's
 
 Cores are in `groups` that share out the images first; within a group they are its parts, and share out the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,7 @@ from nas.compiler.parallel.cut import CHANNELS, IMAGES, ROWS, cut_step
 from nas.compiler.parallel.piece import Piece
 from nas.compiler.regions import MAP_RANK
 
-Way = Literal["whole", "alone", "images", "rows", "channels"]
+Way = Literal["whole", "alone", "images", "rows", "channels", "stage"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Partition:
-    """name: for people; groups x parts cores work."""
+    """name: for people; groups x parts cores work. chunks: into which the images are cut for a pipeline of stages."""
 
     name: str
     stretches: tuple[Stretch, ...]
     groups: int
     parts: int
+    chunks: int = 1
 
     @property
     def cores(self) -> int:
@@ -47,6 +49,8 @@ class Partition:
 
 def pieces_of(network: Network, partition: Partition) -> list[Piece]:
     """What each core makes, stretch by stretch."""
+    if partition.chunks > 1:
+        return list(_pipeline(network, partition))
     found: list[Piece] = []
     for stretch in partition.stretches:
         goals = leaving(network, stretch.first, stretch.last)
@@ -57,6 +61,19 @@ def pieces_of(network: Network, partition: Partition) -> list[Piece]:
             if mine:
                 found.append(Piece(core, stretch.first, stretch.last, mine))
     return found
+
+
+def _pipeline(network: Network, partition: Partition) -> Iterator[Piece]:
+    """Chunk by chunk, stage by stage."""
+    for chunk in range(partition.chunks):
+        for core, stretch in enumerate(partition.stretches):
+            goals = leaving(network, stretch.first, stretch.last)
+            yield Piece(
+                core,
+                stretch.first,
+                stretch.last,
+                {name: share_of(network, name, stretch.way, partition)[chunk] for name in goals},
+            )
 
 
 def leaving(network: Network, first: int, last: int) -> list[str]:
@@ -71,7 +88,7 @@ def leaving(network: Network, first: int, last: int) -> list[str]:
 
 
 def share_of(network: Network, name: str, way: Way, partition: Partition) -> list[Box]:
-    """The part of a tensor that each core makes; empty for those that make none."""
+    """The part of a tensor that each core makes, or each chunk of a stage; empty for those that make none."""
     shape = network.tensors[name].shape
     whole = whole_box(shape)
     nothing = with_axis(whole, IMAGES, (0, 0))
@@ -79,6 +96,8 @@ def share_of(network: Network, name: str, way: Way, partition: Partition) -> lis
         return [whole] + [nothing] * (partition.cores - 1)
     if way == "images":
         return [with_axis(whole, IMAGES, part) for part in shares(shape[IMAGES], partition.cores)]
+    if way == "stage":
+        return [with_axis(whole, IMAGES, part) for part in shares(shape[IMAGES], partition.chunks)]
     boxes: list[Box] = []
     for images in shares(shape[IMAGES], partition.groups):
         mine = with_axis(whole, IMAGES, images)

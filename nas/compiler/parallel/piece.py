@@ -112,7 +112,10 @@ class _Making:
             return self._constant(name, need)
         if name in made:
             return self._part(f"{name}{mark}", made[name], need)
-        own = f"{name}{_text(need)}{mark}"
+        # Numbered, not named by place: cores that do the same on other parts have the very same network.
+        count = 0
+        while self.shared.get(own := f"{name} part {count}{mark}", (name, need)) != (name, need):
+            count += 1
         if own not in self.tensors:
             self._tensor(own, name, need, "input")
             self.inputs.append(own)
@@ -163,7 +166,7 @@ class _Making:
     def _view(
         self, layer: str, source: str, box: Box, split: tuple[int, ...], order: tuple[int, ...], bounds: tuple[int, int]
     ) -> str:
-        own = f"{source}{_text(box)}{bounds[0]}"
+        own = f"{source} {bounds[0]} {'x'.join(map(str, box_shape(box)))}"
         if own not in self.tensors:
             self.tensors[own] = msgspec.structs.replace(
                 self.tensors[source], name=own, shape=box_shape(box), role="feature"
@@ -193,7 +196,3 @@ class _Making:
 def _within(need: Box, box: Box, axis: int) -> tuple[int, int]:
     """The range of `need` along an axis, counted from where `box` begins."""
     return need[axis][0] - box[axis][0], need[axis][1] - box[axis][0]
-
-
-def _text(box: Box) -> str:
-    return "[" + ",".join(f"{start}:{stop}" for start, stop in box) + "]"

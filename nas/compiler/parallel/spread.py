@@ -6,6 +6,7 @@ One core's program is always among them, so that more cores are never slower.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from nas.compiler.parallel.join import CoreProgram, join
 from nas.compiler.parallel.partition import Partition, Stretch, Way, pieces_of
 from nas.compiler.parallel.piece import CannotCut, core_network
 from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.stages import choose_stages
 from nas.compiler.passes import run_passes
 from nas.core.errors import DoesNotFit
 from nas.hw.spec import Processor
@@ -27,6 +29,8 @@ Packed = Mapping[str, NDArray[np.uint8]]
 ONE_CORE = "one core"
 # Done to the whole network before it is cut; dataflows are chosen anew for what each core makes.
 _DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"}
+# So many partitions are planned and simulated, the best by estimate.
+_MOST_TRIED = 10
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,20 @@ def partitioned(
     """The program of a network (behind its passes) on several cores. Raises `CannotCut` and `DoesNotFit`."""
     pieces = pieces_of(network, partition)
     cores: list[CoreProgram] = []
+    planned: dict[bytes, tuple[Program, Packed]] = {}
     for core in sorted({piece.core for piece in pieces}):
         mine = core_network(network, [piece for piece in pieces if piece.core == core])
-        program, packed = optimise(mine.network, processor, switched_off | _DONE_BEFORE)
-        cores.append(CoreProgram(core, program, packed, mine.shared))
+        key = _key(mine.network)
+        if key not in planned:
+            planned[key] = optimise(mine.network, processor, switched_off | _DONE_BEFORE)
+        cores.append(CoreProgram(core, *planned[key], mine.shared))
     return join(network, cores, processor)
+
+
+def _key(network: Network) -> bytes:
+    """The same for networks that are planned alike. Constants go by their names, which say what part of which they are."""
+    parts = (network.operators, tuple(network.tensors.values()), network.inputs, network.outputs)
+    return msgspec.msgpack.encode(parts)
 
 
 def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
@@ -95,16 +108,31 @@ def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
         partition, cycles = choose_stretches(network, processor, groups, parts, ways)
         if any(stretch.way != "whole" for stretch in partition.stretches):
             ranked.append((cycles, len(ranked), partition))
-    seen: set[tuple[int, tuple[Stretch, ...]]] = set()
+    for chunks in _chunk_counts(network):
+        found = choose_stages(network, processor, processor.cores, chunks)
+        if found is not None:
+            ranked.append((found[1], len(ranked), found[0]))
+    seen: set[tuple[int, int, tuple[Stretch, ...]]] = set()
     for _, _, partition in sorted(ranked, key=lambda entry: entry[:2]):
-        if (partition.groups, partition.stretches) not in seen:
-            seen.add((partition.groups, partition.stretches))
+        kind = (partition.groups, partition.chunks, partition.stretches)
+        if kind not in seen and len(seen) < _MOST_TRIED:
+            seen.add(kind)
             yield partition
+
+
+def _chunk_counts(network: Network) -> list[int]:
+    """Into how many chunks a pipeline may cut the images: as many as there are, half as many and a quarter."""
+    images = _images(network)
+    return [images // share for share in (1, 2, 4) if images // share > 1]
+
+
+def _images(network: Network) -> int:
+    return max((network.tensors[name].shape[0] for name in network.outputs), default=1)
 
 
 def _divisions(network: Network, cores: int) -> Iterator[tuple[int, int, tuple[Way, ...]]]:
     """(groups, parts, ways): how many cores, in how many groups that share out the images."""
-    images = max((network.tensors[name].shape[0] for name in network.outputs), default=1)
+    images = _images(network)
     counts = [cores // share for share in (1, 2, 4) if cores // share > 1]
     for count in dict.fromkeys((*counts, min(cores, images))):
         for groups in range(1, min(count, images) + 1):
