@@ -1,0 +1,110 @@
+"""What is remembered of other networks, and what a price leaves out, changes no program and no price by a bit."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import models
+from nas.check.parallel import check_par_program
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.memo import Memo
+from nas.compiler.network import Network
+from nas.compiler.opt.pipeline import optimise
+from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.precision import Precision, network_in
+from nas.core.errors import DoesNotFit, Violation
+from nas.cost.model import Cost
+from nas.cost.simulated import SimulatedCost, cost_of
+from nas.hw.load import find_processor
+from nas.hw.spec import Processor
+from nas.sim.parallel import simulate_parallel
+from tests.networks import RandomNetwork, random_arch
+
+EDGE_NPU, MICRO_NPU = find_processor("edge_npu"), find_processor("micro_npu")
+SHAPE = (2, 3, 16, 16)
+
+
+def some_network(seed: int) -> nn.Module:
+    generator = np.random.default_rng(seed)
+    if seed % 2:
+        return RandomNetwork(generator).eval()
+    return models.build(random_arch(generator, quantised=bool(seed % 4)), seed).eval()
+
+
+def with_one_block_changed(network: nn.Module, seed: int) -> nn.Module:
+    """The same network but for one of its convolutions, which gets another kernel and keeps the sizes of its maps."""
+    edited = copy.deepcopy(network)
+    found = [
+        (parent, name, child)
+        for parent in edited.modules()
+        for name, child in parent.named_children()
+        if type(child) is nn.Conv2d and child.kernel_size[0] % 2 and child.dilation == (1, 1)
+    ]
+    if found:
+        parent, name, conv = found[seed % len(found)]
+        size = 3 if conv.kernel_size[0] == 1 else 1
+        padding = tuple(before - conv.kernel_size[0] // 2 + size // 2 for before in conv.padding)
+        if min(padding) >= 0:
+            changed = nn.Conv2d(
+                conv.in_channels, conv.out_channels, size, conv.stride, padding, groups=conv.groups, bias=False
+            )
+            setattr(parent, name, changed)
+    return edited
+
+
+def made(network: Network, processor: Processor, memo: Memo) -> object:
+    try:
+        program, constants = optimise(network, processor, memo=memo)
+    except DoesNotFit as error:
+        return error.violation
+    return program, {name: stored.tobytes() for name, stored in constants.items()}
+
+
+SHARED = Memo()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from([EDGE_NPU, MICRO_NPU]))
+def test_what_is_remembered_changes_no_program(seed: int, processor: Processor) -> None:
+    network = some_network(seed)
+    forgetful = Memo(answers=2)
+    for module in (network, with_one_block_changed(network, seed), network):
+        lowered = network_of(module, (SHAPE,))
+        fresh = made(lowered, processor, Memo())
+        assert made(lowered, processor, SHARED) == fresh
+        assert made(lowered, processor, forgetful) == fresh
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_a_model_of_costs_with_memories_says_what_a_new_one_says(seed: int) -> None:
+    model, network = SimulatedCost(EDGE_NPU), some_network(seed)
+    for module in (network, with_one_block_changed(network, seed), network):
+        assert model.cost(module, SHAPE) == SimulatedCost(EDGE_NPU).cost(module, SHAPE)
+
+
+def price_of_all_numbers(module: nn.Module, precision: Precision) -> Cost | Violation:
+    """The price of the programs that hold every constant and every range."""
+    lowered = network_in(module, SHAPE, EDGE_NPU, precision)
+    try:
+        program, _ = optimise(lowered, EDGE_NPU)
+    except DoesNotFit as error:
+        return error.violation
+    parallel = parallelise(program)
+    assert check_par_program(parallel, EDGE_NPU, program) == ()
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return cost_of(program, simulate_parallel(parallel, EDGE_NPU), parameters, parallel.used_bytes)
+
+
+@pytest.mark.parametrize("bits", ["float", "int8", "bfloat16"])
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_a_price_needs_no_numbers(bits: str, seed: int) -> None:
+    torch.set_num_threads(1)
+    module, precision = some_network(seed), Precision(bits)
+    assert SimulatedCost(EDGE_NPU, precision=precision).cost(module, SHAPE) == price_of_all_numbers(module, precision)
