@@ -5,16 +5,16 @@ each into the tightest gap between those that live at the same time (best fit), 
 other orders are tried where that is not good enough, and where a better packing is possible it is searched for (`exact`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nas.compiler.opt.exact import pack
+from nas.compiler.opt.exact import pack, parts
 from nas.compiler.regions import aligned
 
 SEARCH_NODES = 2000  # some tenths of a second at most
-_SEARCHED = 400  # buffers; the search for more takes too long
+_SEARCHED = 400  # buffers that live together, directly or through others; the search for more takes too long
 _SLACKS = (1.0, 1.02, 1.05, 1.1, 1.2)  # peaks over the bound that are searched for in turn
 
 
@@ -46,22 +46,39 @@ def allocate(
 ) -> Allocation:
     """Addresses for the buffers of `spans` (first and last command, both inclusive).
 
-    The orders are tried until one is within `capacity_bytes` (None: within the lower bound). Where none is, packings are
-    searched for, up to `nodes` placements each: within the capacity, or else a few per cent and more above the bound.
+    Between moments that no buffer lives across the parts are independent. The orders are tried until one is within
+    `capacity_bytes` (None: within the lower bound). Where none is, packings are searched for, up to `nodes` placements each:
+    within the capacity, or else a few per cent and more above the bound.
     """
+    if not spans:
+        return Allocation({}, 0)
     bound = lower_bound_bytes(spans, sizes)
-    enough = bound if capacity_bytes is None else capacity_bytes
+    targets = [int(bound * slack) for slack in _SLACKS] if capacity_bytes is None else [capacity_bytes]
+    names = list(spans)
+    offsets: dict[str, int] = {}
+    peak_bytes = 0
+    for part in parts(*np.array(list(spans.values()), np.int64).T):
+        allocation = _allocated({names[index]: spans[names[index]] for index in part}, sizes, targets, nodes)
+        offsets |= allocation.offsets
+        peak_bytes = max(peak_bytes, allocation.peak_bytes)
+    return Allocation({name: offsets[name] for name in spans}, peak_bytes)
+
+
+def _allocated(
+    spans: dict[str, tuple[int, int]], sizes: dict[str, int], targets: Sequence[int], nodes: int
+) -> Allocation:
+    """Within the first of `targets` if the placing orders come so far, else within the first that the search finds."""
     best: Allocation | None = None
     for order in _ORDERS:
         allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), spans, sizes)
         if best is None or allocation.peak_bytes < best.peak_bytes:
             best = allocation
-        if best.peak_bytes <= enough:
+        if best.peak_bytes <= targets[0]:
             break
     assert best is not None
     if not nodes or len(spans) > _SEARCHED:
         return best
-    targets = [int(bound * slack) for slack in _SLACKS] if capacity_bytes is None else [capacity_bytes]
+    bound = lower_bound_bytes(spans, sizes)
     for target in targets:
         if bound <= target < best.peak_bytes:
             found = _searched(spans, sizes, target, nodes)

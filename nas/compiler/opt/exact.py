@@ -26,7 +26,7 @@ def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints
     None where there is no packing, or none was found within `nodes` placements.
     """
     offset = np.zeros(len(size), np.int64)
-    for part in _parts(first, last):
+    for part in parts(first, last):
         found = _Search(first[part], last[part], size[part], capacity).run(nodes)
         if found is None:
             return None
@@ -34,8 +34,8 @@ def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints
     return offset
 
 
-def _parts(first: Ints, last: Ints) -> Iterator[Ints]:
-    """The buffers between moments that no buffer lives across."""
+def parts(first: Ints, last: Ints) -> Iterator[Ints]:
+    """The indices of the buffers between moments that no buffer lives across."""
     order = np.argsort(first, kind="stable")
     begins, end = 0, -1
     for place, buffer in enumerate(order):
