@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from entry import input_of, script
-from omegaconf import DictConfig, OmegaConf
+from entry import script
+from networks import described_network, trained_network
+from omegaconf import DictConfig
 from rich.console import Console
 
 import models
@@ -15,8 +16,10 @@ from nas.report.tensorboard import TensorBoardObserver
 from nas.report.terminal import TerminalObserver
 from nas.train.config import TrainConfig
 from nas.train.device import device_of
+from nas.train.distillation import DistillationConfig, Teacher
 from nas.train.observer import Observers
 from nas.train.run import describe, train_and_test
+from nas.train.transfer import begin
 
 
 @script("train", "Train one network and test it.")
@@ -27,16 +30,16 @@ def main(config: DictConfig) -> None:
     trainer = from_config({**config.trainer, "augment": config.data.augment}, TrainConfig, "trainer")
     data = load_data(data_config, device_of(trainer.device))
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
-    with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
-        if config.arch_file:
-            arch = models.arch_from_json(Path(config.arch_file).read_bytes())
-        else:
-            arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
-        arch = models.fitted(arch, **image)
-        model = models.build(arch, stream_seed(trainer.seed, "weights"))
-    describe(folder / "arch.json", models.arch_to_json(arch))
+    model = described_network(config, image, stream_seed(trainer.seed, "weights"))
+    teacher = None
+    if config.teacher:
+        settings = from_config(config.distillation, DistillationConfig, "distillation")
+        teacher = Teacher(trained_network(Path(config.teacher), image), settings)
+    if transferred := begin(model, config.start_from and Path(config.start_from), folder):
+        console.print(f"start_from: {transferred}; by name in start_from.json", highlight=False)
+    describe(folder / "arch.json", models.arch_to_json(model.arch))
     with TerminalObserver(console) as terminal, TensorBoardObserver(folder / "tensorboard") as board:
-        result = train_and_test(model, data, trainer, folder, Observers(terminal, board))
+        result = train_and_test(model, data, trainer, folder, Observers(terminal, board), teacher)
     console.print(f"test error {result.test}, {result.train.seconds:.0f} s", style="bold", highlight=False)
     console.print(
         f"in {folder}: result.json, arch.json, model.safetensors, checkpoint.json, tensorboard/", soft_wrap=True

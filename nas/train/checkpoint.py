@@ -66,6 +66,11 @@ def load_checkpoint(folder: Path) -> tuple[Progress, dict[str, torch.Tensor]] | 
     return file.progress, load_tensors(folder / file.tensors)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is one to resume."""
+    return (folder / _JSON).exists()
+
+
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write `tensors` to one safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

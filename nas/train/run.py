@@ -14,9 +14,10 @@ from nas.core.errors import InputError
 from nas.data.load import Data
 from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
+from nas.train.distillation import Teacher
 from nas.train.metrics import ErrorRate, evaluate
 from nas.train.observer import Observer
-from nas.train.trainer import TrainResult, train
+from nas.train.trainer import TrainResult, distil, train
 
 RESULT_KIND, RESULT_VERSION = "train_result", 1
 
@@ -30,10 +31,18 @@ class RunResult(msgspec.Struct, frozen=True):
 
 
 def train_and_test(
-    model: nn.Module, data: Data, config: TrainConfig, folder: Path, observer: Observer | None = None
+    model: nn.Module,
+    data: Data,
+    config: TrainConfig,
+    folder: Path,
+    observer: Observer | None = None,
+    teacher: Teacher | None = None,
 ) -> RunResult:
     """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder."""
-    trained = train(model, data.train, data.validation, config, folder, observer)
+    if teacher is None:
+        trained = train(model, data.train, data.validation, config, folder, observer)
+    else:
+        trained = distil(model, teacher, data.train, data.validation, config, folder, observer)
     test = evaluate(model, data.test)
     if observer is not None:
         observer.scalar("test/error", test.rate, trained.steps)

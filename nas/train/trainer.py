@@ -20,6 +20,7 @@ from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.checkpoint import Progress, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from nas.train.config import TrainConfig
+from nas.train.distillation import Teacher
 from nas.train.losses import classification_loss
 from nas.train.metrics import ErrorRate, evaluate
 from nas.train.observer import Observer, Observers
@@ -74,14 +75,22 @@ def train(
     checkpoints that do not fit.
     """
     session = _Session(model, data_train, data_validation, config, observer or Observers())
-    run = session.identity()
-    if folder is not None:
-        session.resume(folder, run)
-    devices = [data_train.images.device] if data_train.images.device.type == "cuda" else []
-    # A model may draw from torch's generators, as dropout does.
-    with torch.random.fork_rng(devices=devices), without_slow_kernels(model):
-        session.seed_generators()
-        return session.run(folder, run, should_stop)
+    return session.start(folder, should_stop)
+
+
+def distil(
+    model: nn.Module,
+    teacher: Teacher,
+    data_train: Split,
+    data_validation: Split,
+    config: TrainConfig,
+    folder: Path | None = None,
+    observer: Observer | None = None,
+) -> TrainResult:
+    """As `train`, but with the loss of a teacher; a run that is resumed must have the same one."""
+    session = _Session(model, data_train, data_validation, config, observer or Observers())
+    session.listen_to(teacher)
+    return session.start(folder, None)
 
 
 class _Session:
@@ -107,13 +116,32 @@ class _Session:
         self.loss_sum, self.loss_steps = 0.0, 0
         self.unread: list[Tensor] = []  # losses on the device that nobody has looked at
         self.rng: dict[str, Tensor] = {}
+        self.teacher: Teacher | None = None
+
+    def listen_to(self, teacher: Teacher) -> None:
+        """Learn from `teacher` too."""
+        teacher.network.to(self.device)
+        self.teacher = teacher
+
+    def start(self, folder: Path | None, should_stop: Callable[[int, float], bool] | None) -> TrainResult:
+        """Train from the beginning, or from the checkpoint of `folder`, to the end."""
+        run = self.identity()
+        if folder is not None:
+            self.resume(folder, run)
+        devices = [self.device] if self.device.type == "cuda" else []
+        # A model may draw from torch's generators, as dropout does.
+        with torch.random.fork_rng(devices=devices), without_slow_kernels(self.model):
+            self.seed_generators()
+            return self.run(folder, run, should_stop)
 
     def identity(self) -> dict[str, object]:
         """What two sessions of one run have in common."""
         same: dict[str, object] = msgspec.to_builtins(self.config)
         for free in ("checkpoint_every_s", "device"):
             del same[free]
-        return {**same, "steps": self.steps, "network": hashlib.sha256(str(self.model).encode()).hexdigest()[:16]}
+        network = hashlib.sha256(str(self.model).encode()).hexdigest()[:16]
+        taught = {} if self.teacher is None else {"teacher": self.teacher.identity()}
+        return {**same, **taught, "steps": self.steps, "network": network}
 
     def seed_generators(self) -> None:
         """Torch's own generators, as a new run starts or as the checkpoint left them."""
@@ -196,13 +224,18 @@ class _Session:
         set_learning_rate(self.optimizer, self.config.learning_rate * self.schedule(self.step, self.steps))
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast != torch.float32):
             logits = self.model(images)
-        loss = classification_loss(logits, labels, self.config.label_smoothing)
+            taught = None if self.teacher is None else self.teacher.logits(images)
+        loss = self._loss(logits, taught, labels)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.unread.append(loss.detach())
         self.step += 1
+
+    def _loss(self, logits: Tensor, taught: Tensor | None, labels: Tensor) -> Tensor:
+        loss = classification_loss(logits, labels, self.config.label_smoothing)
+        return loss if self.teacher is None or taught is None else self.teacher.mixed(loss, logits, taught)
 
     def _read_losses(self) -> float:
         """The mean of the losses that nobody has read; waits for the device. Raises DivergedError."""

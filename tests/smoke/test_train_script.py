@@ -71,3 +71,24 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path) -> None:
     assert "fc_width must be at least 1" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_starts_from_another_network_and_learns_from_it(tmp_path: Path) -> None:
+    small = [*SMALL[:4], "trainer.epochs=0.2", "model=mobilenet_v1"]
+    first = _train(tmp_path, *small, "model.width=0.2", "folder=narrow")
+    assert first.returncode == 0, first.stderr
+    second = _train(tmp_path, *small, "model.width=0.3", "folder=wide", "start_from=narrow", "teacher=narrow")
+    assert second.returncode == 0, second.stderr
+    assert "start_from: " in second.stdout
+    listed = json.loads((tmp_path / "wide" / "start_from.json").read_text())["value"]["tensors"]
+    assert len(listed["partly"]) > 50
+    assert listed["fresh"] == listed["unused"] == []
+
+
+def test_a_teacher_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    result = _train(tmp_path, *SMALL, "teacher=nowhere", "folder=out")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: teacher=nowhere: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

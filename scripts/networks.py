@@ -1,0 +1,34 @@
+"""The networks that scripts are asked for: a configuration, or the folder of a run -> an `Arch`, or a network with weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from entry import input_of
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+import models
+from nas.core.errors import InputError
+from nas.train.transfer import load_exactly
+
+
+def described_network(config: DictConfig, image: Mapping[str, int], seed: int) -> nn.Module:
+    """The network of `arch_file`, or else of `model`, for images of these channels, classes and size, with new weights."""
+    with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
+        if config.arch_file:
+            arch = models.arch_from_json(Path(config.arch_file).read_bytes())
+        else:
+            arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
+        return models.build(models.fitted(arch, **image), seed)
+
+
+def trained_network(folder: Path, image: Mapping[str, int]) -> nn.Module:
+    """The network that a run left in `folder`, which must be one for these images."""
+    with input_of(f"teacher={folder}"):
+        arch = models.arch_from_json((folder / "arch.json").read_bytes())
+    for name, value in image.items():
+        if getattr(arch, name) != value:
+            raise InputError(f"teacher={folder}", name, f"{value}, as the data has it", getattr(arch, name))
+    network = models.build(arch, seed=0)
+    load_exactly(network, folder)
+    return network
