@@ -5,6 +5,7 @@ import math
 import msgspec
 
 from nas.compiler.driver import Compiled
+from nas.compiler.parallel.spread import ONE_CORE
 from nas.cost.model import Cost
 from nas.cost.simulated import cost_of
 from nas.ir.command import Conv, Host, Matmul
@@ -14,6 +15,7 @@ from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.trace import LayerRow, Trace, layer_rows
 from nas.timing.bounds import program_bounds
+from nas.timing.cycles import transfer_cycles
 
 
 class LayerProfile(msgspec.Struct, frozen=True):
@@ -31,7 +33,9 @@ class LayerProfile(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True):
     """cycles of each program; bound_cycles: no program of this network can be faster on this processor.
 
-    host_layers: layers that no engine knows, which the host computes.
+    host_layers: layers that no engine knows, which the host computes. one_core_cycles: of the parallel program of a single
+    core; partition: how the work is spread over the `cores`; tried: simulated cycles of every partition that was tried;
+    dram_share: of the time the dram would be busy at full bandwidth.
     """
 
     name: str
@@ -44,6 +48,11 @@ class Profile(msgspec.Struct, frozen=True):
     cost: Cost
     layers: tuple[LayerProfile, ...]
     host_layers: tuple[str, ...]
+    cores: int
+    one_core_cycles: int
+    partition: str
+    tried: dict[str, int]
+    dram_share: float
 
 
 def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
@@ -69,6 +78,11 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
             cost=cost_of(program, trace, parameters, compiled.parallel.used_bytes),
             layers=rows,
             host_layers=tuple(operator.layer for operator in program.operators if isinstance(operator.function, Host)),
+            cores=processor.cores,
+            one_core_cycles=compiled.spread.cycles.get(ONE_CORE, trace.cycles),
+            partition=compiled.spread.partition,
+            tried=dict(compiled.spread.cycles),
+            dram_share=transfer_cycles(trace.dram_bytes, processor) / max(trace.cycles, 1),
         ),
         trace,
     )

@@ -1,6 +1,7 @@
 """A whole program -> the cycles that no compiler can go below, from its operators and tensors alone.
 
-    compute   every multiply-add on the matrix engine at its peak and on the vector lanes at theirs, split in the best way
+    compute   every multiply-add on the matrix engines at their peak and on the vector lanes at theirs, split in the best
+              way, and evenly over the cores
     traffic   constants and inputs come in once, outputs go out once, at full bandwidth
     host      the calls of what only the host knows
 
@@ -48,7 +49,7 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
     jobs = [job for operator in program.operators if (job := _job(operator, tensors, processor))]
     moved = compulsory_bytes(program)
     return Bounds(
-        compute_cycles=math.ceil(_best_split_cycles(jobs) - 1e-6),
+        compute_cycles=math.ceil(_best_split_cycles(jobs) / processor.cores - 1e-6),
         traffic_cycles=transfer_cycles(moved, processor),
         host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in program.operators),
         macs=sum(job.macs for job in jobs),

@@ -1,5 +1,7 @@
 """Which stretches go which way: the cheapest sequence by estimate, by dynamic programming over the operators."""
 
+from collections.abc import Sequence
+
 from nas.compiler.network import Network
 from nas.compiler.parallel.cut import can_cut_images
 from nas.compiler.parallel.estimate import Estimator
@@ -10,14 +12,20 @@ from nas.hw.spec import Processor
 _MOST_OPERATORS = 16
 # Stretches that lie behind one another and go the same way are one: nothing is exchanged between them.
 _JOINED: tuple[Way, ...] = ("whole", "alone", "images")
+_WORDS = {
+    "whole": "one core",
+    "alone": "one core of each group",
+    "images": "images",
+    "rows": "rows",
+    "channels": "channels",
+}
 
 
 def choose_stretches(
     network: Network, processor: Processor, groups: int, parts: int, ways: tuple[Way, ...]
 ) -> tuple[Partition, float]:
     """The cheapest partition over groups x parts cores with these ways ("whole" is always one), and its estimate."""
-    name = f"{groups} x {parts} cores, {' or '.join(ways)}"
-    estimator = Estimator(network, processor, Partition(name, (), groups, parts))
+    estimator = Estimator(network, processor, Partition("", (), groups, parts))
     count = len(network.operators)
     apart = [can_cut_images(operator, network) for operator in network.operators]
     best: list[tuple[float, int, Way]] = [(0.0, 0, "whole")]
@@ -41,4 +49,16 @@ def choose_stretches(
         else:
             stretches.insert(0, Stretch(first, last, way))
         last = first
-    return Partition(name, tuple(stretches), groups, parts), best[count][0]
+    return Partition(_name(stretches, groups, parts), tuple(stretches), groups, parts), best[count][0]
+
+
+def _name(stretches: Sequence[Stretch], groups: int, parts: int) -> str:
+    """How many cores, and how many operators go which way."""
+    counts: dict[str, int] = {}
+    for stretch in stretches:
+        way = _WORDS[stretch.way]
+        if stretch.way == "alone":
+            way = "each some images" if parts == 1 else "one core" if groups == 1 else way
+        counts[way] = counts.get(way, 0) + stretch.last - stretch.first
+    grouped = f" in {groups} groups of images" if groups > 1 and parts > 1 else ""
+    return f"{groups * parts} cores{grouped}: " + ", ".join(f"{way} {count}" for way, count in counts.items())

@@ -110,11 +110,13 @@ def _jobs(cores: Sequence[CoreProgram]) -> list[Job]:
     for each in cores:
         starts.append(starts[-1] + len(each.program.commands))
     jobs: list[Job] = []
+    known: dict[int, list[tuple[int, ...]]] = {}
     for start, each in zip(starts, cores, strict=False):
         # In the core's own program what it shares is a tensor of its own for each piece: a load that was put before the
         # store of another piece wants no older value that the store would have to spare.
-        known = dependences(each.program.commands)
-        for index, (command, found) in enumerate(zip(each.program.commands, known, strict=True)):
+        if id(each.program) not in known:
+            known[id(each.program)] = dependences(each.program.commands)
+        for index, (command, found) in enumerate(zip(each.program.commands, known[id(each.program)], strict=True)):
             jobs.append(Job(command, queue_name(command.engine, each.core), index, {start + other for other in found}))
     stores: dict[str, list[tuple[int, Box]]] = {}
     for start, each in zip(starts, cores, strict=False):

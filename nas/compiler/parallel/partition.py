@@ -10,7 +10,7 @@
 Cores are in `groups` that share out the images first; within a group they are its parts, and share out the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,11 +118,3 @@ def _cuts(network: Network, name: str, way: Way, parts: int) -> list[Range] | No
     (operator,) = (each for each in network.operators if name in each.outputs)
     step = cut_step(operator, network)
     return None if step >= shape[CHANNELS] else shares(shape[CHANNELS], parts, step)
-
-
-def stretches_in(stretches: Sequence[Stretch]) -> str:
-    """How many operators go which way, for people."""
-    counts: dict[str, int] = {}
-    for stretch in stretches:
-        counts[stretch.way] = counts.get(stretch.way, 0) + stretch.last - stretch.first
-    return ", ".join(f"{way} {count}" for way, count in counts.items())

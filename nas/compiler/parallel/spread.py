@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.compiler.network import Network
+from nas.compiler.network import Network, unused_name
 from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.parallel.choose import choose_stretches
 from nas.compiler.parallel.join import CoreProgram, join
@@ -73,9 +73,10 @@ def spread(
         except (CannotCut, DoesNotFit):
             continue
         par = parallelise(sequence)
-        cycles[partition.name] = simulate_parallel(par, processor).cycles
-        if cycles[partition.name] < cycles[best[0]]:
-            best = (partition.name, sequence, par, constants)
+        name = unused_name(partition.name, cycles)
+        cycles[name] = simulate_parallel(par, processor).cycles
+        if cycles[name] < cycles[best[0]]:
+            best = (name, sequence, par, constants)
     return Spread(*best, cycles)
 
 
