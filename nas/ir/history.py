@@ -15,10 +15,15 @@ from nas.ir.tensor import Region
 _Grid = tuple[tuple[int, ...], int]
 
 
+# The latest command to be followed of each queue; those before it in its queue are followed with it.
+Latest = dict[int, int]
+
+
 class Access(NamedTuple):
     """What one command reads or writes: from the first byte to one past the last; dense: all bytes between."""
 
     command: int
+    queue: int
     is_write: bool
     start: int
     stop: int
@@ -33,12 +38,14 @@ class _Tiles:
         self.base_bytes, self._band_rows = base_bytes, band_rows
         self._bands: dict[int, list[tuple[Box, Access]]] = {}
 
-    def collect(self, box: Box, is_write: bool, found: set[int]) -> None:
+    def collect(self, box: Box, is_write: bool, found: Latest) -> None:
         """Put the commands that touch an element of `box` into `found`; only those that write, if it is read."""
         for band in self._touched(box):
-            for other, access in self._bands.get(band, ()):
-                if (is_write or access.is_write) and access.command not in found and boxes_meet(box, other):
-                    found.add(access.command)
+            for other, access in reversed(self._bands.get(band, ())):
+                if not (is_write or access.is_write) or access.command <= found.get(access.queue, -1):
+                    continue
+                if boxes_meet(box, other):
+                    found[access.queue] = access.command
 
     def add(self, box: Box, access: Access) -> None:
         for band in self._touched(box):
@@ -77,7 +84,7 @@ class _Cell:
         self.start, self.stop, self.loose = start, stop, loose
         self.tiles: dict[_Grid, _Tiles] = {}
 
-    def collect(self, access: Access, found: set[int]) -> None:
+    def collect(self, access: Access, found: Latest) -> None:
         """Put the commands that `access` conflicts with here into `found`."""
         _collect(self.loose, access, found)
         own = (access.region.strides, access.region.bits)
@@ -115,13 +122,13 @@ class _Cell:
         return [*self.loose, *(access for tiles in self.tiles.values() for access in tiles.all())]
 
 
-def _collect(held: Iterable[Access], access: Access, found: set[int]) -> None:
-    _, is_write, start, stop, region, dense = access
-    for command, was_write, other_start, other_stop, other, was_dense in held:
-        if other_start >= stop or start >= other_stop or not (is_write or was_write) or command in found:
+def _collect(held: Iterable[Access], access: Access, found: Latest) -> None:
+    _, _, is_write, start, stop, region, dense = access
+    for command, queue, was_write, other_start, other_stop, other, was_dense in held:
+        if other_start >= stop or start >= other_stop or not (is_write or was_write):
             continue
-        if (dense and was_dense) or regions_meet(other, region):
-            found.add(command)
+        if command > found.get(queue, -1) and ((dense and was_dense) or regions_meet(other, region)):
+            found[queue] = command
 
 
 class History:
@@ -131,7 +138,7 @@ class History:
         self._starts: list[int] = []
         self._cells: list[_Cell] = []
 
-    def follow(self, access: Access, found: set[int]) -> None:
+    def follow(self, access: Access, found: Latest) -> None:
         """Put the commands that `access` must follow into `found`, and make it part of the history."""
         start, stop = access.start, access.stop
         first = bisect_right(self._starts, start) - 1

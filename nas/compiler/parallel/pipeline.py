@@ -12,7 +12,9 @@ def parallelise(program: Program) -> ParProgram:
     queues = place(program)
     waits: dict[int, list[int]] = {}
     signals: dict[int, list[int]] = {}
-    for token, (signaller, waiter) in enumerate(tokens_for(queues, dependences(program.commands))):
+    queue_of = {index: number for number, queue in enumerate(queues.values()) for index in queue}
+    must_follow = dependences(program.commands, [queue_of[index] for index in range(len(program.commands))])
+    for token, (signaller, waiter) in enumerate(tokens_for(queues, must_follow)):
         signals.setdefault(signaller, []).append(token)
         waits.setdefault(waiter, []).append(token)
     return ParProgram(

@@ -61,3 +61,34 @@ def test_every_conflict_is_ordered(pairs: list[tuple[Region, Region]]) -> None:
             )
             if wrote & (reads | writes) or bytes_of(other.reads[0]) & writes:
                 assert early in after[late]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(regions(), regions(), st.integers(0, 2)), min_size=2, max_size=10))
+def test_of_each_queue_the_last_one_is_told(entries: list[tuple[Region, Region, int]]) -> None:
+    commands = [Command("vector", "", (read,), (write,), Copy()) for read, write, _ in entries]
+    queues = [queue for _, _, queue in entries]
+
+    def closure(listed: list[tuple[int, ...]]) -> list[set[int]]:
+        after: list[set[int]] = []
+        for index, found in enumerate(listed):
+            same_queue = [other for other in range(index) if queues[other] == queues[index]]
+            direct = {*found, *same_queue}
+            after.append(direct.union(*(after[other] for other in direct)))
+        return after
+
+    told = dependences(commands, queues)
+    assert closure(told) == closure(dependences(commands))
+    assert all(len({queues[other] for other in found}) == len(found) for found in told)
+
+
+def test_what_is_told_does_not_grow_with_the_history() -> None:
+    def tiles(base: int) -> list[Region]:
+        return [Region("sram", base + 16 * row, (4, 2, 8), (64, 8, 1), 8) for row in range(4)]
+
+    commands = [
+        Command("vector", "", (read,), (write,), Copy())
+        for layer in range(200)
+        for read, write in zip(tiles(256 * (layer % 2)), tiles(256 * ((layer + 1) % 2)), strict=True)
+    ]
+    assert max(len(found) for found in dependences(commands)) <= 4
