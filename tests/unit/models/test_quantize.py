@@ -156,16 +156,17 @@ def test_gradients_follow_the_papers_equation(bits: int) -> None:
 @pytest.mark.parametrize("shape", [(5, 7), (4, 3, 2, 5), (3, 1), (2, 2, 3)])
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8, 12])
 def test_gradients_are_the_papers_element_by_element(bits: int, shape: tuple[int, ...], monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    """Equation 12 in plain Python, with the very noise that the quantiser drew."""
+    """Equation 12 in plain Python, with the very noise that the quantiser draws."""
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(bits), dtype=torch.float64)
     gradient[1] *= 1e-30
     gradient[0] = 0.0
     drawn: list[torch.Tensor] = []
-    rand = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda *a, **k: drawn.append(rand(*a, **k)) or drawn[-1])
+    draw = GradientQuantizer._noise
+    monkeypatch.setattr(GradientQuantizer, "_noise", lambda *a: drawn.append(draw(*a)) or drawn[-1].clone())
     out = GradientQuantizer(bits, seed=3).quantise(gradient)
     (uniform,) = drawn
     assert uniform.shape == gradient.shape
+    assert float(uniform.abs().max()) <= 0.5
     levels = 2**bits - 1
     for sample in range(shape[0]):
         m = max(abs(value) for value in gradient[sample].flatten().tolist())
@@ -175,10 +176,28 @@ def test_gradients_are_the_papers_element_by_element(bits: int, shape: tuple[int
             if m == 0.0:
                 assert got == 0.0
                 continue
-            noise = (sigma - 0.5) / levels
-            # float32 noise may push an extreme element beyond the range, where there is no level.
+            noise = sigma / levels
+            # Noise of just half a step may push an extreme element beyond the range, where there is no level.
             expected = 2 * m * (min(max(round(levels * (dr / (2 * m) + 0.5 + noise)), 0), levels) / levels - 0.5)
             assert math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-12 * m), (sample, index)
+
+
+@pytest.mark.parametrize("bits", [4, 12])
+def test_gradient_noise_is_uniform_and_has_no_pattern(bits: int) -> None:
+    """Moments, bins and neighbours of a million draws, in any layout; each bound is five sigmas wide."""
+    like = torch.empty(16, 16, 64, 64).to(memory_format=torch.channels_last)
+    noise = GradientQuantizer(bits, seed=9)._noise(like)
+    assert noise.stride() == like.stride()
+    count = noise.numel()
+    assert abs(float(noise.double().mean())) < 5 * (1 / 12 / count) ** 0.5
+    assert abs(float(noise.double().square().mean()) - 1 / 12) < 5 * (1 / 180 / count) ** 0.5
+    bins = torch.histc(noise, 64, -0.5, 0.5)
+    assert float((bins - count / 64).abs().max()) < 5 * (count / 64) ** 0.5
+    flat = noise.permute(0, 2, 3, 1).flatten().double()
+    for lag in (1, 2, 3, 4, 16, 64):
+        assert abs(float((flat[lag:] * flat[:-lag]).mean())) < 5 / 12 / count**0.5, lag
+    assert torch.equal(noise, GradientQuantizer(bits, seed=9)._noise(like))
+    assert not torch.equal(noise, GradientQuantizer(bits, seed=8)._noise(like))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
