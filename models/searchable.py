@@ -10,13 +10,14 @@ The first unit of a stage has the stage's stride and changes the width; the othe
 Where two neighbours differ in their activation bits, the later one quantises what it reads.
 """
 
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
 from models.arch import Arch, require_positive
 from models.bits import FULL_PRECISION_BITS, Bits, require_bits
-from models.blocks.convolution import ConvBnAct, rectifier, signed_quantizer
+from models.blocks.convolution import ConvBnAct, addend, rectifier, signed_quantizer
 from models.quantized_layers import QuantConv2d
 from models.quantizers import ActivationQuantizer
 from models.stage import SIGNED_OUTPUTS, Stage
@@ -74,7 +75,10 @@ class Searchable(nn.Module):
         self.stages = nn.Sequential()
         width, bits, signed = arch.stem_width, first.activation_bits, False
         for stage in arch.stages:
-            self.stages.append(nn.Sequential(*_requantise(bits, stage.activation_bits, signed), *stage.units(width)))
+            # What is added before a ReLU lies on the grid of such addends, or the sums would fall between two values.
+            enters_sum = signed and stage.rectifies_input(width)
+            entry = addend if enters_sum else partial(_requantise, bits, signed=signed)
+            self.stages.append(nn.Sequential(*entry(stage.activation_bits), *stage.units(width)))
             width, bits, signed = stage.width, stage.activation_bits, stage.block in SIGNED_OUTPUTS
         self.head = nn.Sequential()
         if arch.head_width:

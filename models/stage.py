@@ -78,10 +78,18 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         """Of all units."""
         return Bits(self.weight_bits, self.activation_bits, self.gradient_bits)
 
+    @property
+    def adds_input(self) -> bool:
+        """Whether units add their input, where its shape fits."""
+        return self.block == "shuffle_v1" or (self.block in _WITH_SKIP if self.skip is None else self.skip)
+
+    def rectifies_input(self, inputs: int) -> bool:
+        """Whether the first unit adds `inputs` channels as they are before a ReLU."""
+        return self.adds_input and self.block not in SIGNED_OUTPUTS and self.stride == 1 and inputs == self.width
+
     def units(self, inputs: int) -> list[nn.Module]:
         """The units of a stage that reads `inputs` channels; the first has the stride and changes the width."""
-        skip = self.block in _WITH_SKIP if self.skip is None else self.skip
-        first = Unit(inputs, self.width, self.kernel, self.stride, self.bits, skip, self.factorised)
+        first = Unit(inputs, self.width, self.kernel, self.stride, self.bits, self.adds_input, self.factorised)
         later = first._replace(inputs=self.width, stride=1)
         make = self._maker()
         # A ShuffleNet v2 stage starts with a unit that filters both halves, even where it changes no shape.

@@ -115,6 +115,10 @@ def test_full_precision_has_no_quantisers() -> None:
         ({"block": "conv", "width": 8, "kernel": 4}, "kernel must be odd"),
         ({"block": "conv", "width": 8, "weight_bits": 33}, "weight_bits must be 1 to 31, or 32"),
         ({"block": "conv", "width": 8, "stride": 3}, "stride must be 1 or 2"),
+        ({"block": "shuffle_v1", "width": 12, "groups": 2}, "multiple of 4 groups, 8, got 12"),
+        ({"block": "shuffle_v1", "width": 40, "groups": 5}, "groups must be one of"),
+        ({"block": "shuffle_v2", "width": 8, "skip": True}, "skip of a shuffle_v2 stage must be left out"),
+        ({"block": "mobile_v2", "width": 8, "factorised": True}, "factorised is for conv, residual, bottleneck"),
         ({"block": "convolution", "width": 8}, "Invalid enum value 'convolution'"),
         ({"block": "conv", "width": "wide"}, "Expected `int`"),
     ],
@@ -148,3 +152,53 @@ def test_a_bad_description_is_refused(mapping: dict[str, object], message: str) 
 def test_what_is_no_arch_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError, match="expected"):
         models.arch_from_json(text)
+
+
+OLD_ARCH = """{"model": "searchable", "in_channels": 1, "classes": 10, "image_size_px": 28, "stem_width": 8, "stages": [
+  {"block": "conv", "depth": 1, "width": 16, "kernel": 3, "stride": 2, "expansion": 1, "weight_bits": 4, "activation_bits": 8},
+  {"block": "shuffle_v2", "depth": 2, "width": 24, "kernel": 5, "stride": 2, "expansion": 1, "weight_bits": 2, "activation_bits": 4},
+  {"block": "mobile_v2", "depth": 1, "width": 32, "kernel": 3, "stride": 2, "expansion": 3, "weight_bits": 8, "activation_bits": 4}],
+  "head_width": 64, "edge_weight_bits": 8, "edge_activation_bits": 8}"""
+
+
+def test_an_arch_from_before_the_other_kinds_is_the_same_network() -> None:
+    network = models.build(models.arch_from_json(OLD_ARCH), seed=0)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if value.dim() > 1}
+    assert shapes == {
+        "stem.1.0.weight": (8, 1, 3, 3),
+        "stages.0.0.0.weight": (16, 8, 3, 3),
+        "stages.1.1.branch.0.0.weight": (12, 16, 1, 1),
+        "stages.1.1.branch.1.weight": (12, 1, 5, 5),
+        "stages.1.1.branch.4.0.weight": (12, 12, 1, 1),
+        "stages.1.1.shortcut.0.weight": (16, 1, 5, 5),
+        "stages.1.1.shortcut.3.0.weight": (12, 16, 1, 1),
+        "stages.1.2.branch.0.0.weight": (12, 12, 1, 1),
+        "stages.1.2.branch.1.weight": (12, 1, 5, 5),
+        "stages.1.2.branch.4.0.weight": (12, 12, 1, 1),
+        "stages.2.0.branch.0.0.weight": (72, 24, 1, 1),
+        "stages.2.0.branch.1.0.weight": (72, 1, 3, 3),
+        "stages.2.0.branch.2.weight": (32, 72, 1, 1),
+        "head.0.0.weight": (64, 32, 1, 1),
+        "classifier.weight": (10, 64),
+    }
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_a_convolutional_classifier_is_the_mean_of_a_class_at_every_place(bits: int) -> None:
+    stages = (Stage(block="conv", depth=1, width=8, activation_bits=bits),)
+    edges = {"edge_weight_bits": bits, "edge_activation_bits": bits}
+    network = models.build(SearchableArch(stages=stages, classifier="convolutional", **edges), seed=0).eval()
+    assert not any(isinstance(module, nn.Linear) for module in network.modules())
+    x = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(0))  # any size, whatever the arch says
+    places = network.classifier[0](network.pool(network.head(network.stages(network.stem(x)))))
+    assert places.shape == (2, 10, 20, 12)
+    torch.testing.assert_close(network(x), places.mean((2, 3)))
+
+
+@pytest.mark.parametrize("size_px", [9, 16, 31])
+def test_a_flat_classifier_reads_every_place(size_px: int) -> None:
+    stages = tuple(Stage(block=block, depth=1, width=8) for block in ("residual", "mobile_v1", "shuffle_v1"))
+    arch = SearchableArch(stages=stages, classifier="flat", image_size_px=size_px)
+    network = models.build(arch, seed=0)
+    assert network.classifier.in_features == 8 * arch.map_size_px**2
+    assert network(torch.rand(2, 3, size_px, size_px)).shape == (2, 10)
