@@ -182,8 +182,11 @@ class Recorder(TorchFunctionMode):
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Record, and know the module that runs: `nn.Module.__call__` is replaced for the time of the trace."""
-        original = nn.Module.__call__
+        """Record, and know the module that runs: what `nn.Module.__call__` calls is replaced for the time of the trace.
+
+        (Not `__call__` itself: Python then goes through all subclasses of `nn.Module`, of which torch has thousands.)
+        """
+        original = nn.Module._call_impl
         recorder = self
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -194,12 +197,12 @@ class Recorder(TorchFunctionMode):
             recorder.path.pop()
             return result
 
-        nn.Module.__call__ = call  # type: ignore[method-assign]
+        nn.Module._call_impl = call  # type: ignore[method-assign, assignment]
         try:
             with self:
                 yield
         finally:
-            nn.Module.__call__ = original  # type: ignore[method-assign]
+            nn.Module._call_impl = original  # type: ignore[method-assign, assignment]
 
     def is_quantiser(self, module: Any, args: tuple[Any, ...]) -> bool:
         """Whether `module` rounds its one argument to so few bits that engines take its codes."""

@@ -40,11 +40,10 @@ def prefetch(
     spans = lifetimes(commands, buffer_bytes)
     names = list(spans)
     number = {name: index for index, name in enumerate(names)}
-    begins = np.array([spans[name][0] for name in names], np.int64)
-    first = begins.copy()
-    last = np.array([spans[name][1] for name in names], np.int64)
-    size = np.array([aligned(buffer_bytes[name]) for name in names], np.int64)
-    offset = np.array([allocation.offsets[name] for name in names], np.int64)
+    begins, last = (np.array([spans[name][end] for name in names], np.int64) for end in (0, 1))
+    first, ends = begins.tolist(), last.tolist()
+    size = [aligned(buffer_bytes[name]) for name in names]
+    offset = [allocation.offsets[name] for name in names]
     stored = merged_spans(region for command in commands for region in command.writes if region.memory == "dram")
     keys = [(index, 1, index) for index in range(len(commands))]
 
@@ -58,24 +57,22 @@ def prefetch(
         # All that can meet what is loaded from here to the next stop, so that a load looks at few buffers.
         loads = [index for index in range(start, min(start + window, len(commands))) if movable(index)]
         horizon = max((spans[commands[index].writes[0].memory][1] for index in loads), default=0)
-        near = np.flatnonzero((last >= start - window) & (begins <= horizon))
+        near = np.flatnonzero((last >= start - window) & (begins <= horizon)).tolist()
         for index in loads:
             own = number[commands[index].writes[0].memory]
             low, high = max(earliest, index - window), index  # it can stay at `high`; how far below can it go?
+            others = [each for each in near if first[each] <= ends[own] and ends[each] >= low and each != own]
             while low < high:
                 middle = (low + high) // 2
-                meets = near[(first[near] <= last[own]) & (last[near] >= middle) & (near != own)]
-                taken = zip(offset[meets].tolist(), size[meets].tolist(), strict=True)
-                place = best_gap(taken, int(size[own]))
+                place = best_gap([(offset[each], size[each]) for each in others if ends[each] >= middle], size[own])
                 if place + size[own] <= capacity_bytes:
-                    high, best = middle, place
-                    first[own], offset[own] = middle, best
+                    high, first[own], offset[own] = middle, middle, place
                 else:
                     low = middle + 1
-            earliest = int(first[own])
+            earliest = first[own]
             keys[index] = (earliest, 0, index)
-    peak_bytes = int((offset + size).max()) if names else 0
-    moved = Allocation({name: int(offset[index]) for index, name in enumerate(names)}, peak_bytes)
+    peak_bytes = max((start + length for start, length in zip(offset, size, strict=True)), default=0)
+    moved = Allocation(dict(zip(names, offset, strict=True)), peak_bytes)
     return [commands[key[2]] for key in sorted(keys)], moved
 
 

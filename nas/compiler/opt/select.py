@@ -1,6 +1,7 @@
 """Select: for every convolution and matrix product, the dataflow with the fewest cycles, and with it the engine."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import msgspec
 
@@ -10,6 +11,7 @@ from nas.compiler.tiling import engine_of, image_operands
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Dataflow, Matmul
 from nas.ir.program import Operator
+from nas.ir.tensor import Region
 from nas.timing.cycles import command_cycles
 
 DATAFLOWS: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary", "lanes")
@@ -35,11 +37,20 @@ class SelectDataflow:
         reads = [place(network.tensors[name], "sram", 0) for name in operator.inputs]
         write = place(network.tensors[operator.outputs[0]], "sram", 0)
         parts, target = image_operands(operator, network.tensors, reads, write)[0]
-        best, best_cycles = operator.function, -1
-        for dataflow in DATAFLOWS:
-            function = msgspec.structs.replace(operator.function, dataflow=dataflow)
-            command = Command(engine_of(function), operator.layer, parts, (target,), function)
-            cycles = command_cycles(command, processor)
-            if best_cycles < 0 or cycles < best_cycles:
-                best, best_cycles = function, cycles
+        best = _cheapest(operator.function, parts, target, processor)
         return Operator(operator.layer, best, operator.inputs, operator.outputs)
+
+
+# Layers are alike, within a network and from one of a search to the next.
+@lru_cache(maxsize=1 << 12)
+def _cheapest(
+    function: Conv | Matmul, parts: tuple[Region, ...], target: Region, processor: Processor
+) -> Conv | Matmul:
+    best, best_cycles = function, -1
+    for dataflow in DATAFLOWS:
+        tried = msgspec.structs.replace(function, dataflow=dataflow)
+        command = Command(engine_of(tried), "", parts, (target,), tried)
+        cycles = command_cycles(command, processor)
+        if best_cycles < 0 or cycles < best_cycles:
+            best, best_cycles = tried, cycles
+    return best
