@@ -19,13 +19,16 @@ from nas.quota.slices import Keep, Places, kept_places, put_back, take, tensors_
 
 
 class Subnet:
-    """Takes sub-networks out of `network`, whose parameters `optimizer` trains, and puts them back; one at a time."""
+    """Takes sub-networks out of `network`, whose parameters `optimizer` trains, and puts them back; one at a time.
+
+    small: the present one, after `take`.
+    """
 
     def __init__(self, network: nn.Module, groups: Groups, optimizer: Optimizer) -> None:
         self._groups, self._optimizer = groups, optimizer
         self._tensors = tensors_of(network)
-        self._small = copy.deepcopy(network)
-        self._slots, self._whole = slots_of(self._small), shapes_of(self._small)
+        self.small = copy.deepcopy(network)
+        self._slots, self._whole = slots_of(self.small), shapes_of(self.small)
         self._drawn: tuple[dict[str, Tensor], dict[str, Places], Optimizer] | None = None
 
     def take(self, keep: Keep, training: bool = True) -> tuple[nn.Module, Optimizer]:
@@ -35,7 +38,7 @@ class Subnet:
         fill(self._slots, self._whole, small)
         optimizer = self._small_optimizer(small, places)
         self._drawn = small, places, optimizer
-        return self._small.train(training), optimizer
+        return self.small.train(training), optimizer
 
     def give_back(self) -> None:
         """Put weights, statistics and optimiser states of the present sub-network where they came from."""
