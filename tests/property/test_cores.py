@@ -12,9 +12,10 @@ from nas.check.parallel import check_par_program
 from nas.compiler.front_end.fallback import run_on_host
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, optimise
+from nas.compiler.parallel.candidates import candidates
 from nas.compiler.parallel.piece import CannotCut
 from nas.compiler.parallel.pipeline import parallelise
-from nas.compiler.parallel.spread import ONE_CORE, candidates, partitioned, spread
+from nas.compiler.parallel.spread import ONE_CORE, partitioned, spread
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import AS_IT_IS, network_in
 from nas.core.errors import DoesNotFit
@@ -47,7 +48,7 @@ def lowered(seed: int, batch: int, processor: Processor) -> tuple[Network, tuple
     return network_in(module.eval(), shape, processor, AS_IT_IS, "random"), shape
 
 
-@settings(max_examples=14, deadline=None, derandomize=True)
+@settings(max_examples=9, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 8), st.sampled_from([32, 512]))
 def test_every_partition_is_legal_and_computes_the_same(seed: int, batch: int, cores: int, sram_kib: int) -> None:
     processor = with_cores(cores, sram_kib)
@@ -71,7 +72,7 @@ def test_every_partition_is_legal_and_computes_the_same(seed: int, batch: int, c
             np.testing.assert_allclose(seen[name], value, rtol=1e-4, atol=1e-4, err_msg=partition.name)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 8))
 def test_more_cores_are_never_slower(seed: int, batch: int, cores: int) -> None:
     network, _ = lowered(seed, batch, with_cores(1))
@@ -87,7 +88,7 @@ def test_more_cores_are_never_slower(seed: int, batch: int, cores: int) -> None:
     assert spread(network, with_cores(cores), one_core).parallel == found.parallel
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(2, 8))
 def test_under_any_weather_what_depends_on_a_command_starts_after_its_end(seed: int, batch: int, cores: int) -> None:
     processor = with_cores(cores)
@@ -111,7 +112,7 @@ def test_under_any_weather_what_depends_on_a_command_starts_after_its_end(seed: 
 @pytest.mark.parametrize("cores", [2, 8])
 def test_images_are_shared_out(cores: int) -> None:
     processor = with_cores(cores)
-    network, _ = lowered(9, 8, processor)
+    network, _ = lowered(9, cores, processor)
     found = spread(network, processor, optimise(network, processor))
     assert found.is_partitioned
     assert found.cycles[found.partition] < found.cycles[ONE_CORE]

@@ -38,8 +38,13 @@ class CoreProgram:
     shared: Mapping[str, tuple[str, Box]]
 
 
-def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -> tuple[Program, Packed]:
-    """One program, with all the cores' commands, and the bytes of its constants. Raises `CannotCut`, `DoesNotFit`."""
+def join(
+    network: Network, cores: Sequence[CoreProgram], processor: Processor, window: int | None = None
+) -> tuple[Program, Packed]:
+    """One program, with all the cores' commands, and the bytes of its constants. Raises `CannotCut`, `DoesNotFit`.
+
+    window: of the list scheduling of the commands.
+    """
     places, end_bytes = _shared_places(network, cores)
     bindings = {name: Binding(name, region, network.tensors[name].format) for name, region in places.items()}
     used_bytes = {"dram": 0}
@@ -73,7 +78,7 @@ def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
         constants=tuple(constants),
-        commands=tuple(commands[number] for number in list_schedule(_jobs(cores), processor)),
+        commands=tuple(commands[number] for number in list_schedule(_jobs(cores), processor, window)),
         used_bytes=used_bytes,
     )
     return program, packed
