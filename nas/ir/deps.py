@@ -5,12 +5,12 @@ tensor are compared box by box, any others by the bytes between their ends; that
 too few.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from nas.ir.command import Command
 from nas.ir.history import Access, History, Latest
-from nas.ir.overlap import extent, merged_spans, spans_meet
-from nas.ir.tensor import Region
+from nas.ir.overlap import extent
 
 
 def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -18,7 +18,7 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
 
     queue_of: the queue of each command, where those of one queue run in order: only the last of each has to be told then.
     """
-    written = _written_spans(commands)
+    written = _written(commands)
     histories = {memory: History() for memory in written}
     result: list[tuple[int, ...]] = []
     for index, command in enumerate(commands):
@@ -28,18 +28,44 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
             for region in regions:
                 size_bytes, dense = extent(region.shape, region.strides, region.bits)
                 start, stop = region.offset_bytes, region.offset_bytes + size_bytes
-                # What nobody writes has no order.
-                if is_write or spans_meet(written.get(region.memory, []), start, stop):
+                # What nobody writes has no order, and what is only read from here on needs no memory of its readers.
+                last_write = written[region.memory].last(start, stop) if region.memory in written else -1
+                if last_write >= 0:
                     access = Access(index, queue, is_write, start, stop, region, dense)
-                    histories[region.memory].follow(access, found)
+                    histories[region.memory].follow(access, found, keep=is_write or last_write > index)
         result.append(tuple(sorted(other for other in found.values() if other != index)))
     return result
 
 
-def _written_spans(commands: Sequence[Command]) -> dict[str, list[tuple[int, int]]]:
-    """The spans of bytes of each memory that any command writes."""
-    regions: dict[str, list[Region]] = {}
-    for command in commands:
-        for region in command.writes:
-            regions.setdefault(region.memory, []).append(region)
-    return {memory: merged_spans(listed) for memory, listed in regions.items()}
+class _Spans:
+    """Bytes of one memory that are written: spans that do not overlap, each with the last command that writes to it."""
+
+    def __init__(self, writes: list[tuple[int, int, int]]) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._last: list[int] = []
+        for start, stop, command in sorted(writes):
+            if self._stops and start < self._stops[-1]:
+                self._stops[-1] = max(self._stops[-1], stop)
+                self._last[-1] = max(self._last[-1], command)
+            else:
+                self._starts.append(start)
+                self._stops.append(stop)
+                self._last.append(command)
+
+    def last(self, start: int, stop: int) -> int:
+        """The last command that writes to a span that meets start..stop; -1 if there is none."""
+        place, last = bisect_right(self._stops, start), -1
+        while place < len(self._starts) and self._starts[place] < stop:
+            last = max(last, self._last[place])
+            place += 1
+        return last
+
+
+def _written(commands: Sequence[Command]) -> dict[str, _Spans]:
+    writes: dict[str, list[tuple[int, int, int]]] = {}
+    for index, command in enumerate(commands):
+        for each in command.writes:
+            stop = each.offset_bytes + extent(each.shape, each.strides, each.bits)[0]
+            writes.setdefault(each.memory, []).append((each.offset_bytes, stop, index))
+    return {memory: _Spans(listed) for memory, listed in writes.items()}

@@ -138,8 +138,8 @@ class History:
         self._starts: list[int] = []
         self._cells: list[_Cell] = []
 
-    def follow(self, access: Access, found: Latest) -> None:
-        """Put the commands that `access` must follow into `found`, and make it part of the history."""
+    def follow(self, access: Access, found: Latest, keep: bool = True) -> None:
+        """Put the commands that `access` must follow into `found`, and make it part of the history if it is to `keep`."""
         start, stop = access.start, access.stop
         first = bisect_right(self._starts, start) - 1
         if first < 0 or self._cells[first].stop <= start:
@@ -149,6 +149,8 @@ class History:
         for cell in touched:
             cell.collect(access, found)
         dense = access.dense
+        if not keep and (dense or len(touched) == 1):
+            return  # else the cells become one, which the next readers find at once
         if access.is_write and dense:
             fresh = [_Cell(start, stop, [access])]
             if touched and touched[0].start < start:

@@ -30,7 +30,8 @@ def tokens_for(queues: dict[str, list[int]], dependences: Sequence[Sequence[int]
             if place_of[other] < known[queue_of[other]]:
                 continue
             pairs.append((other, command))
-            known = [max(pair) for pair in zip(known, done_after[other], strict=True)]
+            told = done_after[other]
+            known = [mine if mine > theirs else theirs for mine, theirs in zip(known, told, strict=True)]
         after = list(known)
         after[own] = place_of[command] + 1
         done_after[command] = after
