@@ -1,11 +1,13 @@
 """What a sampler is: finished trials -> the parameters of the next candidate, and in words where they came from."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.core.errors import InputError
 from nas.cost.model import Cost
 from nas.search.objective import STATE_ATTRIBUTE
 from nas.search.space import Params, Space
@@ -31,6 +33,14 @@ class Sampler(Protocol):
     """
 
     def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal: ...
+
+
+def require(sampler: str, **options: tuple[float, float, float]) -> None:
+    """Options as (value, least, greatest); an `InputError` names the first that is outside."""
+    for name, (value, least, greatest) in options.items():
+        if not least <= value <= greatest:
+            expected = f"at least {least:g}" if math.isinf(greatest) else f"{least:g} to {greatest:g}"
+            raise InputError(f"sampler {sampler}", name, expected, value)
 
 
 def evaluated(study: Study) -> list[FrozenTrial]:

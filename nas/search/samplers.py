@@ -3,6 +3,7 @@
 `SAMPLERS` is the list of them. Optuna asks them through `UnseenSampler`, which lets no candidate through twice.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.search.pareto import crowding, front_indices
-from nas.search.proposal import START, Price, Proposal, Sampler, evaluated
+from nas.search.proposal import START, Price, Proposal, Sampler, evaluated, require
 from nas.search.space import Space
 from nas.search.surrogate import Surrogate
 
@@ -43,6 +44,9 @@ class ParetoMutation(msgspec.Struct, frozen=True):
     start: int = 8
     explore: float = 0.1
 
+    def __post_init__(self) -> None:
+        require("pareto_mutation", start=(self.start, 1, math.inf), explore=(self.explore, 0, 1))
+
     def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         generator = stream(seed)
         known = evaluated(study)
@@ -64,6 +68,9 @@ class Nsga2(msgspec.Struct, frozen=True):
     population: int = 8
     crossover: float = 0.9
 
+    def __post_init__(self) -> None:
+        require("nsga2", population=(self.population, 2, math.inf), crossover=(self.crossover, 0, 1))
+
     def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         inner = NSGAIISampler(population_size=self.population, crossover_prob=self.crossover, seed=_optuna_seed(seed))
         return _ask_optuna(inner, "nsga2", space, study, trial, seed)
@@ -74,6 +81,9 @@ class Tpe(msgspec.Struct, frozen=True):
     """Multi-objective TPE (Ozaki et al. 2022), Optuna's, over all parameters jointly."""
 
     start: int = 8
+
+    def __post_init__(self) -> None:
+        require("tpe", start=(self.start, 1, math.inf))
 
     def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         inner = TPESampler(n_startup_trials=self.start, multivariate=True, constant_liar=True, seed=_optuna_seed(seed))

@@ -24,7 +24,7 @@ from nas.core.seeding import stream
 from nas.cost.model import Cost
 from nas.search.gaussian_process import Array, fit
 from nas.search.pareto import front_indices, hypervolume
-from nas.search.proposal import REFERENCE_ATTRIBUTE, START, Price, Proposal, evaluated
+from nas.search.proposal import REFERENCE_ATTRIBUTE, START, Price, Proposal, evaluated, require
 from nas.search.space import Params, Space
 
 _BOX = 1.05  # the reference point relative to the worst values seen, where the study has none
@@ -46,6 +46,10 @@ class Surrogate(msgspec.Struct, frozen=True):
     pool: int = 64
     explore: float = 0.25
     caution: float = 1.0
+
+    def __post_init__(self) -> None:
+        bounds = {"start": (self.start, 2, math.inf), "pool": (self.pool, 1, math.inf)}
+        require("surrogate", **bounds, explore=(self.explore, 0, 1), caution=(self.caution, 0, math.inf))
 
     def propose(self, space: Space, study: Study, trial: FrozenTrial, seed: int, price: Price) -> Proposal:
         generator = stream(seed)

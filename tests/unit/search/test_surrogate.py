@@ -1,9 +1,11 @@
 import optuna
 import pytest
 
+from nas.core.errors import InputError
 from nas.cost.model import Cost
 from nas.search.objective import STATE_ATTRIBUTE
 from nas.search.pareto import hypervolume
+from nas.search.samplers import make_sampler
 from nas.search.space import Space
 from nas.search.surrogate import Surrogate, choice_features
 
@@ -110,3 +112,9 @@ def test_a_candidate_in_training_elsewhere_is_not_proposed_and_counts_as_if_know
 def test_a_space_without_anything_new_leaves_the_choice_to_the_caller():
     every = [params for params in SPACE.every(1000) if price(params) is not None]
     assert propose(study_of(every), 0).origin == "random"
+
+
+@pytest.mark.parametrize(("option", "value"), [("pool", 0), ("start", 1), ("explore", 1.5), ("caution", -1.0)])
+def test_impossible_options_are_refused_by_name(option, value):
+    with pytest.raises(InputError, match=f"sampler surrogate: {option}: expected"):
+        make_sampler({"name": "surrogate", option: value})
