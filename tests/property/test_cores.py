@@ -23,6 +23,7 @@ from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.cores import engine_of_queue
 from nas.ir.deps import dependences
+from nas.ir.par_program import Step
 from nas.sim.clouds import Clouds
 from nas.sim.parallel import simulate_parallel
 from nas.sim.values import run_values, run_values_parallel
@@ -117,3 +118,27 @@ def test_images_are_shared_out(cores: int) -> None:
     assert found.is_partitioned
     assert found.cycles[found.partition] < found.cycles[ONE_CORE]
     assert len({engine_of_queue(name)[1] for name in found.parallel.queues}) > 1
+
+
+def test_no_token_of_several_cores_can_be_left_out() -> None:
+    """The least tokens: without any one of them the checker finds a race."""
+    processor = with_cores(3)
+    network, _ = lowered(9, 3, processor)
+    found = spread(network, processor, optimise(network, processor))
+    assert found.is_partitioned
+    queues = found.parallel.queues
+    tokens = sorted({token for steps in queues.values() for step in steps for token in step.signals})
+    for token in tokens[:: max(1, len(tokens) // 30)]:
+        fewer = {
+            name: tuple(
+                Step(
+                    step.command,
+                    tuple(other for other in step.waits if other != token),
+                    tuple(other for other in step.signals if other != token),
+                )
+                for step in steps
+            )
+            for name, steps in queues.items()
+        }
+        broken = msgspec.structs.replace(found.parallel, queues=fewer)
+        assert {finding.rule for finding in check_par_program(broken, processor, found.sequence)} == {"race"}

@@ -1,0 +1,72 @@
+"""A network for several cores, through its files: they stand alone, and the stage's command makes the same ones."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.files import CompiledFiles
+from nas.hw.load import find_processor
+from nas.ir.cores import engine_of_queue
+from nas.ir.schema import read_arrays, read_par_program
+from nas.sim.values import run_values, run_values_parallel
+from tests.networks import random_arch
+
+QUAD_NPU = find_processor("quad_npu")
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Compiled:
+    module = models.build(random_arch(np.random.default_rng(6), quantised=True), 6).eval()
+    found = compile_network(module, (4, 3, 16, 16), QUAD_NPU)
+    assert isinstance(found, Compiled)
+    return found
+
+
+def test_four_cores_from_files_compute_what_one_does(compiled: Compiled, tmp_path: Path) -> None:
+    compiled.write(tmp_path)
+    files = CompiledFiles(tmp_path)
+    par = read_par_program(files.parallel)
+    assert {engine_of_queue(name)[1] for name in par.queues} == {0, 1, 2, 3}
+    inputs = {"input": compiled.truth["input"]}
+    expected = run_values(compiled.optimised, compiled.constants, inputs)
+    seen = run_values_parallel(par, read_arrays(files.parallel_weights), inputs, np.random.default_rng(0))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(seen[name], value)
+
+
+def test_the_sequential_program_is_that_of_one_core(compiled: Compiled) -> None:
+    assert set(compiled.optimised.used_bytes) == {"dram", "sram"}
+    assert compiled.spread.is_partitioned
+
+
+def test_the_command_of_the_stage_makes_the_same_files(compiled: Compiled, tmp_path: Path) -> None:
+    compiled.write(tmp_path)
+    files, target = CompiledFiles(tmp_path), tmp_path / "again" / "cmds-o-par.json"
+    target.parent.mkdir()
+    command = [sys.executable, "-m", "nas.compiler.parallel", str(files.optimised), str(target)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "matrix3" in said or "vector3" in said
+    assert read_par_program(target) == compiled.parallel
+    again = read_arrays(CompiledFiles(target.parent).parallel_weights)
+    assert {name: array.tobytes() for name, array in again.items()} == {
+        name: array.tobytes() for name, array in compiled.parallel_constants.items()
+    }
+    shutil.rmtree(target.parent)
+
+
+def test_one_core_after_four_leaves_no_weights_of_theirs(compiled: Compiled, tmp_path: Path) -> None:
+    compiled.write(tmp_path)
+    assert CompiledFiles(tmp_path).parallel_weights.exists()
+    module = models.build(random_arch(np.random.default_rng(6), quantised=True), 6).eval()
+    alone = compile_network(module, (1, 3, 16, 16), find_processor("edge_npu"))
+    assert isinstance(alone, Compiled)
+    alone.write(tmp_path)
+    assert not CompiledFiles(tmp_path).parallel_weights.exists()
+    assert set(alone.parallel.queues) <= {"dma_in", "matrix", "vector", "dma_out"}
+    assert alone.parallel_constants is alone.constants
