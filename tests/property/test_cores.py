@@ -61,7 +61,7 @@ def test_every_partition_is_legal_and_computes_the_same(seed: int, batch: int, c
     inputs = {"input": np.random.default_rng(seed).random(shape).astype(np.float32)}
     expected = run_values(program, constants, inputs, run_on_host)
     passed = run_passes(PASSES, network, processor)
-    for partition in candidates(passed, processor):
+    for partition in candidates(passed, processor, cores):
         try:
             sequence, packed = partitioned(passed, partition, processor)
         except (CannotCut, DoesNotFit):
@@ -73,7 +73,7 @@ def test_every_partition_is_legal_and_computes_the_same(seed: int, batch: int, c
             np.testing.assert_allclose(seen[name], value, rtol=1e-4, atol=1e-4, err_msg=partition.name)
 
 
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 8))
 def test_more_cores_are_never_slower(seed: int, batch: int, cores: int) -> None:
     network, _ = lowered(seed, batch, with_cores(1))
@@ -86,7 +86,6 @@ def test_more_cores_are_never_slower(seed: int, batch: int, cores: int) -> None:
         assert trace.cycles == min(found.cycles.values()) == found.cycles[found.partition]
         assert found.cycles[ONE_CORE] == one.cycles
     assert max(engine_of_queue(span.engine)[1] for span in trace.spans) < cores
-    assert spread(network, with_cores(cores), one_core).parallel == found.parallel
 
 
 @settings(max_examples=4, deadline=None, derandomize=True)
@@ -118,6 +117,8 @@ def test_images_are_shared_out(cores: int) -> None:
     assert found.is_partitioned
     assert found.cycles[found.partition] < found.cycles[ONE_CORE]
     assert len({engine_of_queue(name)[1] for name in found.parallel.queues}) > 1
+    if cores == 2:
+        assert spread(network, processor, optimise(network, processor)) == found
 
 
 def test_no_token_of_several_cores_can_be_left_out() -> None:
@@ -142,3 +143,14 @@ def test_no_token_of_several_cores_can_be_left_out() -> None:
         }
         broken = msgspec.structs.replace(found.parallel, queues=fewer)
         assert {finding.rule for finding in check_par_program(broken, processor, found.sequence)} == {"race"}
+
+
+@pytest.mark.parametrize(("seed", "batch"), [(13, 1), (21, 3)])
+def test_twice_the_cores_are_never_slower(seed: int, batch: int) -> None:
+    network, _ = lowered(seed, batch, with_cores(1))
+    one_core = optimise(network, with_cores(1))
+    cycles = []
+    for cores in (1, 2, 4, 8):
+        found = spread(network, with_cores(cores), one_core)
+        cycles.append(simulate_parallel(found.parallel, with_cores(cores)).cycles)
+    assert cycles == sorted(cycles, reverse=True)

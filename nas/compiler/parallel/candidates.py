@@ -8,19 +8,24 @@ from nas.compiler.parallel.partition import Partition, Stretch, Way
 from nas.compiler.parallel.stages import choose_stages
 from nas.hw.spec import Processor
 
-# So many partitions are planned and simulated, the best by estimate.
-_MOST_TRIED = 10
+# So many partitions for each number of cores are planned and simulated, the best by estimate.
+_MOST_TRIED = 5
 
 
-def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
-    """The partitions to try, of a network behind its passes; one core is not among them."""
+def core_counts(cores: int) -> list[int]:
+    """How many cores to try: all, and each power of two below, so that 8 cores have all the choices of 4."""
+    return [*(count for count in (2, 4) if count < cores), *([cores] if cores > 1 else [])]
+
+
+def candidates(network: Network, processor: Processor, cores: int) -> Iterator[Partition]:
+    """The partitions over `cores` cores to try, of a network behind its passes."""
     ranked: list[tuple[float, int, Partition]] = []
-    for groups, parts, ways in _divisions(network, processor.cores):
+    for groups, parts, ways in _divisions(cores, _images(network)):
         partition, cycles = choose_stretches(network, processor, groups, parts, ways)
-        if any(stretch.way != "whole" for stretch in partition.stretches):
+        if any(stretch.way not in ("whole", "alone") for stretch in partition.stretches) or groups > 1:
             ranked.append((cycles, len(ranked), partition))
-    for chunks in _chunk_counts(network):
-        found = choose_stages(network, processor, processor.cores, chunks)
+    for chunks in _chunk_counts(_images(network)):
+        found = choose_stages(network, processor, cores, chunks)
         if found is not None:
             ranked.append((found[1], len(ranked), found[0]))
     seen: set[tuple[int, int, tuple[Stretch, ...]]] = set()
@@ -31,30 +36,25 @@ def candidates(network: Network, processor: Processor) -> Iterator[Partition]:
             yield partition
 
 
-def _chunk_counts(network: Network) -> list[int]:
-    """Into how many chunks a pipeline may cut the images: as many as there are, half as many and a quarter."""
-    images = _images(network)
-    return [images // share for share in (1, 2, 4) if images // share > 1]
-
-
 def _images(network: Network) -> int:
     return max((network.tensors[name].shape[0] for name in network.outputs), default=1)
 
 
-def _divisions(network: Network, cores: int) -> Iterator[tuple[int, int, tuple[Way, ...]]]:
-    """(groups, parts, ways): how many cores, in how many groups that share out the images."""
-    images = _images(network)
-    counts = [cores // share for share in (1, 2, 4) if cores // share > 1]
-    for count in dict.fromkeys((*counts, min(cores, images))):
-        for groups in range(1, min(count, images) + 1):
-            parts = count // groups
-            if count % groups or count == 1:
-                continue
-            if parts == 1:
+def _chunk_counts(images: int) -> list[int]:
+    """Into how many chunks a pipeline may cut the images: as many as there are, half as many and a quarter."""
+    return [images // share for share in (1, 2, 4) if images // share > 1]
+
+
+def _divisions(cores: int, images: int) -> Iterator[tuple[int, int, tuple[Way, ...]]]:
+    """(groups, parts, ways): into how many groups the cores are divided that share out the images."""
+    for groups in range(1, min(cores, images) + 1):
+        parts = cores // groups
+        if parts == 1 or cores % groups:
+            if groups == min(cores, images):
                 yield groups, 1, ("alone",)
-                continue
-            more: tuple[Way, ...] = ("images",) if images > groups else ()
-            yield groups, parts, ("alone", "rows", "channels", *more)
-            if groups == 1:
-                yield groups, parts, ("alone", "rows")
-                yield groups, parts, ("alone", "channels")
+            continue
+        more: tuple[Way, ...] = ("images",) if images > groups else ()
+        yield groups, parts, ("alone", "rows", "channels", *more)
+        if groups == 1:
+            yield groups, parts, ("alone", "rows")
+            yield groups, parts, ("alone", "channels")

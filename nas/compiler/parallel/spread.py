@@ -4,7 +4,7 @@ One core's program is always among them, so that more cores are never slower.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nas.compiler.network import Network, unused_name
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.parallel.candidates import candidates
+from nas.compiler.parallel.candidates import candidates, core_counts
 from nas.compiler.parallel.join import CoreProgram, join
 from nas.compiler.parallel.partition import Partition, pieces_of
 from nas.compiler.parallel.piece import CannotCut, core_network
@@ -63,36 +63,48 @@ def spread(
     par = parallelise(program)
     if processor.cores == 1:
         return Spread(ONE_CORE, program, par, packed, {})
-    cycles = {ONE_CORE: simulate_parallel(par, processor).cycles}
-    best = Spread(ONE_CORE, program, par, packed, cycles)
-    planned: list[CoreProgram] = []
+    best = Spread(ONE_CORE, program, par, packed, {ONE_CORE: simulate_parallel(par, processor).cycles})
     passed = run_passes(PASSES, network, processor, switched_off)
-    for partition in candidates(passed, processor):
-        try:
-            cores = plan_cores(passed, partition, processor, switched_off)
-            joined = join(passed, cores, processor)
-        except (CannotCut, DoesNotFit):
-            continue
-        name = unused_name(partition.name, best.cycles)
-        best = _faster(best, name, joined, processor)
-        if best.partition == name:
-            planned = cores
-    for window in _WINDOWS if planned else ():
-        best = _faster(best, best.partition, join(passed, planned, processor, window), processor)
+    for count in core_counts(processor.cores):
+        found = _fastest_over(count, passed, processor, switched_off, best.cycles)
+        best = best if found is None else _faster(best, found)
     return best
 
 
-def _faster(best: Spread, name: str, joined: tuple[Program, Packed], processor: Processor) -> Spread:
-    """The faster of two; the cycles of the new one are noted in those of `best`."""
+def _fastest_over(
+    count: int, network: Network, processor: Processor, switched_off: frozenset[str], known: Mapping[str, int]
+) -> Spread | None:
+    """The fastest over exactly `count` cores; `known`: the names that are taken."""
+    best: Spread | None = None
+    planned: list[CoreProgram] = []
+    for partition in candidates(network, processor, count):
+        try:
+            cores = plan_cores(network, partition, processor, switched_off)
+            joined = join(network, cores, processor)
+        except (CannotCut, DoesNotFit):
+            continue
+        name = unused_name(partition.name, {**known, **(best.cycles if best else {})})
+        found = _simulated(name, joined, processor)
+        best = found if best is None else _faster(best, found)
+        if best.partition == name:
+            planned = cores
+    if best is not None:
+        for window in _WINDOWS:
+            best = _faster(best, _simulated(best.partition, join(network, planned, processor, window), processor))
+    return best
+
+
+def _simulated(name: str, joined: tuple[Program, Packed], processor: Processor) -> Spread:
     sequence, constants = joined
     par = parallelise(sequence)
-    cycles = simulate_parallel(par, processor).cycles
-    known = dict(best.cycles)
-    is_faster = cycles < known[best.partition]
-    known[name] = cycles if name not in known else min(cycles, known[name])
-    if is_faster:
-        return Spread(name, sequence, par, constants, known)
-    return Spread(best.partition, best.sequence, best.parallel, best.constants, known)
+    return Spread(name, sequence, par, constants, {name: simulate_parallel(par, processor).cycles})
+
+
+def _faster(one: Spread, other: Spread) -> Spread:
+    """The faster of two, the first of equals, with what is known of both."""
+    is_faster = other.cycles[other.partition] < one.cycles[one.partition]
+    kept = other if is_faster else one
+    return replace(kept, cycles={**one.cycles, **other.cycles, kept.partition: kept.cycles[kept.partition]})
 
 
 def partitioned(

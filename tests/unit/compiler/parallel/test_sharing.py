@@ -45,7 +45,7 @@ def test_shares_cover_a_range_without_overlap(count: int, parts: int, step: int)
 @pytest.mark.parametrize(("seed", "batch"), [(1, 1), (2, 4), (3, 3)])
 def test_every_element_that_leaves_a_stretch_is_made_by_one_core(seed: int, batch: int) -> None:
     network = passed(seed, batch)
-    for partition in candidates(network, QUAD_NPU):
+    for partition in candidates(network, QUAD_NPU, 4):
         made: dict[str, list[Box]] = {}
         for piece in pieces_of(network, partition):
             for name, goal in piece.goals.items():
@@ -124,7 +124,7 @@ def test_stages_have_the_smallest_longest_stage() -> None:
 
 def test_one_image_makes_no_pipeline() -> None:
     assert choose_stages(passed(4, 1), QUAD_NPU, 3, 1) is None
-    assert all(partition.chunks == 1 for partition in candidates(passed(4, 1), QUAD_NPU))
+    assert all(partition.chunks == 1 for partition in candidates(passed(4, 1), QUAD_NPU, 4))
 
 
 @st.composite
