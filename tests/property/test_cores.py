@@ -118,7 +118,8 @@ def test_images_are_shared_out(cores: int) -> None:
     assert found.cycles[found.partition] < found.cycles[ONE_CORE]
     assert len({engine_of_queue(name)[1] for name in found.parallel.queues}) > 1
     if cores == 2:
-        assert spread(network, processor, optimise(network, processor)) == found
+        again = spread(network, processor, optimise(network, processor))
+        assert (again.parallel, again.cycles) == (found.parallel, found.cycles)
 
 
 def test_no_token_of_several_cores_can_be_left_out() -> None:
