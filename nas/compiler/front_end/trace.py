@@ -323,7 +323,8 @@ def _on_cpu(structure: Any) -> Any:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for the time of the trace; every module gets its own mode back."""
     training = [inner for inner in module.modules() if inner.training]
-    module.eval()
+    if training:
+        module.eval()
     try:
         yield
     finally:
