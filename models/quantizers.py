@@ -58,7 +58,10 @@ class ActivationQuantizer(nn.Module):
         if self.bits == FULL_PRECISION_BITS:
             return F.hardtanh(x, self.low, self.high)
         quantised: Tensor = _RoundToGrid.apply(x, self.scale, -self.zero, self._last_code - self.zero)
-        return quantised
+        # The number of a code is what float32 holds of it, as engines have it. In float64, in which the truth about a
+        # trained network is computed, that decides where values go that lie halfway between two of another grid.
+        exact = x.dtype == torch.float64 and not self.training
+        return quantised.float().double() if exact else quantised
 
     def integer_format(self) -> tuple[int, float, int]:
         """(bits, scale, zero): the output is scale * (code - zero). At 32 bits: (32, 1.0, 0), plain numbers."""

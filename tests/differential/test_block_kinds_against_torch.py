@@ -1,5 +1,7 @@
 """Every block kind, and every network of the registry, compiled: the programs' values are PyTorch's."""
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ from models.arch import Quantization
 from models.stage import Stage
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.fallback import run_on_host
+from nas.core.config import load_yaml
 from nas.hw.load import find_processor
 from nas.ir.command import Host
+from nas.search.space import Space
 from nas.sim.values import run_values, run_values_parallel
 from tests.networks import draw_statistics
 
+SPACE = Path(__file__).parents[2] / "conf" / "space" / "every_block.yaml"
 KINDS: dict[str, dict[str, object]] = {
     "conv": {"block": "conv"},
     "conv_skip_factorised": {"block": "conv", "skip": True, "factorised": True, "kernel": 5},
@@ -127,3 +132,11 @@ def test_a_quantised_network(name: str) -> None:
     assert hosts == expected_hosts
     codes = [binding.format.bits for binding in compiled.naive.constants if binding.format.is_code]
     assert codes.count(2) > 2, "weights of two bits are stored as such"
+
+
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
+def test_random_candidates_of_the_space_of_every_block(seed: int) -> None:
+    space = Space(load_yaml(SPACE), SPACE)
+    candidate = space.assemble(space.random(np.random.default_rng(seed)))
+    # Codes on a rounding boundary may fall to the other side, and several kinds in a row carry that on.
+    _check({"in_channels": 3, "classes": 10, "image_size_px": 16, **candidate.network}, 5e-2)

@@ -269,3 +269,13 @@ def test_quantised_layers_are_the_layers_of_quantised_weights() -> None:
         torch.testing.assert_close(conv(x), plain)
     linear = QuantLinear(torch.nn.Linear(9, 5), Bits(weight=1))
     torch.testing.assert_close(linear(x), x @ WeightQuantizer(1)(linear.weight).T + linear.bias)
+
+
+def test_codes_have_the_numbers_of_float32_also_in_a_float64_network() -> None:
+    """2.8 of a 4-bit grid lies halfway between two 8-bit codes; float32's 2.8, which engines have, lies below."""
+    fine, coarse = ActivationQuantizer(8, 0.0, 4.0).eval(), ActivationQuantizer(4, 0.0, 3.0).eval()
+    x = torch.tensor([2.8], dtype=torch.float64)
+    number = coarse(x)
+    assert number.dtype == torch.float64
+    assert float(number) == float(np.float32(2.8))
+    assert round(float(fine(number)) * 255 / 4) == 178
