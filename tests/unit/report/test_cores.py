@@ -1,0 +1,53 @@
+"""Several cores in reports: engines are named core by core, layers add up over cores, and the speed-up is told."""
+
+import numpy as np
+import pytest
+
+import models
+from nas.compiler.driver import Compiled, compile_network
+from nas.cost.profile import Profile, profile
+from nas.hw.load import find_processor
+from nas.report.profile_table import cores_text
+from nas.report.timeline import trace_events
+from nas.sim.trace import Trace, layer_rows
+from tests.networks import random_arch
+
+QUAD_NPU = find_processor("quad_npu")
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Profile, Trace]:
+    module = models.build(random_arch(np.random.default_rng(6), quantised=True), 6).eval()
+    compiled = compile_network(module, (4, 3, 16, 16), QUAD_NPU)
+    assert isinstance(compiled, Compiled)
+    return profile(compiled, 0)
+
+
+def test_the_timeline_names_the_engines_core_by_core(seen: tuple[Profile, Trace]) -> None:
+    _, trace = seen
+    events = trace_events(trace)["traceEvents"]
+    threads = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
+    order = ["dma_in", "matrix", "vector", "dma_out"]
+    wanted = [f"{engine}{core or ''}" for core in range(4) for engine in order]
+    assert threads == [name for name in wanted if name in threads]
+    assert {"vector", "vector1", "vector2", "vector3"} <= set(threads)
+
+
+def test_a_layer_adds_up_over_the_cores(seen: tuple[Profile, Trace]) -> None:
+    _, trace = seen
+    rows = layer_rows(trace, QUAD_NPU)
+    assert sum(row.cycles for row in rows) == sum(span.busy_cycles for span in trace.spans)
+    assert set().union(*(row.busy_cycles for row in rows)) <= {"dma_in", "matrix", "vector", "dma_out"}
+    assert all(0 <= row.utilisation <= 1 for row in rows)
+
+
+def test_the_speed_up_over_one_core_is_told(seen: tuple[Profile, Trace]) -> None:
+    found, trace = seen
+    assert found.parallel_cycles == trace.cycles < found.one_core_cycles
+    assert found.bound_cycles <= found.parallel_cycles
+    assert 0 < found.dram_share <= 1
+    first, *ways = cores_text(found).split("\n")
+    assert first.startswith(f"4 cores: {found.one_core_cycles / trace.cycles:.2f} x as fast as one")
+    assert len(ways) == len(found.tried)
+    assert [way.strip().startswith("*") for way in ways] == [True] + [False] * (len(ways) - 1)
+    assert any(way.endswith("one core") and "1.00 x" in way for way in ways)
