@@ -85,7 +85,13 @@ EXAMPLES: dict[str, list[Arch]] = {
     "alexnet": [AlexNetArch(width=0.1, dropout=0.0)],
     "fcn": [FcnArch(image_size_px=_PX, width=0.1)],
 }
-CASES = [pytest.param(arch, id=f"{name}-{i}") for name, archs in EXAMPLES.items() for i, arch in enumerate(archs)]
+# The quick tests take the first example of a deep network, the slow ones them all.
+_SHALLOW = ("svhn_net", "searchable", "dorefa_svhn")
+CASES = [
+    pytest.param(arch, id=f"{name}-{i}", marks=pytest.mark.slow if i and name not in _SHALLOW else ())
+    for name, archs in EXAMPLES.items()
+    for i, arch in enumerate(archs)
+]
 
 
 def test_every_member_has_an_example() -> None:

@@ -79,7 +79,9 @@ def test_every_block_kind_is_here() -> None:
     assert kinds == set(msgspec.inspect.type_info(Stage).fields[0].type.values)
 
 
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize(
+    "bits", [*("float", "w2a4"), *(pytest.param(bits, marks=pytest.mark.slow) for bits in ("w8a8", "w1a2"))]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_block_kind(kind: str, bits: str) -> None:
     weight_bits, activation_bits = BITS[bits]

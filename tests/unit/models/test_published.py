@@ -74,7 +74,7 @@ def test_the_others(description: dict[str, object], parameters: int, millions: f
     assert (counted, round(multiply_adds / 1e6, 2)) == (parameters, millions)
 
 
-@pytest.mark.parametrize("width", [0.1, 0.33, 0.9, 1.3])
+@pytest.mark.parametrize("width", [0.1, 1.3])
 @pytest.mark.parametrize(
     "name", ["shufflenet_v1", "shufflenet_v2", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "resnet", "fcn"]
 )
