@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from entry import input_of, script
-from omegaconf import DictConfig, OmegaConf
+from networks import described_network
+from omegaconf import DictConfig
 from rich.console import Console
 from safetensors.torch import load_file
 
-import models
 from nas.compiler.driver import compile_network
 from nas.compiler.opt.pipeline import check_switches
 from nas.compiler.precision import precision_named
@@ -28,16 +28,11 @@ def main(config: DictConfig) -> None:
     processor = processor_from(config.hardware, "hardware")
     switched_off = check_switches(config.without)
     precision = precision_named(config.quantise, "quantise")
-    with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
-        if config.arch_file:
-            arch = models.arch_from_json(Path(config.arch_file).read_bytes())
-        else:
-            arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
-        model = models.build(arch, config.seed)
+    model = described_network(config, None, config.seed)
     if config.weights_file:
         with input_of(f"weights_file={config.weights_file}"):
             model.load_state_dict(load_file(config.weights_file))
-    shape = (config.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
+    shape = (config.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
     compiled = compile_network(
         model, shape, processor, switched_off=switched_off, seed=config.seed, precision=precision
     )

@@ -12,14 +12,17 @@ from nas.core.errors import InputError
 from nas.train.transfer import load_exactly
 
 
-def described_network(config: DictConfig, image: Mapping[str, int], seed: int) -> nn.Module:
-    """The network of `arch_file`, or else of `model`, for images of these channels, classes and size, with new weights."""
+def described_network(config: DictConfig, image: Mapping[str, int] | None, seed: int) -> nn.Module:
+    """The network of `arch_file`, or else of `model`, with new weights.
+
+    image: the channels, classes and size that it is made to fit; None leaves it as it is described.
+    """
     with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
         if config.arch_file:
             arch = models.arch_from_json(Path(config.arch_file).read_bytes())
         else:
             arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
-        return models.build(models.fitted(arch, **image), seed)
+        return models.build(models.fitted(arch, **image) if image else arch, seed)
 
 
 def trained_network(folder: Path, image: Mapping[str, int]) -> nn.Module:
