@@ -36,7 +36,8 @@ def front_figure(
     slowest = max(record.point[1] for record in everything if record.point is not None) * 1.25e6
     if others:
         _draw(axes, others, _OTHER, "random", slowest)
-    _draw(axes, records, _FOUND, "search", slowest)
+    if records:
+        _draw(axes, records, _FOUND, "search", slowest)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -20,6 +20,7 @@ from nas.search.record import Record
 from nas.search.space import Space
 from nas.search.supervise import Progress
 
+BY_CHANCE = "random"  # the name of the board of the networks to compare with
 METRICS = {"error": "validation error", "latency_us": "simulated latency, µs"}
 
 
@@ -51,7 +52,8 @@ class SearchBoard:
         points = [record.point for record in progress.records if record.point is not None]
         share = hypervolume(points, progress.plan.reference.point)
         self._front.add_scalar("front/hypervolume", share, progress.trained)
-        write_front(self._front, progress.records, (), progress.trained)
+        found, others = ((), progress.records) if self._name == BY_CHANCE else (progress.records, ())
+        write_front(self._front, found, others, progress.trained)
 
     def __enter__(self) -> "SearchBoard":
         return self

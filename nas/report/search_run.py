@@ -17,7 +17,7 @@ from nas.core.artifact import write_json
 from nas.core.errors import CoevoError, InputError
 from nas.report.front_picture import save_front
 from nas.report.live import LiveView
-from nas.report.search_board import SearchBoard, write_front
+from nas.report.search_board import BY_CHANCE, SearchBoard, write_front
 from nas.report.search_table import comparison, front_table, summary, write_front_csv
 from nas.search.best import write_best
 from nas.search.evaluate import load_parts
@@ -112,7 +112,7 @@ def _by_chance(
     for record in shared:
         if record.key not in known:
             search.add(record)
-    with SearchBoard(folder / "tensorboard", "random", {record.key for record in shared}) as board:
+    with SearchBoard(folder / "tensorboard", BY_CHANCE, {record.key for record in shared}) as board:
         _run(place, workers, threads, "random, to compare", board, console)
     others = read_records(place)
     with SummaryWriter(str(folder / "tensorboard" / "compared")) as writer:

@@ -175,6 +175,11 @@ def test_the_board_writes_each_trial_once_and_the_front_as_it_grows(tmp_path):
     assert len(events.Images("front")) >= 1
 
 
+def test_random_networks_alone_are_called_so():
+    (text,) = front_figure([], RECORDS).axes[0].get_legend().get_texts()
+    assert text.get_text().startswith("random")
+
+
 def test_a_candidate_that_another_board_has_written_is_no_second_run(tmp_path):
     progress = Progress(PLAN, tmp_path, records=RECORDS[:2])
     with SearchBoard(tmp_path, "random", elsewhere={RECORDS[0].key}) as board:
