@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from nas.compiler.driver import compile_network
 from nas.compiler.opt.pipeline import check_switches
+from nas.compiler.options import CompileOptions
 from nas.compiler.precision import precision_named
 from nas.core.artifact import write_json
+from nas.core.config import from_config
 from nas.core.errors import Violation
 from nas.cost.explain import explain
 from nas.cost.profile import profile
@@ -28,13 +30,15 @@ def main(config: DictConfig) -> None:
     processor = processor_from(config.hardware, "hardware")
     switched_off = check_switches(config.without)
     precision = precision_named(config.quantise, "quantise")
-    model = described_network(config, None, config.seed)
+    chosen = {name: config[name] for name in CompileOptions.__struct_fields__}
+    options = from_config(chosen, CompileOptions, "compile")
+    model = described_network(config, options.image, options.seed)
     if config.weights_file:
         with input_of(f"weights_file={config.weights_file}"):
             model.load_state_dict(load_file(config.weights_file))
-    shape = (config.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
+    shape = (options.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
     compiled = compile_network(
-        model, shape, processor, switched_off=switched_off, seed=config.seed, precision=precision
+        model, shape, processor, switched_off=switched_off, seed=options.seed, precision=precision
     )
     if isinstance(compiled, Violation):
         console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)

@@ -12,17 +12,18 @@ from nas.core.errors import InputError
 from nas.train.transfer import load_exactly
 
 
-def described_network(config: DictConfig, image: Mapping[str, int] | None, seed: int) -> nn.Module:
+def described_network(config: DictConfig, image: Mapping[str, int | None], seed: int) -> nn.Module:
     """The network of `arch_file`, or else of `model`, with new weights.
 
-    image: the channels, classes and size that it is made to fit; None leaves it as it is described.
+    image: the `in_channels`, `classes` and `image_size_px` that it is made to fit; None leaves one as it is described.
     """
     with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
         if config.arch_file:
             arch = models.arch_from_json(Path(config.arch_file).read_bytes())
         else:
             arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
-        return models.build(models.fitted(arch, **image) if image else arch, seed)
+        fit = {name: getattr(arch, name) if value is None else value for name, value in image.items()}
+        return models.build(models.fitted(arch, **fit), seed)
 
 
 def trained_network(folder: Path, image: Mapping[str, int]) -> nn.Module:

@@ -70,8 +70,10 @@ def invalid(where: object, error: Exception, field: str = "") -> InputError:
     field = field or path.strip("`").removeprefix("$").lstrip(".")
     if message.startswith(_MISSING):
         return InputError(where, field, f"a field {message.removeprefix(_MISSING)}", "none")
+    if not message.startswith("Expected "):
+        return InputError(where, field, "a valid value", message)
     expected, _, got = message.removeprefix("Expected ").partition(", got ")
-    return InputError(where, field, expected if got else "a valid value", got or message)
+    return InputError(where, field, expected, got or "a value outside of that")
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
