@@ -98,8 +98,7 @@ class WeightQuantizer(nn.Module):
     def integer_codes(self, weight: Tensor) -> tuple[Tensor, float, int, int]:
         """(codes, scale, multiplier, offset): forward(weight) is scale * (multiplier * codes + offset).
 
-        codes: uint8 of the weight's shape, 0 .. 2^bits - 1; for weights on the meta device, which have no numbers, the scale
-        is 1. Raises ValueError above 8 bits, which have no codes.
+        codes: uint8 of the weight's shape, 0 .. 2^bits - 1. Raises ValueError above 8 bits, which have no codes.
         """
         if self.bits > LARGEST_CODE_BITS:
             raise ValueError(
@@ -107,10 +106,10 @@ class WeightQuantizer(nn.Module):
             )
         with torch.no_grad():
             if self.bits == 1:
-                return (weight >= 0).to(torch.uint8), _number(weight.abs().mean()), 2, -1
+                return (weight >= 0).to(torch.uint8), float(weight.abs().mean()), 2, -1
             unit, magnitude = self._unit_interval(weight)
             codes = torch.round(unit * self._last_code).to(torch.uint8)
-            return codes, _number(self._scale(magnitude)), 2, -self._last_code
+            return codes, float(self._scale(magnitude)), 2, -self._last_code
 
     def _unit_interval(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """The weights squeezed into [0, 1], and the magnitude max|tanh r| that 0 and 1 stand for."""
@@ -124,10 +123,6 @@ class WeightQuantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}" + (", keep_magnitude=True" if self.keep_magnitude else "")
-
-
-def _number(value: Tensor | float) -> float:
-    return 1.0 if isinstance(value, Tensor) and value.is_meta else float(value)
 
 
 class GradientQuantizer(nn.Module):
