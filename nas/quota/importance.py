@@ -16,7 +16,7 @@ from torch import nn
 
 from nas.core.errors import InputError
 from nas.quota.groups import Groups
-from nas.quota.slices import Keep, kept_places, tensors_of
+from nas.quota.slices import Keep, Places
 
 Floats = NDArray[np.float64]
 
@@ -24,16 +24,18 @@ Floats = NDArray[np.float64]
 class TaylorImportance:
     """A running mean for every channel. memory: the weight of the past at each step that saw the channel, below 1."""
 
-    def __init__(self, network: nn.Module, groups: Groups, memory: float = 0.95) -> None:
+    def __init__(self, groups: Groups, memory: float = 0.95) -> None:
         if not 0 <= memory < 1:
             raise InputError("quota", "importance.memory", "0 <= memory < 1", memory)
-        self._groups, self._memory, self._tensors = groups, memory, tensors_of(network)
+        self._groups, self._memory = groups, memory
         self._sums = {group.name: np.zeros(group.size) for group in groups.cut}
         self._weights = {group.name: np.zeros(group.size) for group in groups.cut}
 
-    def see(self, small: nn.Module, keep: Keep) -> None:
-        """Learn from the gradients of a sub-network with the channels `keep` (all of a group that is not named)."""
-        stays = kept_places(self._groups, keep, self._tensors)
+    def see(self, small: nn.Module, keep: Keep, places: Mapping[str, Places]) -> None:
+        """Learn from the gradients of a sub-network with the channels `keep` (all of a group that is not named).
+
+        places: what that leaves of each tensor, as `kept_places` says.
+        """
         products = _row_sums(small)
         for group in self._groups.cut:
             kept = np.unique(keep.get(group.name, np.arange(group.size)))
@@ -41,8 +43,8 @@ class TaylorImportance:
             for part in group.parts:
                 if part.axis == 0 and part.name in products:
                     rows = part.places[kept]
-                    places = stays.get(part.name, {}).get(0)
-                    found = rows if places is None else np.searchsorted(places.cpu().numpy(), rows)
+                    stays = places.get(part.name, {}).get(0)
+                    found = rows if stays is None else np.searchsorted(stays.cpu().numpy(), rows)
                     worth += products[part.name][found].sum(axis=1)
             past, present = self._memory, 1 - self._memory
             self._sums[group.name][kept] = past * self._sums[group.name][kept] + present * worth**2

@@ -21,7 +21,7 @@ from nas.quota.slices import Keep, Places, kept_places, put_back, take, tensors_
 class Subnet:
     """Takes sub-networks out of `network`, whose parameters `optimizer` trains, and puts them back; one at a time.
 
-    small: the present one, after `take`.
+    small: the present one, after `take`; places: what is left of each tensor that loses something.
     """
 
     def __init__(self, network: nn.Module, groups: Groups, optimizer: Optimizer) -> None:
@@ -29,7 +29,8 @@ class Subnet:
         self._tensors = tensors_of(network)
         self.small = copy.deepcopy(network)
         self._slots, self._whole = slots_of(self.small), shapes_of(self.small)
-        self._drawn: tuple[dict[str, Tensor], dict[str, Places], Optimizer] | None = None
+        self.places: dict[str, Places] = {}
+        self._drawn: tuple[dict[str, Tensor], Optimizer] | None = None
 
     def take(self, keep: Keep, training: bool = True) -> tuple[nn.Module, Optimizer]:
         """The sub-network with the channels `keep` and its optimiser; they are this object's until `give_back`."""
@@ -37,14 +38,14 @@ class Subnet:
         small = {name: like(tensor, take(tensor, places.get(name, {}))) for name, tensor in self._tensors.items()}
         fill(self._slots, self._whole, small)
         optimizer = self._small_optimizer(small, places)
-        self._drawn = small, places, optimizer
+        self.places, self._drawn = places, (small, optimizer)
         return self.small.train(training), optimizer
 
     def give_back(self) -> None:
         """Put weights, statistics and optimiser states of the present sub-network where they came from."""
         if self._drawn is None:
             return
-        small, places, optimizer = self._drawn
+        (small, optimizer), places = self._drawn, self.places
         for name, tensor in self._tensors.items():
             put_back(tensor, small[name].detach(), places.get(name, {}))
             state = optimizer.state.get(small[name])

@@ -70,7 +70,7 @@ class QuotaTraining:
         self.channels = sum(group.size for group in groups.cut)
         self.quota = max(sum(self._minimum.values()), round(config.share * self.channels))
         self.alive: Alive = {group.name: np.ones(group.size, bool) for group in groups.cut}
-        self.importance = TaylorImportance(network, groups, config.memory)
+        self.importance = TaylorImportance(groups, config.memory)
         self._schedule = Schedule(config.begin, config.end)
         self._subnet = Subnet(network, groups, optimizer)
         self._draws: Draws | None = None
@@ -83,7 +83,7 @@ class QuotaTraining:
 
     def end(self, step: int, steps: int) -> None:
         """After the optimiser's step, gradients still in place: learn, give back, and adjust if it is time to."""
-        self.importance.see(self._subnet.small, self._drawn)
+        self.importance.see(self._subnet.small, self._drawn, self._subnet.places)
         self._subnet.give_back()
         if (step + 1) % self._config.adjust_every == 0 or step + 1 == steps:
             self._adjust((step + 1) / steps)

@@ -30,8 +30,8 @@ def test_it_is_the_square_of_the_slope_of_the_loss_along_a_channel():
     network = small_network()
     groups = find_groups(network, (1, 3, 8, 8))
     loss_of(network).backward()
-    importance = TaylorImportance(network, groups)
-    importance.see(network, {})
+    importance = TaylorImportance(groups)
+    importance.see(network, {}, {})
     found = importance.values()
     for group in groups.cut:
         for channel in range(group.size):
@@ -56,8 +56,8 @@ def test_only_what_was_drawn_is_judged_and_its_rows_are_found_among_those_of_oth
     small, _ = subnet.take(keep)
     torch.manual_seed(0)
     small(torch.randn(4, 3, 32, 32)).square().sum().backward()
-    importance = TaylorImportance(network, groups)
-    importance.see(small, keep)
+    importance = TaylorImportance(groups)
+    importance.see(small, keep, subnet.places)
     for values in importance.values().values():
         assert np.isfinite(values).nonzero()[0].tolist() == [1, 4, 6]
 
@@ -66,11 +66,11 @@ def test_its_state_goes_through_plain_numbers():
     network = small_network()
     groups = find_groups(network, (1, 3, 8, 8))
     loss_of(network).backward()
-    one, other = TaylorImportance(network, groups), TaylorImportance(network, groups)
-    one.see(network, {})
+    one, other = TaylorImportance(groups), TaylorImportance(groups)
+    one.see(network, {}, {})
     other.load_state(one.state())
-    one.see(network, {})
-    other.see(network, {})
+    one.see(network, {}, {})
+    other.see(network, {}, {})
     for name, values in one.values().items():
         assert (values == other.values()[name]).all()
     with pytest.raises(InputError, match="quota checkpoint: importance"):
