@@ -5,10 +5,7 @@ another machine say nothing, so only runs of the same machine are compared.
 """
 
 import datetime
-import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -16,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.core.artifact import read_json, write_json
+from nas.core.machine import processor_name, this_machine
 
 _KIND, _VERSION = "bench", 1
-_PACKAGES = ("coevo", "torch", "torchvision", "numpy", "scipy", "msgspec")
 
 
 class BenchRow(msgspec.Struct, frozen=True):
@@ -44,13 +41,14 @@ class BenchRun(msgspec.Struct, frozen=True):
 
 def bench_run(bench: str, rows: Sequence[BenchRow], repeats: int) -> BenchRun:
     """`rows` with the date, the machine and the versions of here and now."""
+    here = this_machine()
     return BenchRun(
         bench=bench,
         began=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d_%H-%M-%S"),
-        machine=_machine(),
-        cores=os.cpu_count() or 1,
-        python=platform.python_version(),
-        packages=_versions(),
+        machine=here.processor,
+        cores=here.cores,
+        python=here.python,
+        packages=here.packages,
         repeats=repeats,
         rows=tuple(rows),
     )
@@ -67,7 +65,7 @@ def last_bench_run(folder: Path, bench: str) -> BenchRun | None:
     """The latest run of `bench` on this machine that is in `folder`, if there is one."""
     for path in sorted((folder / bench).glob("*.json"), reverse=True):
         run = read_json(path, BenchRun, _KIND, _VERSION)
-        if run.machine == _machine():
+        if run.machine == processor_name():
             return run
     return None
 
@@ -89,22 +87,3 @@ def print_bench_run(run: BenchRun, before: BenchRun | None, console: Console) ->
             cells += ["" if was is None else f"{was:,.4g}", f"{row.value / was:.2f}" if was else ""]
         table.add_row(*cells)
     console.print(table)
-
-
-def _machine() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -4,7 +4,6 @@ The comparison with chance is a second search in `random/` of the same budget, s
 candidates that the search began with, which are as random as its own, and both budgets count them.
 """
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.artifact import write_json
 from nas.core.errors import CoevoError, InputError
+from nas.core.machine import usable_cores
 from nas.report.front_picture import save_front
 from nas.report.live import LiveView
 from nas.report.search_board import BY_CHANCE, SearchBoard, write_front
@@ -50,7 +50,7 @@ class RunOptions(msgspec.Struct, frozen=True):
 
 def search_and_report(folder: Path, plan: Plan, options: RunOptions, console: Console) -> None:
     """Run or go on with the search in `folder`, show it while it runs, and write what it found."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     workers = options.workers if options.workers is not None else min(cores, _MOST_WORKERS)
     if workers < 1:
         raise InputError("workers", "", "at least 1", workers)
