@@ -7,9 +7,12 @@ from pathlib import Path
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` (made where missing, never removed), waiting for as long as another process holds it."""
+def exclusive(path: Path) -> Iterator[int]:
+    """Hold the lock file `path` (made where missing, never removed), waiting for as long as another process holds it.
+
+    Gives the descriptor: a child process that inherits it holds the lock too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
