@@ -49,7 +49,7 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
     """
     refuse_compiled(network)
     weight = next(iter(network.parameters()), torch.empty(0))
-    with _evaluating(network), torch.no_grad(), Provenance(network) as seen:
+    with evaluating(network), torch.no_grad(), Provenance(network) as seen:
         output = network(torch.zeros(tuple(input_shape), device=weight.device))
         for tensor in tree_flatten(output)[0]:
             if isinstance(tensor, torch.Tensor):
@@ -69,11 +69,15 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
 
 
 def refuse_compiled(network: nn.Module) -> None:
-    """Raise InputError where torch.compile has wrapped the network or a part of it."""
+    """Raise InputError where the network or a part of it cannot be cut: compiled, scripted, or without weights yet."""
     for name, module in network.named_modules():
+        place = name or "the network"
         if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
-            place = name or "the network"
             raise InputError("quota", place, "a plain nn.Module", "one that torch.compile made", "cut it, then compile")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError("quota", place, "a plain nn.Module", "one of TorchScript", "cut it, then script it")
+        if any(isinstance(weight, nn.UninitializedParameter) for weight in module._parameters.values()):
+            raise InputError("quota", place, "a layer with weights", "a lazy one", "run the network once before")
 
 
 def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]:
@@ -97,7 +101,7 @@ def _layer(name: str) -> str:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """In evaluation mode inside the block; every module is as it was afterwards."""
     training = {name: module.training for name, module in network.named_modules()}
     network.eval()
