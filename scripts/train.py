@@ -18,6 +18,7 @@ from nas.train.config import TrainConfig
 from nas.train.device import device_of
 from nas.train.distillation import DistillationConfig, Teacher
 from nas.train.observer import Observers
+from nas.train.options import Options
 from nas.train.run import describe, train_and_test
 from nas.train.transfer import begin
 
@@ -39,7 +40,8 @@ def main(config: DictConfig) -> None:
         console.print(f"start_from: {transferred}; by name in start_from.json", highlight=False)
     describe(folder / "arch.json", models.arch_to_json(model.arch))
     with TerminalObserver(console) as terminal, TensorBoardObserver(folder / "tensorboard") as board:
-        result = train_and_test(model, data, trainer, folder, Observers(terminal, board), teacher)
+        options = Options(observer=Observers(terminal, board), teacher=teacher)
+        result = train_and_test(model, data, trainer, folder, options)
     console.print(f"test error {result.test}, {result.train.seconds:.0f} s", style="bold", highlight=False)
     console.print(
         f"in {folder}: result.json, arch.json, model.safetensors, checkpoint.json, tensorboard/", soft_wrap=True

@@ -29,6 +29,7 @@ from nas.search.study import check_plan
 from nas.train.config import TrainConfig
 from nas.train.device import device_of
 from nas.train.metrics import evaluate
+from nas.train.options import Options
 from nas.train.trainer import train
 
 Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network
@@ -81,7 +82,7 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
 
     def fit(network: nn.Module, _: Path | None, should_stop: ShouldStop | None) -> FitResult:
         # No folder: a checkpoint of a training of seconds costs more than it saves; a lost trial starts again.
-        result = train(network, data.train, data.validation, trainer, None, None, should_stop)
+        result = train(network, data.train, data.validation, trainer, options=Options(should_stop=should_stop))
         return FitResult(
             error=result.error.rate,
             low=result.error.low,

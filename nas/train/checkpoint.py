@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
 
-_KIND, _VERSION = "checkpoint", 1
+_KIND, _VERSION = "checkpoint", 2
 _JSON = "checkpoint.json"
 
 
@@ -25,8 +25,8 @@ class Progress(msgspec.Struct, frozen=True):
     """How far a training is, as plain values.
 
     run: what the run was started with; it must be equal when it is resumed. seconds: of training so far. loss_sum and
-    loss_steps: of the training losses since the last point of the curve. curve: its points, as plain data. scaler: of
-    float16 gradients.
+    loss_steps: of the training losses since the last point of the curve. curve: its points, as plain data. parts: the
+    plain values of each part of the training, by its name.
     """
 
     step: int
@@ -35,7 +35,7 @@ class Progress(msgspec.Struct, frozen=True):
     loss_steps: int
     stopped: bool
     curve: list[dict[str, Any]]
-    scaler: dict[str, Any]
+    parts: dict[str, dict[str, Any]]
     run: dict[str, Any]
 
 

@@ -12,7 +12,9 @@ from nas.train.schedule import SCHEDULES
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """epochs may be a fraction. learning_rate is the schedule's peak. weight_decay spares norms and biases.
+    """epochs may be a fraction. learning_rate is the schedule's peak. momentum: of SGD (Nesterov).
+
+    weight_decay spares norms and biases.
 
     precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
     only. checkpoint_every_s: 0 saves at the end only. augment: None trains on the images as they are.
@@ -22,6 +24,7 @@ class TrainConfig:
     batch_size: int = 128
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 0.01
+    momentum: float = 0.9
     weight_decay: float = 0.02
     schedule: str = "one_cycle"
     label_smoothing: float = 0.0
@@ -40,6 +43,8 @@ class TrainConfig:
         for name in ("weight_decay", "evaluate_every_epochs", "checkpoint_every_s"):
             if not getattr(self, name) >= 0:
                 raise InputError("trainer", name, "0 or more", getattr(self, name))
+        if not 0 <= self.momentum < 1:
+            raise InputError("trainer", "momentum", "0 <= momentum < 1", self.momentum)
         if self.batch_size < 2:
             raise InputError("trainer", "batch_size", "at least 2, for the batch norms", self.batch_size)
         if not 0 <= self.label_smoothing < 1:

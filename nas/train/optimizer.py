@@ -8,11 +8,11 @@ from torch.optim import SGD, AdamW, Optimizer
 
 OptimizerName = Literal["adamw", "sgd"]
 
-_MOMENTUM = 0.9
 
-
-def build_optimizer(model: nn.Module, name: OptimizerName, learning_rate: float, weight_decay: float) -> Optimizer:
-    """AdamW, or SGD with Nesterov momentum; weight decay is for kernels and matrices only, not for norms and biases."""
+def build_optimizer(
+    model: nn.Module, name: OptimizerName, learning_rate: float, weight_decay: float, momentum: float = 0.9
+) -> Optimizer:
+    """AdamW, or SGD with Nesterov `momentum`; weight decay is for kernels and matrices only, not for norms and biases."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
@@ -21,7 +21,7 @@ def build_optimizer(model: nn.Module, name: OptimizerName, learning_rate: float,
     # Fused: one kernel for all parameters instead of several for each; small networks have many small parameters.
     if name == "adamw":
         return AdamW(groups, lr=learning_rate, fused=True)
-    return SGD(groups, lr=learning_rate, momentum=_MOMENTUM, nesterov=True, fused=True)
+    return SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 from torch import nn
 
-from nas.core.artifact import write_bytes, write_json
+from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
 from nas.data.load import Data
 from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
-from nas.train.distillation import Teacher
 from nas.train.metrics import ErrorRate, evaluate
-from nas.train.observer import Observer
-from nas.train.trainer import TrainResult, distil, train
+from nas.train.options import Options
+from nas.train.result import TrainResult
+from nas.train.trainer import train
 
 RESULT_KIND, RESULT_VERSION = "train_result", 1
 
@@ -35,21 +35,22 @@ def train_and_test(
     data: Data,
     config: TrainConfig,
     folder: Path,
-    observer: Observer | None = None,
-    teacher: Teacher | None = None,
+    options: Options | None = None,
 ) -> RunResult:
     """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder."""
-    if teacher is None:
-        trained = train(model, data.train, data.validation, config, folder, observer)
-    else:
-        trained = distil(model, teacher, data.train, data.validation, config, folder, observer)
+    options = options or Options()
+    trained = train(model, data.train, data.validation, config, folder, options)
     test = evaluate(model, data.test)
-    if observer is not None:
-        observer.scalar("test/error", test.rate, trained.steps)
+    options.observer.scalar("test/error", test.rate, trained.steps)
     result = RunResult(data.name, test, trained)
     save_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "result.json", result, RESULT_KIND, RESULT_VERSION)
     return result
+
+
+def read_result(folder: Path) -> RunResult:
+    """What a finished run left in its folder."""
+    return read_json(folder / "result.json", RunResult, RESULT_KIND, RESULT_VERSION)
 
 
 def describe(path: Path, description: str) -> None:

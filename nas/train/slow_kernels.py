@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 @contextmanager
 def without_slow_kernels(network: nn.Module) -> Iterator[None]:
-    """Inside the block such convolutions of `network` leave autocast and compute in float32, where they are on a CPU."""
+    """Inside the block such convolutions of `network` leave autocast and compute in float32, where they are on a CPU.
+
+    Blocks may be nested: the inner one finds nothing left to do.
+    """
     slow = [module for module in network.modules() if isinstance(module, nn.Conv2d) and _is_slow(module)]
+    slow = [module for module in slow if "forward" not in vars(module)]
     for module in slow:
         module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
     try:

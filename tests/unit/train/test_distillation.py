@@ -11,7 +11,8 @@ from nas.core.errors import InputError
 from nas.data.source import Split
 from nas.train.config import TrainConfig
 from nas.train.distillation import DistillationConfig, Teacher, distillation_loss
-from nas.train.trainer import distil, train
+from nas.train.options import Options
+from nas.train.trainer import train
 
 
 def _softmax(values: list[float], temperature: float) -> list[float]:
@@ -73,16 +74,16 @@ def test_a_student_agrees_with_its_teacher_and_a_resumed_run_must_have_the_same(
     teacher = Teacher(_network(1), DistillationConfig(share=1.0))
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     taught, alone = _network(2), _network(2)
-    result = distil(taught, teacher, _split(3), _split(4), CONFIG, tmp_path)
+    result = train(taught, _split(3), _split(4), CONFIG, tmp_path, Options(teacher=teacher))
     train(alone, _split(3), _split(4), CONFIG)
     assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
     images = _split(3).images.float() / 255
     answers = teacher.logits(images).argmax(1)
     agreement = [float((network.eval()(images).argmax(1) == answers).float().mean()) for network in (taught, alone)]
     assert agreement[0] > agreement[1] + 0.2
-    again = distil(_network(5), teacher, _split(3), _split(4), CONFIG, tmp_path)
+    again = train(_network(5), _split(3), _split(4), CONFIG, tmp_path, Options(teacher=teacher))
     assert again.curve == result.curve, "a finished run is not trained again"
     with pytest.raises(InputError, match="teacher"):
-        distil(_network(2), Teacher(_network(9)), _split(3), _split(4), CONFIG, tmp_path)
+        train(_network(2), _split(3), _split(4), CONFIG, tmp_path, Options(teacher=Teacher(_network(9))))
     with pytest.raises(InputError, match="teacher"):
         train(_network(2), _split(3), _split(4), CONFIG, tmp_path)

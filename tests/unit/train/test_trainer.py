@@ -12,7 +12,9 @@ from nas.data.augment import AugmentConfig
 from nas.data.source import Split
 from nas.train.config import TrainConfig
 from nas.train.optimizer import build_optimizer
-from nas.train.trainer import DivergedError, TrainResult, train
+from nas.train.options import Options
+from nas.train.result import DivergedError, TrainResult
+from nas.train.trainer import train
 
 CONFIG = TrainConfig(
     epochs=3, batch_size=16, learning_rate=0.01, checkpoint_every_s=1e-9, augment=AugmentConfig(shift_px=1)
@@ -115,14 +117,14 @@ def test_a_killed_run_resumes_to_the_same_bits(
     expected = train(whole, TRAIN, VALIDATION, config)
     for step, seed in ((4, 0), (13, 7), (27, 8)):  # what is resumed replaces the weights
         with pytest.raises(_Kill):
-            train(_Network(seed), TRAIN, VALIDATION, config, tmp_path, _KillAt(step))
+            train(_Network(seed), TRAIN, VALIDATION, config, tmp_path, Options(_KillAt(step)))
     pieces = _Network(seed=99)
     got = train(pieces, TRAIN, VALIDATION, config, tmp_path)
     assert _same(got, expected)
     assert _equal_weights(pieces, whole)
     # A finished run is told again, not trained again.
     again = _Network(seed=98)
-    assert _same(train(again, TRAIN, VALIDATION, config, tmp_path, _KillAt(0)), expected)
+    assert _same(train(again, TRAIN, VALIDATION, config, tmp_path, Options(_KillAt(0))), expected)
     assert _equal_weights(again, whole)
 
 
@@ -162,7 +164,7 @@ def test_should_stop_is_asked_after_each_evaluation_and_stops(tmp_path: Path) ->
         asked.append((step, error))
         return step >= 20
 
-    result = train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path, should_stop=should_stop)
+    result = train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path, Options(should_stop=should_stop))
     assert [step for step, _ in asked] == [10, 20]
     assert result.stopped
     assert result.steps == 20

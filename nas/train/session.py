@@ -1,0 +1,74 @@
+"""How far a training is: its counters, its curve, and losses that still lie on the device.
+
+`save` and `resume` turn it and the parts of the training into a checkpoint and back.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+
+from nas.core.errors import InputError
+from nas.train.checkpoint import Progress, load_checkpoint, of_prefix, save_checkpoint, with_prefix
+from nas.train.parts import Parts
+from nas.train.result import CurvePoint
+
+
+@dataclass
+class Session:
+    """step: how many are done. loss_sum, loss_steps: of those that were read since the last point of the curve."""
+
+    step: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+    curve: list[CurvePoint] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    unread: list[Tensor] = field(default_factory=list)
+
+    def note(self, loss: Tensor) -> None:
+        """One more step is done; its loss stays where it is, and nobody waits for it."""
+        self.unread.append(loss)
+        self.step += 1
+
+    def read(self) -> tuple[float, tuple[int, float] | None]:
+        """The mean of the losses that nobody has read; step and loss of the first that is not finite. Waits for the device."""
+        values = torch.stack(self.unread).tolist()
+        before = self.step - len(values)
+        self.unread.clear()
+        self.loss_sum += sum(values)
+        self.loss_steps += len(values)
+        bad = [(before + index, value) for index, value in enumerate(values) if not math.isfinite(value)]
+        return sum(values) / len(values), bad[0] if bad else None
+
+    def save(self, folder: Path, run: dict[str, Any], parts: Parts) -> None:
+        """Make the present state the checkpoint of `folder`."""
+        tensors: dict[str, Tensor] = {}
+        for name, part in parts.items():
+            tensors |= with_prefix(f"{name}/", part.tensors())
+        states = {name: state for name, part in parts.items() if (state := part.state())}
+        curve = msgspec.to_builtins(self.curve)
+        progress = Progress(
+            self.step, self.seconds, self.loss_sum, self.loss_steps, self.stopped, curve, states, run
+        )  # fmt: skip
+        save_checkpoint(folder, progress, tensors)
+
+    def resume(self, folder: Path, run: dict[str, Any], parts: Parts) -> None:
+        """Take over the checkpoint of `folder`, if it has one; InputError where it is of another run."""
+        found = load_checkpoint(folder)
+        if found is None:
+            return
+        progress, tensors = found
+        for name in run.keys() | progress.run.keys():
+            if run.get(name) != progress.run.get(name):
+                hint = "the folder holds another run; choose another folder, or give the same values to resume"
+                raise InputError(folder, name, repr(progress.run.get(name)), repr(run.get(name)), hint)
+        for name, part in parts.items():
+            part.load(of_prefix(f"{name}/", tensors), progress.parts.get(name, {}))
+        self.step, self.seconds, self.stopped = progress.step, progress.seconds, progress.stopped
+        self.loss_sum, self.loss_steps = progress.loss_sum, progress.loss_steps
+        self.curve = msgspec.convert(progress.curve, list[CurvePoint])

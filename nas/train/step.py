@@ -1,0 +1,70 @@
+"""A batch -> one step of the optimiser, and its loss, which stays on the device: nothing here waits for it."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from nas.train.config import TrainConfig
+from nas.train.losses import classification_loss
+from nas.train.optimizer import build_optimizer, set_learning_rate
+from nas.train.options import Options
+from nas.train.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
+from nas.train.precision import autocast_dtype
+from nas.train.schedule import SCHEDULES
+from nas.train.slow_kernels import without_slow_kernels
+from nas.train.stepper import WholeNetwork
+
+
+class TrainStep:
+    """Trains `model` in place. autocast: the type that it computes in, float32 for none."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device, options: Options) -> None:
+        self._config, self._device, self._teacher = config, device, options.teacher
+        self.autocast = autocast_dtype(config.precision, device)
+        self._optimizer = build_optimizer(
+            model, config.optimizer, config.learning_rate, config.weight_decay, config.momentum
+        )
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
+        self._schedule = SCHEDULES[config.schedule]
+        self._given = options.stepper is not None
+        self.stepper = (options.stepper or WholeNetwork)(model, self._optimizer)
+        self._model = model
+        if self._teacher is not None:
+            self._teacher.network.to(device)
+
+    def parts(self) -> Parts:
+        """All that changes, as a checkpoint keeps it; the stepper after what it works on."""
+        return {
+            "model": ModelPart(self._model),
+            "optimizer": OptimizerPart(self._optimizer),
+            "scaler": ScalerPart(self._scaler),
+            "stepper": StepperPart(self.stepper),
+        }
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Of that step."""
+        return self._config.learning_rate * self._schedule(step, steps)
+
+    def __call__(self, step: int, steps: int, images: Tensor, labels: Tensor) -> Tensor:
+        """Train one step; the loss is detached."""
+        network, optimizer = self.stepper.begin(step, steps)
+        set_learning_rate(optimizer, self.learning_rate(step, steps))
+        # The whole network is relieved of its slow kernels once and for all by the loop.
+        with without_slow_kernels(network) if self._given else nullcontext():
+            loss = self._loss(network, images, labels)
+            optimizer.zero_grad(set_to_none=True)
+            self._scaler.scale(loss).backward()
+        if self._given:
+            self._scaler.unscale_(optimizer)  # a stepper looks at the gradients
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        self.stepper.end(step, steps)
+        return loss.detach()
+
+    def _loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, dtype=self.autocast, enabled=self.autocast != torch.float32):
+            logits = network(images)
+            taught = None if self._teacher is None else self._teacher.logits(images)
+        loss = classification_loss(logits, labels, self._config.label_smoothing)
+        return loss if self._teacher is None or taught is None else self._teacher.mixed(loss, logits, taught)
