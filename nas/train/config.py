@@ -1,13 +1,13 @@
 """How a network is trained, as one frozen value: conf/trainer says what each choice costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
 from nas.train.optimizer import OptimizerName
 from nas.train.precision import Precision
-from nas.train.schedule import SCHEDULES
+from nas.train.schedule import ScheduleShape, check_schedule
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 0.02
     schedule: str = "one_cycle"
+    shape: ScheduleShape = field(default_factory=ScheduleShape)
     label_smoothing: float = 0.0
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
@@ -49,4 +50,4 @@ class TrainConfig:
             raise InputError("trainer", "batch_size", "at least 2, for the batch norms", self.batch_size)
         if not 0 <= self.label_smoothing < 1:
             raise InputError("trainer", "label_smoothing", "0 <= share < 1", self.label_smoothing)
-        SCHEDULES[self.schedule]
+        check_schedule(self.schedule, self.shape)

@@ -11,7 +11,7 @@ from nas.train.optimizer import build_optimizer, set_learning_rate
 from nas.train.options import Options
 from nas.train.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
 from nas.train.precision import autocast_dtype
-from nas.train.schedule import SCHEDULES
+from nas.train.schedule import factor
 from nas.train.slow_kernels import without_slow_kernels
 from nas.train.stepper import WholeNetwork
 
@@ -26,7 +26,6 @@ class TrainStep:
             model, config.optimizer, config.learning_rate, config.weight_decay, config.momentum
         )
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
-        self._schedule = SCHEDULES[config.schedule]
         self._given = options.stepper is not None
         self.stepper = (options.stepper or WholeNetwork)(model, self._optimizer)
         self._model = model
@@ -44,7 +43,7 @@ class TrainStep:
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Of that step."""
-        return self._config.learning_rate * self._schedule(step, steps)
+        return self._config.learning_rate * factor(self._config.schedule, self._config.shape, step, steps)
 
     def __call__(self, step: int, steps: int, images: Tensor, labels: Tensor) -> Tensor:
         """Train one step; the loss is detached."""

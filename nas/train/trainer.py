@@ -88,7 +88,8 @@ class _Trainer:
         teacher, stepper = self.options.teacher, self.options.stepper
         taught = {} if teacher is None else {"teacher": teacher.identity()}
         stepped = {} if stepper is None else {"stepper": self.train_step.stepper.identity()}
-        return {**same, **taught, **stepped, "steps": self.steps, "network": network}
+        run = {**same, **taught, **stepped, "steps": self.steps, "network": network}
+        return msgspec.json.decode(msgspec.json.encode(run))  # as it will be read from the checkpoint
 
     def loop(self, folder: Path | None, run: dict[str, Any]) -> float:
         """Train from the present step to the last; the images per second of the steps alone."""
