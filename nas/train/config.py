@@ -5,6 +5,7 @@ from typing import Literal
 
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
+from nas.train.mixing import MixConfig
 from nas.train.optimizer import OptimizerName
 from nas.train.precision import Precision
 from nas.train.schedule import ScheduleShape, check_schedule
@@ -16,7 +17,7 @@ class TrainConfig:
 
     weight_decay spares norms and biases.
 
-    precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
+    ema_decay: of the averaged weights, which are then the result; 0 is off. precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
     only. checkpoint_every_s: 0 saves at the end only. augment: None trains on the images as they are.
     """
 
@@ -29,6 +30,8 @@ class TrainConfig:
     schedule: str = "one_cycle"
     shape: ScheduleShape = field(default_factory=ScheduleShape)
     label_smoothing: float = 0.0
+    mix: MixConfig = field(default_factory=MixConfig)
+    ema_decay: float = 0.0
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     device: str = "auto"
@@ -46,6 +49,8 @@ class TrainConfig:
                 raise InputError("trainer", name, "0 or more", getattr(self, name))
         if not 0 <= self.momentum < 1:
             raise InputError("trainer", "momentum", "0 <= momentum < 1", self.momentum)
+        if not 0 <= self.ema_decay < 1:
+            raise InputError("trainer", "ema_decay", "0 <= decay < 1", self.ema_decay)
         if self.batch_size < 2:
             raise InputError("trainer", "batch_size", "at least 2, for the batch norms", self.batch_size)
         if not 0 <= self.label_smoothing < 1:

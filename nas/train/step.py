@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.train.config import TrainConfig
+from nas.train.ema import Ema
 from nas.train.losses import classification_loss
+from nas.train.mixing import Target, mix
 from nas.train.optimizer import build_optimizer, set_learning_rate
 from nas.train.options import Options
 from nas.train.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
@@ -17,7 +19,7 @@ from nas.train.stepper import WholeNetwork
 
 
 class TrainStep:
-    """Trains `model` in place. autocast: the type that it computes in, float32 for none."""
+    """Trains `model` in place. autocast: the type that it computes in, float32 for none. ema: None where it is off."""
 
     def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device, options: Options) -> None:
         self._config, self._device, self._teacher = config, device, options.teacher
@@ -29,17 +31,23 @@ class TrainStep:
         self._given = options.stepper is not None
         self.stepper = (options.stepper or WholeNetwork)(model, self._optimizer)
         self._model = model
+        self.ema = Ema(model, config.ema_decay) if config.ema_decay else None
         if self._teacher is not None:
             self._teacher.network.to(device)
 
     def parts(self) -> Parts:
         """All that changes, as a checkpoint keeps it; the stepper after what it works on."""
-        return {
+        parts: Parts = {
             "model": ModelPart(self._model),
             "optimizer": OptimizerPart(self._optimizer),
             "scaler": ScalerPart(self._scaler),
             "stepper": StepperPart(self.stepper),
         }
+        return parts if self.ema is None else {**parts, "ema": self.ema}
+
+    def evaluated(self) -> nn.Module:
+        """The network that counts: the averaged one, where there is one."""
+        return self._model if self.ema is None else self.ema.network
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Of that step."""
@@ -51,7 +59,7 @@ class TrainStep:
         set_learning_rate(optimizer, self.learning_rate(step, steps))
         # The whole network is relieved of its slow kernels once and for all by the loop.
         with without_slow_kernels(network) if self._given else nullcontext():
-            loss = self._loss(network, images, labels)
+            loss = self._loss(network, *mix(images, labels, self._config.mix, self._config.seed, step))
             optimizer.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
         if self._given:
@@ -59,11 +67,13 @@ class TrainStep:
         self._scaler.step(optimizer)
         self._scaler.update()
         self.stepper.end(step, steps)
+        if self.ema is not None:
+            self.ema.update()
         return loss.detach()
 
-    def _loss(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
         with torch.autocast(self._device.type, dtype=self.autocast, enabled=self.autocast != torch.float32):
             logits = network(images)
             taught = None if self._teacher is None else self._teacher.logits(images)
-        loss = classification_loss(logits, labels, self._config.label_smoothing)
+        loss = classification_loss(logits, target, self._config.label_smoothing)
         return loss if self._teacher is None or taught is None else self._teacher.mixed(loss, logits, taught)

@@ -73,6 +73,8 @@ class _Trainer:
             # A stepper may copy the network, which must then be as it is; its own are relieved step by step.
             with without_slow_kernels(self.model) if self.options.stepper is None else nullcontext():
                 images_per_s = self.loop(folder, run)
+        if self.train_step.ema is not None:
+            self.model.load_state_dict(self.train_step.ema.network.state_dict())
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
         session, curve = self.session, tuple(self.session.curve)
         return TrainResult(
@@ -147,12 +149,12 @@ class _Trainer:
 
     def evaluate(self, last: bool) -> None:
         """Add a point to the curve; the point where training ends is computed in float32."""
-        session, should_stop = self.session, self.options.should_stop
-        with without_slow_kernels(self.model):
-            error = evaluate(self.model, self.validation, autocast=torch.float32 if last else self.train_step.autocast)
+        session, should_stop, network = self.session, self.options.should_stop, self.train_step.evaluated()
+        with without_slow_kernels(network):
+            error = evaluate(network, self.validation, autocast=torch.float32 if last else self.train_step.autocast)
             if not last and should_stop is not None and should_stop(session.step, error.rate):
                 session.stopped = True
-                error = evaluate(self.model, self.validation)
+                error = evaluate(network, self.validation)
         session.curve.append(CurvePoint(session.step, session.loss_sum / session.loss_steps, error))
         session.loss_sum, session.loss_steps = 0.0, 0
         self.options.observer.scalar("validation/error", error.rate, session.step)

@@ -91,14 +91,17 @@ def transfer(model: nn.Module, tensors: dict[str, torch.Tensor]) -> Transfer:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The state_dict in a run's folder or in a safetensors file, on the CPU; InputError where there is none."""
+    """The state_dict in a run's folder or in a safetensors file, on the CPU; InputError where there is none.
+
+    Of an unfinished run whose weights are averaged, the averages.
+    """
     if path.is_dir():
         if (path / _WEIGHTS).exists():
             return load_tensors(path / _WEIGHTS)
         found = load_checkpoint(path)
         if found is None:
             raise InputError(path, "", f"the folder of a run, with {_WEIGHTS} or a checkpoint", "neither")
-        return of_prefix("model/", found[1])
+        return of_prefix("ema/", found[1]) or of_prefix("model/", found[1])
     if path.suffix in (".pt", ".pth", ".bin"):
         hint = "nothing is unpickled here; write it anew with safetensors.torch.save_file(state_dict, path)"
         raise InputError(path, "", "a folder or a safetensors file", path.name, hint)
