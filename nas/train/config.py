@@ -5,6 +5,7 @@ from typing import Literal
 
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
+from nas.train.early_stop import EarlyStopConfig
 from nas.train.mixing import MixConfig
 from nas.train.optimizer import OptimizerName
 from nas.train.precision import Precision
@@ -13,16 +14,20 @@ from nas.train.schedule import ScheduleShape, check_schedule
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """epochs may be a fraction. learning_rate is the schedule's peak. momentum: of SGD (Nesterov).
+    """epochs may be a fraction. batch_size: images of a step of the optimiser, computed in `accumulate` equal parts.
+
+    learning_rate is the schedule's peak. momentum: of SGD (Nesterov).
 
     weight_decay spares norms and biases.
 
-    ema_decay: of the averaged weights, which are then the result; 0 is off. precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
+    ema_decay: of the averaged weights, which are then the result; 0 is off. clip_norm: largest norm of
+    all gradients together; 0 is off. precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
     only. checkpoint_every_s: 0 saves at the end only. augment: None trains on the images as they are.
     """
 
     epochs: float = 4.0
     batch_size: int = 128
+    accumulate: int = 1
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -32,6 +37,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     mix: MixConfig = field(default_factory=MixConfig)
     ema_decay: float = 0.0
+    clip_norm: float = 0.0
+    early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     device: str = "auto"
@@ -44,7 +51,7 @@ class TrainConfig:
         for name, value in (("epochs", self.epochs), ("learning_rate", self.learning_rate)):
             if not value > 0:
                 raise InputError("trainer", name, "a number above 0", value)
-        for name in ("weight_decay", "evaluate_every_epochs", "checkpoint_every_s"):
+        for name in ("weight_decay", "clip_norm", "evaluate_every_epochs", "checkpoint_every_s"):
             if not getattr(self, name) >= 0:
                 raise InputError("trainer", name, "0 or more", getattr(self, name))
         if not 0 <= self.momentum < 1:
@@ -53,6 +60,9 @@ class TrainConfig:
             raise InputError("trainer", "ema_decay", "0 <= decay < 1", self.ema_decay)
         if self.batch_size < 2:
             raise InputError("trainer", "batch_size", "at least 2, for the batch norms", self.batch_size)
+        if self.accumulate < 1 or self.batch_size % self.accumulate or self.batch_size // self.accumulate < 2:
+            expected = f"a divisor of batch_size {self.batch_size} that leaves 2 images or more"
+            raise InputError("trainer", "accumulate", expected, self.accumulate)
         if not 0 <= self.label_smoothing < 1:
             raise InputError("trainer", "label_smoothing", "0 <= share < 1", self.label_smoothing)
         check_schedule(self.schedule, self.shape)

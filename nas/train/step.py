@@ -59,17 +59,33 @@ class TrainStep:
         set_learning_rate(optimizer, self.learning_rate(step, steps))
         # The whole network is relieved of its slow kernels once and for all by the loop.
         with without_slow_kernels(network) if self._given else nullcontext():
-            loss = self._loss(network, *mix(images, labels, self._config.mix, self._config.seed, step))
             optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()
-        if self._given:
+            loss = self._gradients(network, *mix(images, labels, self._config.mix, self._config.seed, step))
+        if self._given or self._config.clip_norm:
             self._scaler.unscale_(optimizer)  # a stepper looks at the gradients
+        if self._config.clip_norm:
+            weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(weights, self._config.clip_norm)
         self._scaler.step(optimizer)
         self._scaler.update()
         self.stepper.end(step, steps)
         if self.ema is not None:
             self.ema.update()
-        return loss.detach()
+        return loss
+
+    def _gradients(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
+        """Add up the gradients of the parts of a batch; the mean loss."""
+        parts = self._config.accumulate
+        if parts == 1:
+            loss = self._loss(network, images, target)
+            self._scaler.scale(loss).backward()
+            return loss.detach()
+        losses, size = [], images.shape[0] // parts
+        for start in range(0, parts * size, size):
+            loss = self._loss(network, images[start : start + size], target.part(start, start + size))
+            self._scaler.scale(loss / parts).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
 
     def _loss(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
         with torch.autocast(self._device.type, dtype=self.autocast, enabled=self.autocast != torch.float32):

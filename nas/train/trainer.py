@@ -18,6 +18,7 @@ from nas.core.seeding import stream_seed
 from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.config import TrainConfig
+from nas.train.early_stop import EarlyStop
 from nas.train.metrics import evaluate
 from nas.train.options import Options
 from nas.train.random_state import RandomPart
@@ -62,6 +63,10 @@ class _Trainer:
         self.random = RandomPart(device)
         self.train_step = TrainStep(self.model, config, device, options)
         self.parts = {**self.train_step.parts(), "rng": self.random}
+        self.early_stop: EarlyStop | None = None
+        if config.early_stop.evaluations:
+            self.early_stop = EarlyStop(self.train_step.evaluated(), config.early_stop)
+            self.parts["best"] = self.early_stop
         self.session = Session()
 
     def start(self, folder: Path | None) -> TrainResult:
@@ -73,13 +78,19 @@ class _Trainer:
             # A stepper may copy the network, which must then be as it is; its own are relieved step by step.
             with without_slow_kernels(self.model) if self.options.stepper is None else nullcontext():
                 images_per_s = self.loop(folder, run)
-        if self.train_step.ema is not None:
+        return self.result(images_per_s)
+
+    def result(self, images_per_s: float) -> TrainResult:
+        """The weights that count, in the model, and what is to be told of them."""
+        session, curve = self.session, tuple(self.session.curve)
+        error = curve[-1].error
+        if self.early_stop is not None:
+            self.model.load_state_dict(self.early_stop.best())
+            error = evaluate(self.model, self.validation)
+        elif self.train_step.ema is not None:
             self.model.load_state_dict(self.train_step.ema.network.state_dict())
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        session, curve = self.session, tuple(self.session.curve)
-        return TrainResult(
-            curve[-1].error, curve, images_per_s, session.seconds, session.step, parameters, session.stopped
-        )  # fmt: skip
+        return TrainResult(error, curve, images_per_s, session.seconds, session.step, parameters, session.stopped)
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
@@ -152,7 +163,10 @@ class _Trainer:
         session, should_stop, network = self.session, self.options.should_stop, self.train_step.evaluated()
         with without_slow_kernels(network):
             error = evaluate(network, self.validation, autocast=torch.float32 if last else self.train_step.autocast)
-            if not last and should_stop is not None and should_stop(session.step, error.rate):
+            stop = should_stop is not None and not last and should_stop(session.step, error.rate)
+            if self.early_stop is not None:
+                stop |= self.early_stop.should_stop(error.rate)
+            if stop and not last:
                 session.stopped = True
                 error = evaluate(network, self.validation)
         session.curve.append(CurvePoint(session.step, session.loss_sum / session.loss_steps, error))
