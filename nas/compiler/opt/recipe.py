@@ -8,9 +8,9 @@ of one network or of the next one, share it.
 from dataclasses import dataclass, field
 
 from nas.compiler.opt.constants import locals_of, stretch_bytes
+from nas.compiler.opt.cut import choose_tiling
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.stripes import row_ranges
-from nas.compiler.opt.tile import choose_tiles
 from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
 from nas.hw.spec import Processor
 from nas.ir.command import Attributes, Command, Load, Store
@@ -30,16 +30,14 @@ class Recipe:
 
 def tiled(operands: Operands, on_chip: frozenset[str], free_bytes: int, processor: Processor) -> Recipe:
     """One operator in tiles that fit into `free_bytes`. on_chip: its slots that lie there."""
-    tiles = choose_tiles(operands, on_chip, free_bytes, processor)
+    tiling = choose_tiling(operands, on_chip, free_bytes, processor)
     cook = _Cook((on_chip,))
     held = _Held()
-    for channels in dict.fromkeys(tile.channels for tile in tiles):
-        constants: dict[Region, Region] | None = None
-        for reads, write in operands.images:
-            for tile in (tile for tile in tiles if tile.channels == channels):
-                part = part_of(operands.function, reads, write, tile)
-                constants = cook.constants_for(0, operands, part, constants)
-                cook.finish(0, part, cook.local_reads(0, part, constants, held))
+    constants: dict[Region, Region] | None = None
+    for image, tile in tiling.steps():
+        part = part_of(operands.function, *operands.images[image], tile)
+        constants = cook.constants_for(0, operands, part, constants)
+        cook.finish(0, part, cook.local_reads(0, part, constants, held))
     return cook.recipe
 
 

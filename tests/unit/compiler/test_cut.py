@@ -1,0 +1,49 @@
+"""Layers whose weights and maps are both larger than the chip: what stays, what passes, and how often."""
+
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.opt.cut import Tiling
+from nas.compiler.opt.operands import Operands
+from nas.hw.load import find_processor
+from nas.ir.command import Conv, Window
+from nas.ir.tensor import dense
+from nas.sim.sequential import simulate
+from nas.sim.values import run_values
+from nas.timing.bounds import program_bounds
+
+EDGE_NPU = find_processor("edge_npu")
+SMALL = msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=32 * 1024, banks=1))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "rows", "most"), [(64, 256, 6, 3.0), (16, 16, 40, 1.5)])
+def test_what_is_dearer_stays(inputs: int, outputs: int, rows: int, most: float) -> None:
+    """Many weights on few rows stay while the rows pass; few weights on many rows the other way round."""
+    network = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1)).eval()
+    compiled = compile_network(network, (1, inputs, rows, 16), SMALL)
+    assert isinstance(compiled, Compiled)
+    moved_bytes = simulate(compiled.optimised, SMALL).dram_bytes
+    assert moved_bytes < most * program_bounds(compiled.optimised, SMALL).compulsory_bytes
+    (name,) = (binding.name for binding in compiled.optimised.outputs)
+    values = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})[name]
+    np.testing.assert_allclose(values, compiled.truth[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("rows_inside", [True, False])
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (3, 4), (7, 2), (4, 8)])
+def test_every_output_is_made_once_and_turns_share_a_tile(rows: int, channels: int, rows_inside: bool) -> None:
+    image = ((dense("0.0", 0, (3, 7, 5), 32), dense("1", 0, (8, 3, 1, 1), 32)), dense("0.out", 0, (8, 7, 5), 32))
+    operands = Operands(Conv(Window()), (image, image), frozenset({"1"}))
+    made = torch.zeros(2, 7, 8, dtype=torch.int)
+    steps = list(Tiling(operands, rows, channels, rows_inside).steps())
+    for number, tile in steps:
+        made[number, slice(*tile.rows), slice(*tile.channels)] += 1
+    assert (made == 1).all()
+    for (image_before, before), (image_after, after) in pairwise(steps):
+        assert (image_before, before.rows) == (image_after, after.rows) or before.channels == after.channels
