@@ -40,6 +40,7 @@ class TrainConfig:
     clip_norm: float = 0.0
     early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)
     precision: Precision = "auto"
+    compile: bool = False
     channels_last: bool | Literal["auto"] = "auto"
     device: str = "auto"
     evaluate_every_epochs: float = 1.0

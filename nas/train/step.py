@@ -1,11 +1,12 @@
 """A batch -> one step of the optimiser, and its loss, which stays on the device: nothing here waits for it."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
+from nas.core.errors import InputError
+from nas.train.compiled import compiled, compiler_errors
 from nas.train.config import TrainConfig
+from nas.train.divergence import first_bad_layer
 from nas.train.ema import Ema
 from nas.train.losses import classification_loss
 from nas.train.mixing import Target, mix
@@ -31,6 +32,9 @@ class TrainStep:
         self._given = options.stepper is not None
         self.stepper = (options.stepper or WholeNetwork)(model, self._optimizer)
         self._model = model
+        if config.compile and self._given:
+            raise InputError("trainer", "compile", "false where other networks than the whole one train", "true")
+        self._compiled = compiled(model) if config.compile else None
         self.ema = Ema(model, config.ema_decay) if config.ema_decay else None
         if self._teacher is not None:
             self._teacher.network.to(device)
@@ -57,10 +61,11 @@ class TrainStep:
         """Train one step; the loss is detached."""
         network, optimizer = self.stepper.begin(step, steps)
         set_learning_rate(optimizer, self.learning_rate(step, steps))
+        optimizer.zero_grad(set_to_none=True)
+        images, target = mix(images, labels, self._config.mix, self._config.seed, step)
         # The whole network is relieved of its slow kernels once and for all by the loop.
-        with without_slow_kernels(network) if self._given else nullcontext():
-            optimizer.zero_grad(set_to_none=True)
-            loss = self._gradients(network, *mix(images, labels, self._config.mix, self._config.seed, step))
+        with without_slow_kernels(network) if self._given else compiler_errors():
+            loss = self._gradients(self._compiled or network, images, target)
         if self._given or self._config.clip_norm:
             self._scaler.unscale_(optimizer)  # a stepper looks at the gradients
         if self._config.clip_norm:
@@ -72,6 +77,12 @@ class TrainStep:
         if self.ema is not None:
             self.ema.update()
         return loss
+
+    def first_bad_layer(self, step: int, steps: int, images: Tensor, labels: Tensor) -> str:
+        """What is not finite first at this step, in words, "" for nothing; it is not trained, and spoils statistics."""
+        network, _ = self.stepper.begin(step, steps)
+        images, target = mix(images, labels, self._config.mix, self._config.seed, step)
+        return first_bad_layer(network, lambda: self._loss(network, images, target))
 
     def _gradients(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
         """Add up the gradients of the parts of a batch; the mean loss."""

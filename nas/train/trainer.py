@@ -6,18 +6,20 @@ waits for the device but about once a second, when it reports, checks for diverg
 
 import hashlib
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.core.seeding import stream_seed
 from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.config import TrainConfig
+from nas.train.divergence import LastGood
 from nas.train.early_stop import EarlyStop
 from nas.train.metrics import evaluate
 from nas.train.options import Options
@@ -28,6 +30,7 @@ from nas.train.slow_kernels import without_slow_kernels
 from nas.train.step import TrainStep
 
 _REPORT_EVERY_S = 1.0
+_KEEP_EVERY_S = 10.0  # so many seconds are repeated to find the layer that diverged
 
 
 def train(
@@ -41,7 +44,7 @@ def train(
     """Train `model` in place, on the device of `data_train`.
 
     folder: for checkpoints; one that is there already is resumed, and must be of the same run. Raises DivergedError
-    with the step, InputError for data or checkpoints that do not fit.
+    with the step and the layer, InputError for data or checkpoints that do not fit.
     """
     return _Trainer(model, data_train, data_validation, config, options or Options()).start(folder)
 
@@ -95,7 +98,7 @@ class _Trainer:
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
         same: dict[str, Any] = msgspec.to_builtins(self.config)
-        for free in ("checkpoint_every_s", "device"):
+        for free in ("checkpoint_every_s", "device", "compile"):
             del same[free]
         network = hashlib.sha256(str(self.model).encode()).hexdigest()[:16]
         teacher, stepper = self.options.teacher, self.options.stepper
@@ -108,45 +111,64 @@ class _Trainer:
         """Train from the present step to the last; the images per second of the steps alone."""
         session = self.session
         self.model.train()
+        last_good = LastGood(self.parts, session.step)
         first, steps_s = session.step, 0.0
         seconds_before, started = session.seconds, time.perf_counter()
-        reported = saved = resumed = started
-        while session.step < self.steps and not session.stopped:
-            epoch, start = divmod(session.step, len(self.batches))
-            for images, labels in self.batches.epoch(epoch, start):
-                session.note(self.train_step(session.step, self.steps, images, labels))
-                last, now = session.step == self.steps, time.perf_counter()
-                evaluates = last or session.step % self.evaluate_every == 0
-                if not evaluates and now - reported < _REPORT_EVERY_S:
-                    continue
-                loss = self.read_losses()
-                now = time.perf_counter()  # reading waited for the device
-                steps_s, resumed, reported = steps_s + now - resumed, now, now
-                self.report(loss, (session.step - first) * self.config.batch_size / steps_s)
-                if evaluates:
-                    self.evaluate(last)
-                    resumed = time.perf_counter()
-                ends = last or session.stopped
-                if folder is not None and (ends or 0 < self.config.checkpoint_every_s <= now - saved):
-                    session.seconds = seconds_before + time.perf_counter() - started
-                    session.save(folder, run, self.parts)
-                    saved = resumed = time.perf_counter()
-                if ends:
-                    break
+        reported = saved = kept = resumed = started
+        for images, labels in self.batches_from(session.step):
+            if session.step >= self.steps or session.stopped:
+                break
+            session.note(self.train_step(session.step, self.steps, images, labels))
+            last, now = session.step == self.steps, time.perf_counter()
+            evaluates = last or session.step % self.evaluate_every == 0
+            if not evaluates and now - reported < _REPORT_EVERY_S:
+                continue
+            loss = self.read_losses(last_good)
+            now = time.perf_counter()  # reading waited for the device
+            steps_s, resumed, reported = steps_s + now - resumed, now, now
+            self.report(loss, (session.step - first) * self.config.batch_size / steps_s)
+            if evaluates:
+                self.evaluate(last)
+            if folder is not None and (last or session.stopped or 0 < self.config.checkpoint_every_s <= now - saved):
+                session.seconds = seconds_before + time.perf_counter() - started
+                session.save(folder, run, self.parts)
+                saved = now
+            if now - kept >= _KEEP_EVERY_S:
+                last_good.keep(session.step)
+                kept = now
+            resumed = time.perf_counter()
         session.seconds = seconds_before + time.perf_counter() - started
         return (session.step - first) * self.config.batch_size / steps_s if steps_s else 0.0
 
-    def read_losses(self) -> float:
+    def batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of that step and of all after it, without end."""
+        while True:
+            epoch, start = divmod(step, len(self.batches))
+            yield from self.batches.epoch(epoch, start)
+            step += len(self.batches) - start
+
+    def read_losses(self, last_good: LastGood) -> float:
         """The mean loss since the last call; waits for the device. Raises DivergedError."""
         loss, bad = self.session.read()
         if bad is None:
             return loss
         step, value = bad
         rate = self.train_step.learning_rate(step, self.steps)
+        began = self.where_it_began(last_good, step)
         raise DivergedError(
             f"training: loss: expected a finite number, got {value} at step {step + 1} of {self.steps}, "
-            f"where the learning rate is {rate:.3g} (try a lower trainer.learning_rate)"
+            f"where the learning rate is {rate:.3g}{began and ': '}{began} (try a lower trainer.learning_rate)"
         )
+
+    def where_it_began(self, last_good: LastGood, bad: int) -> str:
+        """Which layer was the first with a number that is not finite, by repeating the steps to `bad`."""
+        step = last_good.restore()
+        for images, labels in self.batches_from(step):
+            if step == bad:
+                return self.train_step.first_bad_layer(step, self.steps, images, labels)
+            self.train_step(step, self.steps, images, labels)
+            step += 1
+        return ""
 
     def report(self, loss: float, images_per_s: float) -> None:
         """Tell the observer."""
