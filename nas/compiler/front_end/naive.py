@@ -5,6 +5,7 @@ what everything that the optimiser gains is measured against.
 """
 
 from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.opt.alloc import allocate
 from nas.compiler.regions import aligned, image_of, place
 from nas.compiler.tiling import (
     Compute,
@@ -41,6 +42,8 @@ class _Naive:
         self.commands: list[Command] = []
         self.sram_bytes = 0
         self.places, self.dram_bytes = dram_places(network)
+        if self.dram_bytes > processor.dram.size_bytes:
+            self.places, self.dram_bytes = shared_dram_places(network)
 
     def program(self) -> Program:
         if self.dram_bytes > self.processor.dram.size_bytes:
@@ -169,6 +172,23 @@ def dram_places(network: Network) -> tuple[dict[str, Region], int]:
         places[name] = place(tensor, "dram", offset_bytes)
         offset_bytes = aligned(offset_bytes + tensor_bytes(tensor))
     return places, offset_bytes
+
+
+def shared_dram_places(network: Network) -> tuple[dict[str, Region], int]:
+    """As `dram_places`, but features that never live at the same time may share bytes."""
+    spans: dict[str, tuple[int, int]] = {}
+    for index, operator in enumerate(network.operators):
+        for name in (*operator.outputs, *operator.inputs):
+            spans[name] = (spans.get(name, (index, index))[0], index)
+    always = (0, len(network.operators))  # constants and inputs are there before, outputs stay
+    spans = {
+        name: spans.get(name, always) if tensor.role == "feature" else always
+        for name, tensor in network.tensors.items()
+    }
+    sizes = {name: tensor_bytes(tensor) for name, tensor in network.tensors.items()}
+    allocation = allocate(spans, sizes, nodes=0)
+    places = {name: place(network.tensors[name], "dram", offset) for name, offset in allocation.offsets.items()}
+    return places, allocation.peak_bytes
 
 
 def bindings(network: Network, names: tuple[str, ...], places: dict[str, Region]) -> tuple[Binding, ...]:

@@ -9,12 +9,12 @@ from nas.compiler.opt.operands import Home, Layout, Placed
 from nas.compiler.opt.recipe import Recipe, striped, tiled
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.stripes import Group
-from nas.compiler.regions import image_of, place
+from nas.compiler.regions import aligned, image_of, place
 from nas.compiler.tiling import local_copy
 from nas.hw.spec import Processor
 from nas.ir.command import Attributes, Command, Copy, Host, Load, Store
 from nas.ir.program import Concat, Operator, View
-from nas.ir.tensor import Region
+from nas.ir.tensor import Region, box
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class _Emitter:
         if isinstance(function, View | Concat):
             for source, target in self.plan.layout.storage.moves.get(index, []):
                 for image in range(target.shape[0]):
-                    self._move(operator.layer, image_of(source, image), image_of(target, image))
+                    parts = image_of(source, image), image_of(target, image)
+                    self._move(operator.layer, *parts, self.plan.residency.free_bytes[index])
         elif isinstance(function, Host):
             reads = tuple(self._whole(name) for name in operator.inputs)
             writes = tuple(self._whole(name) for name in operator.outputs)
@@ -111,7 +112,7 @@ class _Emitter:
                 places[slot] = home
         return places
 
-    def _move(self, layer: str, source: Region, target: Region) -> None:
+    def _move(self, layer: str, source: Region, target: Region, free_bytes: int) -> None:
         if source.memory in self.on_chip and target.memory in self.on_chip:
             self._add("vector", layer, (source,), (target,), Copy())
         elif target.memory in self.on_chip:
@@ -119,6 +120,14 @@ class _Emitter:
         elif source.memory in self.on_chip:
             self._add("dma_out", layer, (source,), (self._placed(target),), Store())
         else:
+            # Through the chip, in parts so small that one comes while another goes.
+            axis = next((axis for axis, size in enumerate(source.shape[:-1]) if size > 1), -1)
+            if axis >= 0 and 2 * aligned(local_copy(source, "data", "", 0).end_bytes) > free_bytes:
+                middle, size = source.shape[axis] // 2, source.shape[axis]
+                for part in ((0, middle), (middle, size)):
+                    cuts = (*(None,) * axis, part)
+                    self._move(layer, box(source, *cuts), box(target, *cuts), free_bytes)
+                return
             local = local_copy(source, "data", self._buffer(), 0)
             self.emitted.buffer_bytes[local.memory] = local.end_bytes
             self._add("dma_in", layer, (self._placed(source),), (local,), Load())

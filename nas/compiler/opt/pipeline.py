@@ -11,6 +11,7 @@ from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.coalesce import coalesce
 from nas.compiler.opt.constants import ConstantPool
+from nas.compiler.opt.dram import place_in_dram
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.operands import Layout, layout_of
@@ -21,11 +22,10 @@ from nas.compiler.opt.storage import Buffer, Storage
 from nas.compiler.opt.stripes import Group, Groups, plan_groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
-from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
 from nas.ir.command import Command
-from nas.ir.program import Binding, Program
+from nas.ir.program import Program
 from nas.ir.tensor import Region
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
@@ -122,9 +122,13 @@ def _attempt(
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
     }
-    places, bindings, start_bytes = _dram(network, storage, residency.on_chip | in_stripes)
-    pool = ConstantPool(network.constants, start_bytes)
-    emitted = emit(Plan(layout, residency, groups, places, processor), pool, memo)
+    # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
+    for spans in (None, residency.spans):
+        places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
+        pool = ConstantPool(network.constants, start_bytes)
+        emitted = emit(Plan(layout, residency, groups, places, processor), pool, memo)
+        if pool.end_bytes <= processor.dram.size_bytes:
+            break
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(
@@ -179,24 +183,6 @@ def _arranged(
 
 def _stretched(spans: dict[str, tuple[int, int]], slack: int) -> dict[str, tuple[int, int]]:
     return {name: (first, last + slack) for name, (first, last) in spans.items()}
-
-
-def _dram(
-    network: Network, storage: Storage, elsewhere: frozenset[str]
-) -> tuple[dict[str, int], dict[str, Binding], int]:
-    """Addresses in dram of the buffers that lie there, the bindings of inputs and outputs, and the first free address."""
-    places: dict[str, int] = {}
-    bindings: dict[str, Binding] = {}
-    end_bytes = 0
-    for name, buffer in storage.buffers.items():
-        if name not in elsewhere:
-            places[name] = end_bytes
-            end_bytes = aligned(end_bytes + buffer.size_bytes)
-    for name in (*network.inputs, *network.outputs):
-        region = storage.regions[name]
-        region = Region("dram", places[region.memory] + region.offset_bytes, region.shape, region.strides, region.bits)
-        bindings[name] = Binding(name, region, network.tensors[name].format)
-    return places, bindings, end_bytes
 
 
 def _addressed(command: Command, offsets: dict[str, int]) -> Command:

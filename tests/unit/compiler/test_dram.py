@@ -1,0 +1,57 @@
+"""Networks whose maps do not fit the chip, or not even the dram beside each other."""
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from nas.compiler.driver import Compiled, compile_network
+from nas.hw.load import find_processor
+from nas.hw.spec import Processor
+from nas.sim.values import run_values
+
+EDGE_NPU = find_processor("edge_npu")
+
+
+def shrunk(sram_bytes: int, dram_bytes: int) -> Processor:
+    return msgspec.structs.replace(
+        EDGE_NPU,
+        sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=sram_bytes, banks=1),
+        dram=msgspec.structs.replace(EDGE_NPU.dram, size_bytes=dram_bytes),
+    )
+
+
+def same_values(compiled: object) -> Compiled:
+    assert isinstance(compiled, Compiled), str(compiled)
+    made = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})
+    for name, values in made.items():
+        np.testing.assert_allclose(values, compiled.truth[name], atol=1e-4)
+    return compiled
+
+
+def test_maps_share_bytes_of_the_dram_only_where_there_are_too_few() -> None:
+    network = nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(6))).eval()
+    plenty, short = shrunk(16 << 10, 1 << 20), shrunk(16 << 10, 170 << 10)
+    alone, shared = (
+        same_values(compile_network(network, (1, 8, 32, 32), each, switched_off=frozenset({"stripes"})))
+        for each in (plenty, short)
+    )
+    assert alone.optimised.used_bytes["dram"] > short.dram.size_bytes >= shared.optimised.used_bytes["dram"]
+
+
+class _Twice(nn.Module):
+    """Both concats want the same map at a place of their own, so that one has to move it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(24, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.first(x)
+        second = self.second(first)
+        return self.last(torch.cat([torch.cat([second, first], 1), first], 1))
+
+
+def test_a_map_larger_than_the_chip_is_moved_in_parts() -> None:
+    compiled = same_values(compile_network(_Twice().eval(), (1, 2, 32, 32), shrunk(16 << 10, 1 << 20)))
+    assert any(command.layer.endswith("cat") for command in compiled.optimised.commands)
