@@ -32,12 +32,16 @@ class Draws(NamedTuple):
         return np.array(self.urn.minimum, np.int64) + sample(self.design, generator, size)
 
 
-def prepare(urn: Urn) -> Draws:
-    """Solve for the design of this urn, once: some hundredths of a second for a thousand channels."""
-    if not any(urn.minimum):
+def prepare(urn: Urn, means: NDArray[np.float64] | None = None) -> Draws:
+    """Solve for the design of this urn, once: some hundredths of a second for a thousand channels.
+
+    means: p_g, from the minimum to the balls, summing to the quota; None: in proportion to the balls.
+    """
+    if means is None and not any(urn.minimum):
         return Draws(urn, None)
     minimum = np.array(urn.minimum, np.int64)
-    return Draws(urn, solve(np.array(urn.balls, np.int64) - minimum, urn.means() - minimum))
+    wanted = urn.means() if means is None else means
+    return Draws(urn, solve(np.array(urn.balls, np.int64) - minimum, wanted - minimum))
 
 
 def random_channels(counts: Ints, balls: list[Ints], generator: np.random.Generator) -> list[Ints]:

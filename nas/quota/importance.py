@@ -1,69 +1,82 @@
-"""Gradients of drawn sub-networks -> what each channel of the whole network earns.
+"""A network after a step -> what each channel earns: which channels of a group come first. `IMPORTANCES` by name.
 
-First-order Taylor (Molchanov et al. 2019): setting a channel's outputs to zero changes the loss by about the sum over its
-parameters of weight times gradient; the square of this, averaged over steps, is its importance. Of a convolution before a
-batch norm this sum is zero, for its scale does not matter, and the batch norm's own entries tell; so all rows are summed.
+    taylor             what the loss changes, to first order, when a channel's outputs are zero (Molchanov et al. 2019)
+    batch_norm_scale   how much a channel is scaled by the batch norm behind it (Network Slimming, Liu et al. 2017)
+
 A channel is judged by the steps in which it was drawn, and keeps its worth while it is not.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from nas.quota.groups import Groups
+from nas.core.registry import Registry
+from nas.quota.groups import Group, Groups
 from nas.quota.slices import Keep, Places
 
 Floats = NDArray[np.float64]
 
 
-class TaylorImportance:
-    """A running mean for every channel. memory: the weight of the past at each step that saw the channel, below 1."""
+class Importance(Protocol):
+    """What is known of every channel."""
 
-    def __init__(self, groups: Groups, memory: float = 0.95) -> None:
+    def see(self, small: nn.Module, keep: Keep, places: Mapping[str, Places]) -> None:
+        """Learn from a sub-network with the channels `keep` (all of a group that is not named), gradients in place.
+
+        places: what that leaves of each tensor, as `kept_places` says.
+        """
+
+    def values(self) -> dict[str, Floats]:
+        """By group, of each channel, 0 or more; NaN where no step has seen it."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for a checkpoint."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+IMPORTANCES: Registry[Callable[[Groups, float], Importance]] = Registry("importance")
+
+
+class RunningImportance:
+    """A running mean for every channel. memory: the weight of the past at each step that saw the channel, below 1.
+
+    rows_of: of each parameter that says something, one number for each row; square: of what a channel's rows sum to.
+    """
+
+    def __init__(self, groups: Groups, memory: float, rows_of: Callable[[nn.Module], dict[str, Floats]]) -> None:
         if not 0 <= memory < 1:
             raise InputError("quota", "importance.memory", "0 <= memory < 1", memory)
-        self._groups, self._memory = groups, memory
+        self._groups, self._memory, self._rows_of = groups, memory, rows_of
         self._sums = {group.name: np.zeros(group.size) for group in groups.cut}
         self._weights = {group.name: np.zeros(group.size) for group in groups.cut}
 
     def see(self, small: nn.Module, keep: Keep, places: Mapping[str, Places]) -> None:
-        """Learn from the gradients of a sub-network with the channels `keep` (all of a group that is not named).
-
-        places: what that leaves of each tensor, as `kept_places` says.
-        """
-        products = _row_sums(small)
+        rows = self._rows_of(small)
         for group in self._groups.cut:
             kept = np.unique(keep.get(group.name, np.arange(group.size)))
-            worth = np.zeros(len(kept))
-            for part in group.parts:
-                if part.axis == 0 and part.name in products:
-                    rows = part.places[kept]
-                    stays = places.get(part.name, {}).get(0)
-                    found = rows if stays is None else np.searchsorted(stays.cpu().numpy(), rows)
-                    worth += products[part.name][found].sum(axis=1)
+            worth = _summed(group, kept, rows, places)
             past, present = self._memory, 1 - self._memory
             self._sums[group.name][kept] = past * self._sums[group.name][kept] + present * worth**2
             self._weights[group.name][kept] = past * self._weights[group.name][kept] + present
 
     def values(self) -> dict[str, Floats]:
-        """By group, of each channel; NaN where no step has seen it."""
         with np.errstate(invalid="ignore"):
             return {name: total / self._weights[name] for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers for a checkpoint."""
         return {
             name: {"sums": total.tolist(), "weights": self._weights[name].tolist()}
             for name, total in self._sums.items()
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
         if set(state) != set(self._sums):
             raise InputError("quota checkpoint", "importance", f"groups {sorted(self._sums)}", sorted(state))
         for name, entry in state.items():
@@ -71,12 +84,61 @@ class TaylorImportance:
             self._weights[name] = np.array(entry["weights"], float)
 
 
-def _row_sums(network: nn.Module) -> dict[str, Floats]:
+@IMPORTANCES.register("taylor")
+def taylor(groups: Groups, memory: float = 0.95) -> Importance:
+    """The square of the sum over a channel's parameters of weight times gradient, averaged over steps.
+
+    Of a convolution before a batch norm this sum is zero, for its scale does not matter, and the batch norm's own entries
+    tell; so all rows are summed.
+    """
+    return RunningImportance(groups, memory, _products)
+
+
+@IMPORTANCES.register("batch_norm_scale")
+def batch_norm_scale(groups: Groups, memory: float = 0.95) -> Importance:
+    """The square of the scale. InputError for a group with none."""
+    for group in groups.cut:
+        if not any(part.name.endswith("weight") and _is_alone(part.name, group) for part in group.parts):
+            raise InputError("quota", group.name, "a batch norm behind it", "none", "importance: taylor asks for none")
+    return RunningImportance(groups, memory, _scales)
+
+
+def _is_alone(name: str, group: Group) -> bool:
+    """Whether a parameter has no columns: the scales of norms, unlike kernels, are read by nobody else."""
+    layer = name.rpartition(".")[0]
+    return any(part.name == f"{layer}.running_var" for part in group.parts)
+
+
+def _summed(group: Group, kept: NDArray[np.int64], rows: Mapping[str, Floats], places: Mapping[str, Places]) -> Floats:
+    worth = np.zeros(len(kept))
+    for part in group.parts:
+        if part.axis == 0 and part.name in rows:
+            own = part.places[kept]
+            stays = places.get(part.name, {}).get(0)
+            found = own if stays is None else np.searchsorted(stays.cpu().numpy(), own)
+            worth += rows[part.name][found].sum(axis=1)
+    return worth
+
+
+def _products(network: nn.Module) -> dict[str, Floats]:
     """Of each parameter that has a gradient: the sums of weight times gradient over its rows."""
-    sums = {}
     with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if weight.grad is not None:
-                product = weight * weight.grad
-                sums[name] = product.reshape(len(product), -1).sum(dim=1).double().cpu().numpy()
-    return sums
+        return {
+            name: _numbers((weight * weight.grad).reshape(len(weight), -1).sum(dim=1))
+            for name, weight in network.named_parameters()
+            if weight.grad is not None
+        }
+
+
+def _scales(network: nn.Module) -> dict[str, Floats]:
+    """The sizes of the scales of batch norms."""
+    return {
+        f"{name}.weight": _numbers(module.weight.abs())
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine
+    }
+
+
+def _numbers(tensor: Tensor) -> Floats:
+    numbers: Floats = tensor.detach().double().cpu().numpy()
+    return numbers

@@ -55,6 +55,10 @@ class Subnet:
             own.update({key: value for key, value in given.items() if key != "params"})
         self._drawn = None
 
+    def drop(self) -> None:
+        """Forget the present sub-network and whatever happened to it."""
+        self._drawn = None
+
     def _small_optimizer(self, small: dict[str, Tensor], places: dict[str, Places]) -> Optimizer:
         names = {id(tensor): name for name, tensor in self._tensors.items()}
         optimizer = copy.copy(self._optimizer)

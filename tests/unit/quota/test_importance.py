@@ -10,7 +10,7 @@ from torch import nn
 import models
 from nas.core.errors import InputError
 from nas.quota.groups import find_groups
-from nas.quota.importance import TaylorImportance
+from nas.quota.importance import IMPORTANCES, taylor
 from nas.quota.subnet import Subnet
 
 
@@ -30,7 +30,7 @@ def test_it_is_the_square_of_the_slope_of_the_loss_along_a_channel():
     network = small_network()
     groups = find_groups(network, (1, 3, 8, 8))
     loss_of(network).backward()
-    importance = TaylorImportance(groups)
+    importance = taylor(groups)
     importance.see(network, {}, {})
     found = importance.values()
     for group in groups.cut:
@@ -56,7 +56,7 @@ def test_only_what_was_drawn_is_judged_and_its_rows_are_found_among_those_of_oth
     small, _ = subnet.take(keep)
     torch.manual_seed(0)
     small(torch.randn(4, 3, 32, 32)).square().sum().backward()
-    importance = TaylorImportance(groups)
+    importance = taylor(groups)
     importance.see(small, keep, subnet.places)
     for values in importance.values().values():
         assert np.isfinite(values).nonzero()[0].tolist() == [1, 4, 6]
@@ -66,7 +66,7 @@ def test_its_state_goes_through_plain_numbers():
     network = small_network()
     groups = find_groups(network, (1, 3, 8, 8))
     loss_of(network).backward()
-    one, other = TaylorImportance(groups), TaylorImportance(groups)
+    one, other = taylor(groups), taylor(groups)
     one.see(network, {}, {})
     other.load_state(one.state())
     one.see(network, {}, {})
@@ -75,3 +75,18 @@ def test_its_state_goes_through_plain_numbers():
         assert (values == other.values()[name]).all()
     with pytest.raises(InputError, match="quota checkpoint: importance"):
         other.load_state({"another": {}})
+
+
+def test_the_scale_of_the_batch_norm_behind_it_is_the_other_way():
+    network = models.build({"model": "svhn_net", "widths": [4, 4, 4, 4], "fc_width": 4}, 0)
+    groups = find_groups(network, (1, 3, 32, 32))
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.copy_(torch.tensor([1.0, -3.0, 0.5, 2.0]))
+    importance = IMPORTANCES["batch_norm_scale"](groups, 0.9)
+    importance.see(network, {}, {})
+    for values in importance.values().values():
+        assert values == pytest.approx([1.0, 9.0, 0.25, 4.0])
+    with pytest.raises(InputError, match="expected a batch norm behind it, got none"):
+        IMPORTANCES["batch_norm_scale"](find_groups(small_network(), (1, 3, 8, 8)), 0.9)

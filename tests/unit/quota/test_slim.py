@@ -94,9 +94,9 @@ def test_what_cannot_be_slim_is_refused_by_name():
     groups = find_groups(plain, (1, 3, 4, 4))
     with pytest.raises(InputError, match=r"quota: 0: expected at least 1 channel to keep, got none .*raise the quota"):
         slim(plain, groups, {"0": np.array([], int)}, (1, 3, 4, 4))
-    with pytest.raises(InputError, match="a plain nn.Module, got one that torch"):
+    with pytest.raises(InputError, match=r"a plain .* got one that torch"):
         slim(torch.compile(plain), groups, {"0": np.array([0])}, (1, 3, 4, 4))
-    with pytest.raises(InputError, match="TorchScript"):
+    with pytest.raises(InputError, match="of TorchScript"):
         find_groups(torch.jit.trace(plain, torch.zeros(1, 3, 4, 4)), (1, 3, 4, 4))
     with pytest.raises(InputError, match="a lazy one"):
         find_groups(nn.Sequential(nn.LazyConv2d(4, 1)), (1, 3, 4, 4))

@@ -1,4 +1,4 @@
-"""A training under the quota on a small problem: where it ends, and that a resumed one ends the same."""
+"""A training under the quota on small problems: where it ends, that a resumed one ends the same, and what is planted."""
 
 import copy
 import json
@@ -11,7 +11,8 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.quota.cut import cut
 from nas.quota.groups import find_groups
-from nas.quota.training import QuotaConfig, QuotaTraining
+from nas.quota.quota_config import QuotaConfig
+from nas.quota.training import Judges, QuotaTraining
 
 STEPS = 60
 CONFIG = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7)
@@ -36,17 +37,22 @@ def batch(step):
     return images, (images.mean(dim=(1, 2, 3)) > 0).long()
 
 
+def loss_of(network, number):
+    images, labels = batch(1000 + number)
+    return nn.functional.cross_entropy(network(images), labels)
+
+
 def run(config, start=0, stop=STEPS, begun=None, seed=0):
     whole = begun[0] if begun else network()
     optimizer = torch.optim.AdamW(whole.parameters(), lr=0.01)
     groups = find_groups(whole, (1, 1, 8, 8))
-    training = QuotaTraining(whole, groups, optimizer, config, seed=seed)
+    training = QuotaTraining(whole, groups, optimizer, config, Judges(None, loss_of, 2), seed=seed)
     if begun:
         optimizer.load_state_dict(begun[1])
         training.load_state(begun[2])
     sizes = []
     for step in range(start, stop):
-        small, own = training.begin(step)
+        small, own = training.begin(step, STEPS)
         sizes.append([len(small[0].weight), len(small[3].weight)])
         images, labels = batch(step)
         loss = nn.functional.cross_entropy(small(images), labels)
@@ -57,38 +63,70 @@ def run(config, start=0, stop=STEPS, begun=None, seed=0):
     return whole, optimizer, training, groups, sizes
 
 
+@pytest.mark.parametrize("adjust", ["losses", "channels", "nobody"])
 @pytest.mark.parametrize("draw", ["random", "best"])
-def test_every_step_trains_exactly_the_quota_and_the_urn_ends_as_the_quota(draw):
-    config = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7, draw=draw)
+def test_every_step_trains_exactly_the_quota_and_the_urn_ends_as_the_quota(draw, adjust):
+    config = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7, draw=draw, adjust=adjust)
     whole, _, training, groups, sizes = run(config)
-    assert training.quota == 10
     assert {sum(pair) for pair in sizes} == {10}
     assert min(min(pair) for pair in sizes) >= 2
-    assert sum(channels.sum() for channels in training.alive.values()) == 10
     final = cut(whole, groups, training.keep())
     assert [len(final[0].weight), len(final[3].weight)] == sizes[-1]
+    assert len({tuple(pair) for pair in sizes[-10:]}) == 1
     assert final(torch.randn(2, 1, 8, 8)).shape == (2, 3)
+    assert [look.step for look in training.history] == list(range(5, 46, 5))
+    if adjust == "nobody":
+        assert sizes[-1] == [4, 6]
 
 
 def test_without_draws_the_whole_urn_is_trained():
-    config = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7, draw="none")
-    *_, sizes = run(config)
+    *_, sizes = run(QuotaConfig(share=0.5, adjust_every=5, begin=0.1, end=0.7, draw="none"))
     totals = [sum(pair) for pair in sizes]
     assert totals[0] == 20
     assert totals[-1] == 10
     assert totals == sorted(totals, reverse=True)
 
 
-def test_a_resumed_training_ends_the_same():
-    straight = run(CONFIG)
-    first = run(CONFIG, stop=23)
+def test_draws_last_as_long_as_they_are_held():
+    *_, sizes = run(QuotaConfig(share=0.5, adjust_every=20, begin=0.0, end=1.0, hold=4, adjust="nobody"))
+    assert all(sizes[step] == sizes[step - step % 4] for step in range(20))
+    assert len({tuple(pair) for pair in sizes[:20]}) > 1
+
+
+def test_a_speed_quota_is_met_whatever_the_widths():
+    config = QuotaConfig(share=0.3, align=2, adjust_every=5, end=0.7)
+    whole = network()
+    groups = find_groups(whole, (1, 1, 8, 8))
+
+    def cost_of(counts):
+        first, second = counts.values()
+        return float(first * 9 + first * second * 9 + second * 48)
+
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.01)
+    training = QuotaTraining(whole, groups, optimizer, config, Judges(cost_of, loss_of, 1))
+    for step in range(STEPS):
+        small, own = training.begin(step, STEPS)
+        loss_of(small, step).backward()
+        own.step()
+        own.zero_grad()
+        training.end(step, STEPS)
+    final = {name: len(channels) for name, channels in training.keep().items()}
+    assert cost_of(final) <= 0.3 * cost_of({"0": 8, "3": 12}) + 1e-9
+    assert all(count % 2 == 0 for count in final.values())
+
+
+@pytest.mark.parametrize("adjust", ["losses", "channels"])
+def test_a_resumed_training_ends_the_same(adjust):
+    config = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7, adjust=adjust)
+    straight = run(config)
+    first = run(config, stop=23)
     carried = (first[0], copy.deepcopy(first[1].state_dict()), json.loads(json.dumps(first[2].state())))
-    second = run(CONFIG, start=23, begun=carried)
+    second = run(config, start=23, begun=carried)
     assert first[4] + second[4] == straight[4]
     for (name, one), other in zip(straight[0].state_dict().items(), second[0].state_dict().values(), strict=True):
         assert torch.equal(one, other), name
-    for name, channels in straight[2].keep().items():
-        assert (channels == second[2].keep()[name]).all()
+    assert straight[2].history == second[2].history
+    assert straight[2].identity() == second[2].identity()
 
 
 def test_another_seed_draws_otherwise():
@@ -101,22 +139,69 @@ def test_what_cannot_be_is_refused_by_name():
     with pytest.raises(InputError, match=r"begin, end"):
         QuotaConfig(begin=0.9, end=0.5)
     alone = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
     groups = find_groups(alone, (1, 1, 2, 2))
     with pytest.raises(InputError, match=r"channels that can be cut, got none .*output of the network"):
-        QuotaTraining(alone, groups, torch.optim.SGD(alone.parameters(), lr=0.1), CONFIG)
-
-
-def test_the_price_of_a_group_decides_what_goes():
+        QuotaTraining(alone, groups, optimizer, CONFIG, Judges())
     whole = network()
     groups = find_groups(whole, (1, 1, 8, 8))
-    names = [group.name for group in groups.cut]
-    widths = []
-    for dear in names:
-        training = QuotaTraining(network(), groups, torch.optim.SGD(whole.parameters(), lr=0.1), CONFIG, {dear: 1e9})
-        training.importance.load_state(
-            {group.name: {"sums": [1.0] * group.size, "weights": [1.0] * group.size} for group in groups.cut}
-        )
-        training._adjust(1.0)
-        widths.append([len(training.keep()[name]) for name in names])
-    assert widths == [[2, 8], [8, 2]]
-    assert np.sum(widths) == 20
+    with pytest.raises(InputError, match="pictures to compare losses on, got none"):
+        QuotaTraining(whole, groups, optimizer, CONFIG, Judges())
+    config = QuotaConfig(adjust="nobody", start={"nothing": 3})
+    with pytest.raises(InputError, match=r"start.nothing"):
+        QuotaTraining(whole, groups, optimizer, config, Judges())
+
+
+class Branches(nn.Module):
+    """Branches beside each other that share nothing, so that what each needs is known: its own number of directions."""
+
+    def __init__(self, widths, seed, size=24):
+        super().__init__()
+        self.inner = nn.ModuleList(nn.Linear(size, width, bias=False) for width in widths)
+        self.outer = nn.ModuleList(nn.Linear(width, size, bias=False) for width in widths)
+        self.size = size
+        generator = torch.Generator().manual_seed(seed)
+        for layer in [*self.inner, *self.outer]:
+            nn.init.orthogonal_(layer.weight, generator=generator)
+
+    def forward(self, x):
+        parts = zip(self.inner, self.outer, x.split(self.size, 1), strict=True)
+        return torch.cat([outer(inner(part).relu()) for inner, outer, part in parts], 1)
+
+
+@pytest.mark.parametrize("start", [None, (22, 8, 8), (8, 8, 22)])
+def test_planted_widths_are_found_from_any_start(start):
+    planted, steps = (10, 20, 12), 800
+    teacher, student = Branches(planted, 100), Branches((24, 24, 24), 0)
+    groups = find_groups(student, (1, 72))
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
+    generator = torch.Generator().manual_seed(0)
+
+    def some(count=128):
+        x = torch.randn(count, 72, generator=generator)
+        with torch.no_grad():
+            return x, teacher(x)
+
+    def error(network, x, y):
+        return (network(x) - y).square().mean()
+
+    def train(network, own, step):
+        for group in own.param_groups:
+            group["lr"] = 0.01 * (1 - 0.9 * step / steps)
+        own.zero_grad()
+        error(network, *some()).backward()
+        own.step()
+
+    for _ in range(250):
+        train(student, optimizer, 0)
+    aside = [some(256) for _ in range(2)]
+    balls = None if start is None else dict(zip([group.name for group in groups.cut], start, strict=True))
+    config = QuotaConfig(share=sum(planted) / 72, minimum=1, end=0.8, start=balls)
+    judges = Judges(None, lambda network, number: error(network, *aside[number]), 2)
+    training = QuotaTraining(student, groups, optimizer, config, judges)
+    for step in range(steps):
+        small, own = training.begin(step, steps)
+        train(small, own, step)
+        training.end(step, steps)
+    found = np.array([len(channels) for channels in training.keep().values()])
+    assert found == pytest.approx(planted, rel=0.1)

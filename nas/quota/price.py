@@ -1,0 +1,145 @@
+"""Channels by group -> what a network of so many costs: the quota's currency.
+
+    one          channels: the quota is a number of channels
+    parameters   numbers that are stored
+    cycles       of one inference on a processor, as its simulator says: a speed quota
+    time         seconds of one training step on this machine, measured
+
+A price is a function of the counts of all groups together, for a layer's cost is a product of what it reads and what it
+makes. It is asked through a `Lookup`, which asks once for each combination and only for aligned ones: engines work in
+blocks, and between two multiples of a block's width a channel is as good as free.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from nas.core.errors import InputError
+from nas.core.registry import Registry
+from nas.quota.groups import Groups
+from nas.quota.slim import first_channels
+
+Counts = Mapping[str, int]  # by group
+CostOf = Callable[[Counts], float]
+
+_STEPS = 5  # of which the first two warm up
+
+
+class Subject(NamedTuple):
+    """What is priced. cycles_of: the cycles of an inference of a network; its weights may be on the meta device."""
+
+    network: nn.Module
+    groups: Groups
+    input_shape: tuple[int, ...]
+    cycles_of: Callable[[nn.Module], float] | None = None
+
+
+PRICES: Registry[Callable[[Subject], CostOf]] = Registry("price")
+
+
+@PRICES.register("one")
+def channels(subject: Subject) -> CostOf:
+    """Their number."""
+    del subject
+    return lambda counts: float(sum(counts.values()))
+
+
+@PRICES.register("parameters")
+def parameters(subject: Subject) -> CostOf:
+    """How many numbers the parameters are, exactly."""
+    shapes = {name: list(weight.shape) for name, weight in subject.network.named_parameters()}
+    sizes = {group.name: group.size for group in subject.groups.cut}
+    lost = {
+        group.name: [(part.name, part.axis, part.places.shape[1]) for part in group.parts if part.name in shapes]
+        for group in subject.groups.cut
+    }
+
+    def cost(counts: Counts) -> float:
+        left = {name: list(shape) for name, shape in shapes.items()}
+        for group, count in counts.items():
+            for name, axis, indices in lost[group]:
+                left[name][axis] -= indices * (sizes[group] - count)
+        return float(sum(torch.Size(shape).numel() for shape in left.values()))
+
+    return cost
+
+
+@PRICES.register("cycles")
+def cycles(subject: Subject) -> CostOf:
+    """What `subject.cycles_of` says of a network of these counts."""
+    ask = subject.cycles_of
+    if ask is None:
+        raise InputError("quota", "price", "a processor whose cycles are counted", "none", "choose another price")
+    meta = _on_meta(subject.network)
+    return lambda counts: ask(first_channels(meta, subject.groups, counts))
+
+
+@PRICES.register("time")
+def step_time(subject: Subject) -> CostOf:
+    """Seconds of a training step, the median of a few; of a machine that does nothing else the more exact."""
+    weight = next(subject.network.parameters())
+    images = torch.rand(subject.input_shape, device=weight.device).contiguous(memory_format=torch.channels_last)
+
+    def cost(counts: Counts) -> float:
+        network = first_channels(subject.network, subject.groups, counts).train()
+        taken_s = []
+        for _ in range(_STEPS):
+            began_s = time.perf_counter()
+            with torch.autocast(weight.device.type, dtype=torch.bfloat16):
+                output = network(images)
+            output.float().square().mean().backward()
+            if weight.device.type == "cuda":
+                torch.cuda.synchronize()
+            taken_s.append(time.perf_counter() - began_s)
+        return statistics.median(taken_s[2:])
+
+    return cost
+
+
+class Lookup:
+    """A price as a table that fills itself. align: counts are asked for in its multiples, rounded up; sizes: n_g."""
+
+    def __init__(self, cost_of: CostOf, sizes: Counts, align: int = 1) -> None:
+        self._cost_of, self._align, self.sizes = cost_of, align, dict(sizes)
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def __call__(self, counts: Counts) -> float:
+        """Of `counts`; groups that are not named are whole."""
+        asked = {name: min(size, self.aligned(counts.get(name, size))) for name, size in self.sizes.items()}
+        key = tuple(asked.values())
+        if key not in self._known:
+            self._known[key] = float(self._cost_of(asked))
+        return self._known[key]
+
+    @property
+    def whole(self) -> float:
+        """Of the whole network."""
+        return self(self.sizes)
+
+    def marginal(self, counts: Counts) -> dict[str, float]:
+        """By group: what one more channel costs around `counts`, over a block less and a block more.
+
+        At least a millionth of an even share, for what is free could not be weighed.
+        """
+        prices = {}
+        for name, size in self.sizes.items():
+            low = max(1, counts[name] - self._align)
+            high = min(size, counts[name] + self._align)
+            rise = self({**counts, name: high}) - self({**counts, name: low})
+            least = 1e-6 * self.whole / sum(self.sizes.values())
+            prices[name] = max(least, rise / max(1, high - low))
+        return prices
+
+    def aligned(self, count: int, up: bool = True) -> int:
+        """The next multiple of a block, or the last one."""
+        return (-(-count // self._align) if up else count // self._align) * self._align
+
+
+def _on_meta(network: nn.Module) -> nn.Module:
+    """A copy without numbers."""
+    return copy.deepcopy(network).to("meta")

@@ -1,0 +1,49 @@
+"""The choices of a training under the quota, as one frozen value: conf/quota says what each costs."""
+
+from typing import Literal
+
+import msgspec
+
+from nas.core.errors import InputError
+
+
+class QuotaConfig(msgspec.Struct, frozen=True):
+    """share: of the price of the whole network that the final one may cost; price: the currency, see `nas.quota.price`.
+
+    align: widths are multiples of it, and draws take blocks of so many channels as balls. minimum: channels of every group;
+    floor: no group falls below this share of its even width. begin, end: shares of the training between which the urn shrinks.
+    adjust: who spreads the quota over the groups: "losses" of drawn sub-networks on pictures that are put aside,
+    "channels" by the importance of each over its price, "nobody". importance: which channels of a group come first.
+    draw: which channels are drawn, the "best" (nested), "random" ones, or "none": the whole urn is trained at each step.
+    hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups.
+    start: balls by group that the urn begins with; None is all channels.
+    """
+
+    share: float = 0.5
+    price: str = "one"
+    align: int = 1
+    minimum: int = 2
+    floor: float = 0.1
+    begin: float = 0.0
+    end: float = 0.5
+    adjust: Literal["losses", "channels", "nobody"] = "losses"
+    adjust_every: int = 20
+    importance: str = "taylor"
+    memory: float = 0.95
+    draw: Literal["best", "random", "none"] = "best"
+    hold: int = 1
+    pairs: int | None = None
+    start: dict[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise InputError("quota", "share", "0 < share <= 1", self.share)
+        if not 0 <= self.begin <= self.end <= 1:
+            raise InputError("quota", "begin, end", "0 <= begin <= end <= 1", (self.begin, self.end))
+        if not 0 <= self.floor < 1:
+            raise InputError("quota", "floor", "0 <= floor < 1", self.floor)
+        for name in ("align", "minimum", "adjust_every", "hold"):
+            if getattr(self, name) < 1:
+                raise InputError("quota", name, "at least 1", getattr(self, name))
+        if self.pairs is not None and self.pairs < 1:
+            raise InputError("quota", "pairs", "at least 1, or none for two more than groups", self.pairs)

@@ -1,0 +1,62 @@
+"""Prices against networks that were really cut."""
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from nas.core.errors import InputError
+from nas.quota.groups import find_groups
+from nas.quota.price import PRICES, Subject
+from nas.quota.slim import first_channels
+
+SHAPE = (2, 3, 32, 32)
+ARCHS = [
+    {"model": "shufflenet_v2", "width": 0.5},
+    {"model": "mobilenet_v2", "width": 0.25},
+    {"model": "svhn_net", "widths": [8, 12, 12, 16], "fc_width": 20},
+]
+
+
+def subject(arch, cycles_of=None):
+    network = models.build(arch, 0)
+    return Subject(network, find_groups(network, SHAPE), SHAPE, cycles_of)
+
+
+@pytest.mark.parametrize("arch", ARCHS, ids=lambda arch: arch["model"])
+def test_parameters_are_those_of_the_cut_network(arch):
+    given = subject(arch)
+    price = PRICES["parameters"](given)
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        counts = {group.name: int(generator.integers(1, group.size + 1)) for group in given.groups.cut}
+        small = first_channels(given.network, given.groups, counts)
+        assert price(counts) == sum(weight.numel() for weight in small.parameters())
+
+
+def test_cycles_are_asked_of_a_network_without_numbers():
+    asked = []
+
+    def count(network):
+        asked.append(next(network.parameters()))
+        return float(sum(weight.numel() for weight in network.parameters()))
+
+    given = subject(ARCHS[2], count)
+    counts = {group.name: 4 for group in given.groups.cut}
+    assert PRICES["cycles"](given)(counts) == PRICES["parameters"](given)(counts)
+    assert asked[0].device.type == "meta"
+    assert next(given.network.parameters()).device.type == "cpu"
+    with pytest.raises(InputError, match="a processor whose cycles are counted"):
+        PRICES["cycles"](subject(ARCHS[2]))
+
+
+@pytest.mark.parametrize("name", list(PRICES))
+def test_every_price_is_positive_and_grows_to_that_of_the_whole(name):
+    given = subject(ARCHS[2], lambda network: float(sum(weight.numel() for weight in network.parameters())))
+    torch.manual_seed(0)
+    price = PRICES[name](given)
+    whole = price({group.name: group.size for group in given.groups.cut})
+    least = price({group.name: 1 for group in given.groups.cut})
+    assert whole > 0
+    assert least > 0
+    assert name == "time" or least < whole  # how long it takes is the machine's business
