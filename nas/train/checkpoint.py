@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 
 from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
+from nas.train.distributed import Group
 
 _KIND, _VERSION = "checkpoint", 2
 _JSON = "checkpoint.json"
@@ -64,6 +65,18 @@ def load_checkpoint(folder: Path) -> tuple[Progress, dict[str, torch.Tensor]] | 
     if Path(file.tensors).name != file.tensors:
         raise InputError(path, "tensors", "a file name without folders", repr(file.tensors))
     return file.progress, load_tensors(folder / file.tensors)
+
+
+def checkpoint_of_first(folder: Path, group: Group) -> tuple[Progress, dict[str, torch.Tensor]] | None:
+    """What `load_checkpoint` gives the first process, in all of them: only its machine needs to have the folder."""
+    found = load_checkpoint(folder) if group.is_first else None
+    if group.size == 1:
+        return found
+    progress = group.bytes_of_first(b"" if found is None else msgspec.json.encode(found[0]))
+    if not progress:
+        return None
+    tensors = group.bytes_of_first(b"" if found is None else save(found[1]))
+    return msgspec.json.decode(progress, type=Progress), load(tensors)
 
 
 def has_checkpoint(folder: Path) -> bool:

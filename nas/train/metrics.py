@@ -1,6 +1,7 @@
 """A network and images -> its error with a 95 % interval."""
 
 import math
+from itertools import islice
 
 import msgspec
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.data.loader import evaluation_batches
 from nas.data.source import Split
+from nas.train.distributed import Group
 
 _Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
 
@@ -48,12 +50,19 @@ class ErrorRate(msgspec.Struct, frozen=True):
         return f"{self.rate:.2%} (95 % interval {self.low:.2%} to {self.high:.2%}, {self.images} images)"
 
 
-def evaluate(model: nn.Module, split: Split, batch_size: int = 512, autocast: torch.dtype = torch.float32) -> ErrorRate:
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    batch_size: int = 512,
+    autocast: torch.dtype = torch.float32,
+    group: Group | None = None,
+) -> ErrorRate:
     """The error of `model` on `split`, in evaluation mode; the model keeps the mode it had.
 
     autocast: float32 computes as the deployed network does. bfloat16 is faster, and blurs the grids of quantised
-    networks a little.
+    networks a little. group: processes that evaluate together, each some of the batches.
     """
+    group = group or Group()
     if not len(split.labels):
         raise InputError("evaluation", "images", "at least one image", "none")
     training = model.training
@@ -63,7 +72,8 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 512, autocast: to
         torch.inference_mode(),
         torch.autocast(split.labels.device.type, dtype=autocast, enabled=autocast != torch.float32),
     ):
-        for images, labels in evaluation_batches(split, batch_size, channels_last=True):
+        own = islice(evaluation_batches(split, batch_size, channels_last=True), group.rank, None, group.size)
+        for images, labels in own:
             wrong += (model(images).argmax(1) != labels).sum()
     model.train(training)
-    return ErrorRate(int(wrong), len(split.labels))
+    return ErrorRate(int(group.sum_(wrong)), len(split.labels))

@@ -14,6 +14,7 @@ from nas.core.errors import InputError
 from nas.data.load import Data
 from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
+from nas.train.distributed import current_group
 from nas.train.metrics import ErrorRate, evaluate
 from nas.train.options import Options
 from nas.train.result import TrainResult
@@ -40,9 +41,12 @@ def train_and_test(
     """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder."""
     options = options or Options()
     trained = train(model, data.train, data.validation, config, folder, options)
-    test = evaluate(model, data.test)
-    options.observer.scalar("test/error", test.rate, trained.steps)
+    group = current_group()
+    test = evaluate(model, data.test, group=group)
     result = RunResult(data.name, test, trained)
+    if not group.is_first:
+        return result
+    options.observer.scalar("test/error", test.rate, trained.steps)
     save_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "result.json", result, RESULT_KIND, RESULT_VERSION)
     return result

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from nas.core.errors import InputError
-from nas.train.checkpoint import Progress, load_checkpoint, of_prefix, save_checkpoint, with_prefix
+from nas.train.checkpoint import Progress, checkpoint_of_first, of_prefix, save_checkpoint, with_prefix
+from nas.train.distributed import Group
 from nas.train.parts import Parts
 from nas.train.result import CurvePoint
 
@@ -57,9 +58,9 @@ class Session:
         )  # fmt: skip
         save_checkpoint(folder, progress, tensors)
 
-    def resume(self, folder: Path, run: dict[str, Any], parts: Parts) -> None:
+    def resume(self, folder: Path, run: dict[str, Any], parts: Parts, group: Group) -> None:
         """Take over the checkpoint of `folder`, if it has one; InputError where it is of another run."""
-        found = load_checkpoint(folder)
+        found = checkpoint_of_first(folder, group)
         if found is None:
             return
         progress, tensors = found

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.train.compiled import compiled, compiler_errors
 from nas.train.config import TrainConfig
+from nas.train.distributed import Group
 from nas.train.divergence import first_bad_layer
 from nas.train.ema import Ema
 from nas.train.losses import classification_loss
@@ -22,8 +23,11 @@ from nas.train.stepper import WholeNetwork
 class TrainStep:
     """Trains `model` in place. autocast: the type that it computes in, float32 for none. ema: None where it is off."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device, options: Options) -> None:
-        self._config, self._device, self._teacher = config, device, options.teacher
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, device: torch.device, options: Options, group: Group | None = None
+    ) -> None:
+        self._config, self._device, self._teacher, self._group = config, device, options.teacher, group or Group()
+        self._refuse_what_does_not_go_together(options)
         self.autocast = autocast_dtype(config.precision, device)
         self._optimizer = build_optimizer(
             model, config.optimizer, config.learning_rate, config.weight_decay, config.momentum
@@ -32,8 +36,6 @@ class TrainStep:
         self._given = options.stepper is not None
         self.stepper = (options.stepper or WholeNetwork)(model, self._optimizer)
         self._model = model
-        if config.compile and self._given:
-            raise InputError("trainer", "compile", "false where other networks than the whole one train", "true")
         self._compiled = compiled(model) if config.compile else None
         self.ema = Ema(model, config.ema_decay) if config.ema_decay else None
         if self._teacher is not None:
@@ -85,18 +87,21 @@ class TrainStep:
         return first_bad_layer(network, lambda: self._loss(network, images, target))
 
     def _gradients(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
-        """Add up the gradients of the parts of a batch; the mean loss."""
-        parts = self._config.accumulate
-        if parts == 1:
+        """Add up the gradients of this process's share of each part of a batch; the mean loss."""
+        parts, processes, rank = self._config.accumulate, self._group.size, self._group.rank
+        if parts * processes == 1:
             loss = self._loss(network, images, target)
             self._scaler.scale(loss).backward()
             return loss.detach()
-        losses, size = [], images.shape[0] // parts
-        for start in range(0, parts * size, size):
-            loss = self._loss(network, images[start : start + size], target.part(start, start + size))
+        losses, share = [], images.shape[0] // (parts * processes)
+        for start in range(rank * share, images.shape[0], processes * share):
+            loss = self._loss(network, images[start : start + share], target.part(start, start + share))
             self._scaler.scale(loss / parts).backward()
             losses.append(loss.detach())
-        return torch.stack(losses).mean()
+        mean = torch.stack(losses).mean()
+        gradients = [weight.grad for weight in self._model.parameters() if weight.grad is not None]
+        self._group.average_([mean, *gradients])
+        return mean
 
     def _loss(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
         with torch.autocast(self._device.type, dtype=self.autocast, enabled=self.autocast != torch.float32):
@@ -104,3 +109,19 @@ class TrainStep:
             taught = None if self._teacher is None else self._teacher.logits(images)
         loss = classification_loss(logits, target, self._config.label_smoothing)
         return loss if self._teacher is None or taught is None else self._teacher.mixed(loss, logits, taught)
+
+    def _refuse_what_does_not_go_together(self, options: Options) -> None:
+        config, processes = self._config, self._group.size
+        if config.compile and options.stepper is not None:
+            raise InputError("trainer", "compile", "false where other networks than the whole one train", "true")
+        if processes == 1:
+            return
+        if config.compile:
+            raise InputError("trainer", "compile", "false with several processes", "true")
+        if options.stepper is not None:
+            raise InputError("trainer", "processes", "one where other networks than the whole one train", processes)
+        if config.batch_size % (config.accumulate * processes):
+            expected = (
+                f"a multiple of {config.accumulate * processes}: accumulate {config.accumulate} x {processes} processes"
+            )
+            raise InputError("trainer", "batch_size", expected, config.batch_size)

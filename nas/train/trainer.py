@@ -19,13 +19,16 @@ from nas.core.seeding import stream_seed
 from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.config import TrainConfig
+from nas.train.distributed import current_group
 from nas.train.divergence import LastGood
 from nas.train.early_stop import EarlyStop
 from nas.train.metrics import evaluate
+from nas.train.observer import Observers
 from nas.train.options import Options
 from nas.train.random_state import RandomPart
 from nas.train.result import CurvePoint, DivergedError, TrainResult
 from nas.train.session import Session
+from nas.train.shared_batch_norm import shared_batch_norms
 from nas.train.slow_kernels import without_slow_kernels
 from nas.train.step import TrainStep
 
@@ -56,6 +59,8 @@ class _Trainer:
         self, model: nn.Module, data_train: Split, data_validation: Split, config: TrainConfig, options: Options
     ) -> None:
         self.config, self.validation, self.options = config, data_validation, options
+        self.group = current_group()
+        self.observer = options.observer if self.group.is_first else Observers()
         device = data_train.images.device
         seed, channels_last = stream_seed(config.seed, "batches"), config.channels_last is not False
         self.batches = Batches(data_train, config.batch_size, seed, config.augment, channels_last=channels_last)
@@ -63,8 +68,9 @@ class _Trainer:
         self.evaluate_every = round(config.evaluate_every_epochs * len(self.batches)) or self.steps
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        self.random = RandomPart(device)
-        self.train_step = TrainStep(self.model, config, device, options)
+        self.group.as_first_([*self.model.parameters(), *self.model.buffers()])
+        self.random = RandomPart(device, self.group.rank)
+        self.train_step = TrainStep(self.model, config, device, options, self.group)
         self.parts = {**self.train_step.parts(), "rng": self.random}
         self.early_stop: EarlyStop | None = None
         if config.early_stop.evaluations:
@@ -77,9 +83,12 @@ class _Trainer:
         with self.random.seeded(self.config.seed):
             run = self.identity()
             if folder is not None:
-                self.session.resume(folder, run, self.parts)
+                self.session.resume(folder, run, self.parts, self.group)
             # A stepper may copy the network, which must then be as it is; its own are relieved step by step.
-            with without_slow_kernels(self.model) if self.options.stepper is None else nullcontext():
+            with (
+                without_slow_kernels(self.model) if self.options.stepper is None else nullcontext(),
+                shared_batch_norms(self.model, self.group),
+            ):
                 images_per_s = self.loop(folder, run)
         return self.result(images_per_s)
 
@@ -89,7 +98,7 @@ class _Trainer:
         error = curve[-1].error
         if self.early_stop is not None:
             self.model.load_state_dict(self.early_stop.best())
-            error = evaluate(self.model, self.validation)
+            error = evaluate(self.model, self.validation, group=self.group)
         elif self.train_step.ema is not None:
             self.model.load_state_dict(self.train_step.ema.network.state_dict())
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -112,12 +121,11 @@ class _Trainer:
         session = self.session
         self.model.train()
         last_good = LastGood(self.parts, session.step)
+        running = session.step < self.steps and not session.stopped
         first, steps_s = session.step, 0.0
         seconds_before, started = session.seconds, time.perf_counter()
         reported = saved = kept = resumed = started
-        for images, labels in self.batches_from(session.step):
-            if session.step >= self.steps or session.stopped:
-                break
+        for images, labels in self.batches_from(session.step) if running else ():
             session.note(self.train_step(session.step, self.steps, images, labels))
             last, now = session.step == self.steps, time.perf_counter()
             evaluates = last or session.step % self.evaluate_every == 0
@@ -131,11 +139,14 @@ class _Trainer:
                 self.evaluate(last)
             if folder is not None and (last or session.stopped or 0 < self.config.checkpoint_every_s <= now - saved):
                 session.seconds = seconds_before + time.perf_counter() - started
-                session.save(folder, run, self.parts)
+                if self.group.is_first:
+                    session.save(folder, run, self.parts)
                 saved = now
-            if now - kept >= _KEEP_EVERY_S:
+            if now - kept >= _KEEP_EVERY_S and self.group.size == 1:
                 last_good.keep(session.step)
                 kept = now
+            if last or session.stopped:
+                break
             resumed = time.perf_counter()
         session.seconds = seconds_before + time.perf_counter() - started
         return (session.step - first) * self.config.batch_size / steps_s if steps_s else 0.0
@@ -161,7 +172,12 @@ class _Trainer:
         )
 
     def where_it_began(self, last_good: LastGood, bad: int) -> str:
-        """Which layer was the first with a number that is not finite, by repeating the steps to `bad`."""
+        """Which layer was the first with a number that is not finite, by repeating the steps to `bad`.
+
+        Several processes notice at different times, and so can repeat nothing together.
+        """
+        if self.group.size > 1:
+            return "one process alone finds the layer"
         step = last_good.restore()
         for images, labels in self.batches_from(step):
             if step == bad:
@@ -172,7 +188,7 @@ class _Trainer:
 
     def report(self, loss: float, images_per_s: float) -> None:
         """Tell the observer."""
-        step, observer = self.session.step, self.options.observer
+        step, observer = self.session.step, self.observer
         observer.progress(
             step, self.steps, images_per_s, (self.steps - step) * self.config.batch_size / images_per_s, loss
         )
@@ -184,13 +200,14 @@ class _Trainer:
         """Add a point to the curve; the point where training ends is computed in float32."""
         session, should_stop, network = self.session, self.options.should_stop, self.train_step.evaluated()
         with without_slow_kernels(network):
-            error = evaluate(network, self.validation, autocast=torch.float32 if last else self.train_step.autocast)
+            precision = torch.float32 if last else self.train_step.autocast
+            error = evaluate(network, self.validation, autocast=precision, group=self.group)
             stop = should_stop is not None and not last and should_stop(session.step, error.rate)
             if self.early_stop is not None:
                 stop |= self.early_stop.should_stop(error.rate)
-            if stop and not last:
+            if not last and self.group.decided(stop):
                 session.stopped = True
-                error = evaluate(network, self.validation)
+                error = evaluate(network, self.validation, group=self.group)
         session.curve.append(CurvePoint(session.step, session.loss_sum / session.loss_steps, error))
         session.loss_sum, session.loss_steps = 0.0, 0
-        self.options.observer.scalar("validation/error", error.rate, session.step)
+        self.observer.scalar("validation/error", error.rate, session.step)

@@ -1,6 +1,7 @@
 """`python scripts/train.py` as a user runs it: from another folder, twice, and with mistakes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,32 @@ def test_a_teacher_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None
     assert result.stderr.startswith("error: teacher=nowhere: ")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_in_two_processes_as_in_one(tmp_path: Path) -> None:
+    small = [*SMALL, "trainer.precision=float32", "trainer.device=cpu", "trainer.epochs=1"]
+    alone = _train(tmp_path, *small, "folder=one")
+    assert alone.returncode == 0, alone.stderr
+    # File rendezvous and the loopback device: nothing is offered to the network.
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-id", "test"]
+    torchrun += [
+        "--rdzv-endpoint",
+        str(tmp_path / "meet"),
+        "--rdzv-conf",
+        "store_type=file",
+        "--local-addr",
+        "127.0.0.1",
+    ]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    together = subprocess.run(
+        [sys.executable, *torchrun, str(SCRIPT), *small, "folder=two"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
+    )  # fmt: skip
+    assert together.returncode == 0, together.stderr
+    assert together.stdout.count("test error") == alone.stdout.count("test error"), "the first process alone tells"
+    curves = [
+        json.loads((tmp_path / name / "result.json").read_text())["value"]["train"]["curve"] for name in ("one", "two")
+    ]
+    assert [point["loss"] for point in curves[1]] == pytest.approx([point["loss"] for point in curves[0]], rel=1e-3)
+    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
