@@ -76,8 +76,8 @@ def tiles_of(function: Compute, reads: tuple[Region, ...], write: Region, rows: 
     row_count, channel_count = output_size(function, reads, write)
     starts = list(range(0, row_count, rows))
     # Rows that see nothing but padding have no input to read: they go to the tile before or after them.
-    ends = [stop for stop in starts[1:] if _reads_rows(function, reads, (stop - rows, stop))]
-    while ends and not _reads_rows(function, reads, (ends[-1], row_count)):
+    ends = [stop for stop in starts[1:] if reads_rows(function, reads, (stop - rows, stop))]
+    while ends and not reads_rows(function, reads, (ends[-1], row_count)):
         ends.pop()
     ranges = list(zip([0, *ends], [*ends, row_count], strict=True))
     return [
@@ -94,7 +94,7 @@ def output_size(function: Compute, reads: tuple[Region, ...], write: Region) -> 
     return write.shape[-2], math.prod(write.shape[:-2])
 
 
-def _reads_rows(function: Compute, reads: tuple[Region, ...], rows: tuple[int, int]) -> bool:
+def reads_rows(function: Compute, reads: tuple[Region, ...], rows: tuple[int, int]) -> bool:
     """Whether the output `rows` depend on any row of the input."""
     start, stop = input_rows(function, reads[0], rows)
     return start < stop

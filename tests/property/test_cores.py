@@ -123,10 +123,14 @@ def test_images_are_shared_out(cores: int) -> None:
 
 
 def test_no_token_of_several_cores_can_be_left_out() -> None:
-    """The least tokens: without any one of them the checker finds a race."""
-    processor = with_cores(3)
+    """The least tokens: without any one of them the checker finds a race.
+
+    Rows of a map are not shared between engines here: dependences between regions of unlike layouts are found by their
+    ends, so that what lies between the rows of one engine's part may get a token too many (never one too few).
+    """
+    processor, whole = with_cores(3), frozenset({"sharing"})
     network, _ = lowered(9, 3, processor)
-    found = spread(network, processor, optimise(network, processor))
+    found = spread(network, processor, optimise(network, processor, whole), whole)
     assert found.is_partitioned
     queues = found.parallel.queues
     tokens = sorted({token for steps in queues.values() for step in steps for token in step.signals})

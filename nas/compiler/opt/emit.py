@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from nas.compiler.memo import Memo
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.operands import Home, Layout, Placed
+from nas.compiler.opt.pace import paces
 from nas.compiler.opt.recipe import Recipe, striped, tiled
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.stripes import Group
@@ -19,13 +20,15 @@ from nas.ir.tensor import Region, box
 
 @dataclass(frozen=True)
 class Plan:
-    """What was decided: regions, what lives on chip, chains done in stripes, and the addresses of buffers in dram."""
+    """What was decided: regions, what lives on chip, chains done in stripes, the addresses of buffers in dram; sharing: whether
+    engines share the work of one operator."""
 
     layout: Layout
     residency: Residency
     groups: dict[int, Group]
     dram_places: dict[str, int]
     processor: Processor
+    sharing: bool = True
 
 
 @dataclass
@@ -59,6 +62,7 @@ class _Emitter:
         for name in self.on_chip:
             self.emitted.buffer_bytes[name] = plan.layout.storage.buffers[name].size_bytes
         self.buffers_made = 0
+        self.paces = paces(plan.layout, self.on_chip, plan.processor, memo) if plan.sharing else {}
 
     def operator(self, index: int, operator: Operator) -> None:
         function, placed = operator.function, self.plan.layout.placed[index]
@@ -75,14 +79,16 @@ class _Emitter:
             assert placed is not None
             free_bytes = self.plan.residency.free_bytes[index]
             on_chip = placed.on_chip(self.on_chip)
-            self._follow(self.memo.of(tiled, placed.operands, on_chip, free_bytes, self.plan.processor), [placed])
+            pace = self.paces.get(index)
+            recipe = self.memo.of(tiled, placed.operands, on_chip, free_bytes, pace, self.plan.processor)
+            self._follow(recipe, [placed])
 
     def group(self, group: Group) -> None:
         """A chain of operators in stripes."""
         members = [each for each in self.plan.layout.placed[group.first : group.last + 1] if each is not None]
         operands = tuple([each.operands for each in members])
         on_chip = tuple([each.on_chip(self.on_chip) for each in members])
-        self._follow(self.memo.of(striped, operands, on_chip, group.rows), members)
+        self._follow(self.memo.of(striped, operands, on_chip, group.stripes, self.plan.processor), members)
 
     def _follow(self, recipe: Recipe, members: Sequence[Placed]) -> None:
         """The commands of a recipe, with the homes of its slots."""

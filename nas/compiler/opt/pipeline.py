@@ -30,7 +30,7 @@ from nas.ir.tensor import Region
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # The switches of what happens after the passes.
-PLANNING = ("residency", "stripes", "coalesce", "prefetch")
+PLANNING = ("residency", "stripes", "sharing", "coalesce", "prefetch")
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
@@ -118,7 +118,7 @@ def _attempt(
     layout: Layout, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
     network, storage = layout.network, layout.storage
-    residency, groups = _resident(layout, processor, room_bytes, "stripes" not in switched_off, memo)
+    residency, groups = _resident(layout, processor, room_bytes, switched_off, memo)
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
     }
@@ -126,7 +126,7 @@ def _attempt(
     for spans in (None, residency.spans):
         places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
         pool = ConstantPool(network.constants, start_bytes)
-        emitted = emit(Plan(layout, residency, groups, places, processor), pool, memo)
+        emitted = emit(Plan(layout, residency, groups, places, processor, "sharing" not in switched_off), pool, memo)
         if pool.end_bytes <= processor.dram.size_bytes:
             break
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
@@ -151,13 +151,15 @@ def _attempt(
 
 
 def _resident(
-    layout: Layout, processor: Processor, room_bytes: int, with_stripes: bool, memo: Memo
+    layout: Layout, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> tuple[Residency, dict[int, Group]]:
     """What lives on chip, and what passes through it in stripes."""
     evicted: frozenset[str] = frozenset()
     while True:
         residency = decide_residency(layout, processor, room_bytes, memo, evicted)
-        groups = plan_groups(layout, residency, memo) if with_stripes else Groups({})
+        groups = Groups({})
+        if "stripes" not in switched_off:
+            groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
         if not groups.victim:
             return residency, groups.by_first
         evicted |= {groups.victim}

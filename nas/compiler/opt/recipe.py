@@ -5,12 +5,14 @@ reads of constants comes as one stretch for each range of channels. A recipe dep
 of one network or of the next one, share it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nas.compiler.opt.constants import locals_of, stretch_bytes
 from nas.compiler.opt.cut import choose_tiling
 from nas.compiler.opt.operands import Operands
-from nas.compiler.opt.stripes import row_ranges
+from nas.compiler.opt.share import Pace, parts_on_engines
+from nas.compiler.opt.stripes import Stripes, row_ranges
 from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
 from nas.hw.spec import Processor
 from nas.ir.command import Attributes, Command, Load, Store
@@ -28,38 +30,53 @@ class Recipe:
     stretches: list[tuple[int, list[tuple[Region, str]]]] = field(default_factory=list)
 
 
-def tiled(operands: Operands, on_chip: frozenset[str], free_bytes: int, processor: Processor) -> Recipe:
-    """One operator in tiles that fit into `free_bytes`. on_chip: its slots that lie there."""
+def tiled(
+    operands: Operands, on_chip: frozenset[str], free_bytes: int, pace: Pace | None, processor: Processor
+) -> Recipe:
+    """One operator in tiles that fit into `free_bytes`. on_chip: its slots that lie there; pace: None for one engine only."""
     tiling = choose_tiling(operands, on_chip, free_bytes, processor)
-    cook = _Cook((on_chip,))
+    cook = _Cook((on_chip,), processor)
     held = _Held()
     constants: dict[Region, Region] | None = None
     for image, tile in tiling.steps():
         part = part_of(operands.function, *operands.images[image], tile)
         constants = cook.constants_for(0, operands, part, constants)
-        cook.finish(0, part, cook.local_reads(0, part, constants, held))
+        cook.finish(0, part, cook.local_reads(0, part, constants, held), pace)
     return cook.recipe
 
 
-def striped(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], rows: int) -> Recipe:
-    """A chain of operators, stripe by stripe of `rows` rows of the last one's; their constants stay for the whole of it."""
-    cook = _Cook(on_chip)
+def striped(
+    members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], stripes: Stripes, processor: Processor
+) -> Recipe:
+    """A chain of operators, stripe by stripe of so many rows of the last one's; their constants stay for the whole of it."""
+    cook = _Cook(on_chip, processor)
     constants: list[dict[Region, Region] | None] = [None] * len(members)
     row_count = members[-1].size[0]
+    ranges = [
+        row_ranges(members, (start, min(start + stripes.rows, row_count)))
+        for start in range(0, row_count, stripes.rows)
+    ]
+    previous: dict[tuple[int, int, int], Region] = {}
     for image in range(len(members[0].images)):
-        for row in range(0, row_count, rows):
-            ranges = row_ranges(members, (row, min(row + rows, row_count)))
-            previous: Region | None = None
-            for number, (member, made) in enumerate(zip(members, ranges, strict=True)):
-                reads, write = member.images[image]
-                if previous is not None:
-                    reads = (previous, *reads[1:])
-                if number < len(members) - 1:
-                    write = previous = cook.stripe(write, made)
-                part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
-                held = constants[number] = cook.constants_for(number, member, part, constants[number])
-                cook.finish(number, part, cook.local_reads(number, part, held, _Held()))
+        for turn, number in turns(len(ranges), stripes.lags):
+            member, made = members[number], ranges[turn][number]
+            reads, write = member.images[image]
+            if number:
+                reads = (previous[image, turn, number - 1], *reads[1:])
+            if number < len(members) - 1:
+                write = previous[image, turn, number] = cook.stripe(write, made)
+            part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
+            held = constants[number] = cook.constants_for(number, member, part, constants[number])
+            cook.finish(number, part, cook.local_reads(number, part, held, _Held()), stripes.paces[number])
     return cook.recipe
+
+
+def turns(stripes: int, lags: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """(stripe, member) in the order of work: a member with a lag of one begins when those before it begin the next stripe."""
+    for time in range(stripes + lags[-1]):
+        for number, lag in enumerate(lags):
+            if 0 <= time - lag < stripes:
+                yield time - lag, number
 
 
 class _Held(dict[tuple[str, Region], Region]):
@@ -74,8 +91,9 @@ class _Held(dict[tuple[str, Region], Region]):
 class _Cook:
     """Writes a recipe. Operators go by their number; on_chip: of each the slots that lie there."""
 
-    def __init__(self, on_chip: tuple[frozenset[str], ...]) -> None:
+    def __init__(self, on_chip: tuple[frozenset[str], ...], processor: Processor) -> None:
         self.recipe = Recipe()
+        self._processor = processor
         self._on_chip = on_chip
         self._made: set[str] = set()
 
@@ -125,15 +143,17 @@ class _Cook:
                 local.append(held[role, region])
         return tuple(local)
 
-    def finish(self, number: int, part: Part, reads: tuple[Region, ...]) -> None:
-        """The command itself, and the way of its result to dram where it has to lie there."""
-        engine = engine_of(part.function)
-        if self._is_here(number, part.write):
-            self._add(number, engine, reads, part.write, part.function)
-            return
-        local = self._copy_of(part.write, "output")
-        self._add(number, engine, reads, local, part.function)
-        self._add(number, "dma_out", (local,), part.write, Store())
+    def finish(self, number: int, part: Part, reads: tuple[Region, ...], pace: Pace | None) -> None:
+        """The work itself, and the way of its result to dram where it has to lie there."""
+        is_here = self._is_here(number, part.write)
+        local = part.write if is_here else self._copy_of(part.write, "output")
+        pieces = [Part(part.function, reads, local)]
+        if pace is not None:
+            pieces = parts_on_engines(part.function, reads, local, pace, self._processor)
+        for piece in pieces:
+            self._add(number, engine_of(piece.function), piece.reads, piece.write, piece.function)
+        if not is_here:
+            self._add(number, "dma_out", (local,), part.write, Store())
 
     def _is_here(self, number: int, region: Region) -> bool:
         return region.memory in self._on_chip[number] or region.memory in self._made

@@ -6,27 +6,43 @@ them, halo included: what two stripes both need is made twice, which costs some 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.operands import Layout, Operands, Placed
 from nas.compiler.opt.residency import Residency
+from nas.compiler.opt.share import Pace
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import input_rows, local_copy, roles
+from nas.compiler.tiling import Tile, engine_of, input_rows, local_copy, part_of, roles
+from nas.hw.spec import Processor
+from nas.ir.command import Command
 from nas.ir.tensor import stored_bytes
+from nas.timing.cycles import command_cycles
 
 # A stripe that makes more than this share of its rows twice is not worth it.
 _LARGEST_OVERHEAD = 0.6
 
 
 @dataclass(frozen=True)
+class Stripes:
+    """Stripes of `rows` rows of the last member's output. lags: how many stripes each member is behind the first one;
+    paces: how each is shared between the engines, None for one engine only.
+    """
+
+    rows: int
+    lags: tuple[int, ...]
+    paces: tuple[Pace | None, ...]
+
+
+@dataclass(frozen=True)
 class Group:
-    """Operators first..last (inclusive) done in stripes of `rows` rows of the last one's output."""
+    """Operators first..last (inclusive) done in stripes."""
 
     first: int
     last: int
-    rows: int
+    stripes: Stripes
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,7 @@ class Groups:
     victim: str = ""
 
 
-def plan_groups(layout: Layout, residency: Residency, memo: Memo) -> Groups:
+def plan_groups(layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> Groups:
     """The chains worth doing in stripes."""
     network, storage, placed = layout.network, layout.storage, layout.placed
     users = network.users()
@@ -49,10 +65,11 @@ def plan_groups(layout: Layout, residency: Residency, memo: Memo) -> Groups:
         last, best = index, None
         while last + 1 < len(placed) and _linked(network, storage, residency, users, last):
             last += 1
-            rows = _rows_of(placed[index : last + 1], storage, residency, (index, last), memo)
-            if not rows:
+            found = _stripes_of(placed[index : last + 1], storage, residency, (index, last))
+            stripes = memo.of(choose_stripes, *found, processor, sharing)
+            if stripes is None:
                 break
-            best = Group(index, last, rows)
+            best = Group(index, last, stripes)
         if best is None and last > index:
             victim = _victim(network, storage, residency, index, last)
             if victim:
@@ -83,42 +100,80 @@ def _linked(network: Network, storage: Storage, residency: Residency, users: dic
     return owns_buffer and off_chip and users.get(name) == [index + 1] and following.inputs[0] == name
 
 
-def _rows_of(
-    chain: Sequence[Placed | None], storage: Storage, residency: Residency, span: tuple[int, int], memo: Memo
-) -> int:
-    """The rows of the tallest stripes in which the operators of `span` fit on chip, 0 if there are none worth it."""
+def _stripes_of(
+    chain: Sequence[Placed | None], storage: Storage, residency: Residency, span: tuple[int, int]
+) -> tuple[tuple[Operands, ...], tuple[frozenset[str], ...], int]:
+    """The operators of `span`, of each the slots that lie on chip, and the bytes that are free beside them."""
     members = [each for each in chain if each is not None]
     # The stripes interleave the operators: whatever lives beside one of them lives beside all of them.
     alive_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in residency.alive(*span))
     operands = tuple([each.operands for each in members])
     on_chip = tuple([each.on_chip(residency.on_chip) for each in members])
-    return memo.of(stripe_rows, operands, on_chip, residency.room_bytes - alive_bytes)
+    return operands, on_chip, residency.room_bytes - alive_bytes
 
 
-def stripe_rows(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], free_bytes: int) -> int:
-    """The rows of the tallest stripe of a chain that fits, in at least four stripes; 0 where they overlap too much.
+def choose_stripes(
+    members: tuple[Operands, ...],
+    on_chip: tuple[frozenset[str], ...],
+    free_bytes: int,
+    processor: Processor,
+    sharing: bool,
+) -> Stripes | None:
+    """The tallest stripes of a chain that fit, at least four of them; None where they overlap too much.
 
-    It fits twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
+    They fit twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
+    sharing: whether convolutions may be cut between the engines.
     """
     row_count = members[-1].size[0]
-    rows = _tallest(members, on_chip, free_bytes)
+    rows, generations = _tallest(members, on_chip, free_bytes)
     if not rows or not _all_read(members, row_count, rows):
-        return 0
-    made = [stop - start for start, stop in row_ranges(members, _middle(row_count, rows))]
+        return None
+    ranges = row_ranges(members, _middle(row_count, rows))
+    made = [stop - start for start, stop in ranges]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
     )
-    return rows if overhead <= _LARGEST_OVERHEAD else 0
+    if overhead > _LARGEST_OVERHEAD:
+        return None
+    if not sharing:
+        return Stripes(rows, (0,) * len(members), (None,) * len(members))
+    lags = _lags(members) if generations > 1 else (0,) * len(members)
+    return Stripes(rows, lags, _paces(members, ranges, lags[-1] > 0, processor))
 
 
-def _tallest(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], free_bytes: int) -> int:
+def _tallest(members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], free_bytes: int) -> tuple[int, int]:
     for generations in (2, 1):
         rows = max(1, -(-members[-1].size[0] // 4))
         while rows > 1 and _group_bytes(members, on_chip, rows, generations) > free_bytes:
             rows = -(-rows // 2)
         if _group_bytes(members, on_chip, rows, generations) <= free_bytes:
-            return rows
-    return 0
+            return rows, generations
+    return 0, 0
+
+
+def _lags(members: Sequence[Operands]) -> tuple[int, ...]:
+    """What the vector engine makes of a map of the matrix engine it makes a stripe later, while that makes the next."""
+    lags, engines = [0], [engine_of(member.function) for member in members]
+    for before, engine in pairwise(engines):
+        lags.append(lags[-1] + (before == "matrix" and engine == "vector"))
+    return tuple(lags)
+
+
+def _paces(
+    members: Sequence[Operands], ranges: Sequence[tuple[int, int]], is_lagging: bool, processor: Processor
+) -> tuple[Pace, ...]:
+    """Where the members overlap, the vector engine makes as much of its own as the matrix engine's own takes."""
+    if not is_lagging:
+        return (Pace(),) * len(members)
+    cycles = {"matrix": [0] * len(members), "vector": [0] * len(members)}
+    for place, (member, made) in enumerate(zip(members, ranges, strict=True)):
+        reads, write = member.images[0]
+        part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
+        engine = engine_of(part.function)
+        command = Command(engine, "", part.reads, (part.write,), part.function)
+        cycles[engine][place] = command_cycles(command, processor)
+    matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
+    return tuple(Pace(0, matrix_cycles * own // vector_cycles) for own in cycles["vector"])
 
 
 def _all_read(members: Sequence[Operands], row_count: int, rows: int) -> bool:

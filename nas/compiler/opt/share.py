@@ -1,0 +1,139 @@
+"""One tile of work -> the commands that do it on both engines at once, and early enough for who waits for it.
+
+What the vector lanes do a depthwise convolution with, the array does too, a little slower; on a wide array a thin layer
+takes no longer on the lanes. So a convolution is cut in two, along channels or rows, where both are done at the same time.
+And what the next operator takes up channel by channel is made in several commands, so that it can begin with the first.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from nas.compiler.tiling import Compute, Part, Tile, channel_step, engine_of, output_size, part_of, reads_rows
+from nas.core.units import ceil_div
+from nas.hw.spec import Processor
+from nas.ir.command import Command, Conv, Dataflow, Eltwise, Matmul, Pool
+from nas.ir.tensor import Region
+from nas.timing.cycles import command_cycles
+
+_ON_MATRIX: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary")
+# A cut has to save this share of the time.
+_WORTH = 0.04
+# An operator that another one follows channel by channel is made in about so many commands.
+_COMMANDS = 4
+_STEPS = 4
+
+
+class Pace(NamedTuple):
+    """chunk: make it in commands of so many channels (0: in one). lead_cycles: for so long the matrix engine is busy with
+    other work that the vector engine need not wait for.
+    """
+
+    chunk: int = 0
+    lead_cycles: int = 0
+
+
+class Share(NamedTuple):
+    """The vector engine makes the first `size` rows or channels (`axis` 0 or 1), the matrix engine the others, `dataflow`."""
+
+    axis: int
+    size: int
+    dataflow: Dataflow
+
+
+def is_channelwise(function: object, weights: tuple[int, ...]) -> bool:
+    """Whether each channel of the output depends on one of the data alone; weights: (n, c/g) of a convolution's."""
+    if isinstance(function, Conv):
+        return function.groups > 1 and weights == (function.groups, 1)
+    return isinstance(function, Eltwise | Pool)
+
+
+def chunk_for(channels: int, processor: Processor) -> int:
+    """The channels of each of a few commands, whole widths of the array; 0 where that is all of them."""
+    columns = processor.matrix.columns
+    chunk = ceil_div(ceil_div(channels, _COMMANDS), columns) * columns
+    return chunk if chunk < channels else 0
+
+
+def parts_on_engines(
+    function: Compute, reads: tuple[Region, ...], write: Region, pace: Pace, processor: Processor
+) -> list[Part]:
+    """The commands, in the making, that make all of `write`, each for the engine that its function says."""
+    rows, channels = output_size(function, reads, write)
+    share = _share(function, _bare(reads), _bare((write,))[0], pace.lead_cycles, processor)
+    step = channel_step(function, reads, write)
+    chunk = pace.chunk if pace.chunk and pace.chunk % step == 0 else channels
+    if share is None:
+        if chunk >= channels:
+            return [Part(function, reads, write)]
+        return [part_of(function, reads, write, Tile((0, rows), each)) for each in _ranges(0, channels, chunk)]
+    lanes = msgspec.structs.replace(function, dataflow="lanes")
+    array = msgspec.structs.replace(function, dataflow=share.dataflow)
+    if share.axis == 0:
+        return [
+            part_of(lanes, reads, write, Tile((0, share.size), (0, channels))),
+            part_of(array, reads, write, Tile((share.size, rows), (0, channels))),
+        ]
+    return [
+        *(part_of(lanes, reads, write, Tile((0, rows), each)) for each in _ranges(0, share.size, chunk)),
+        part_of(array, reads, write, Tile((0, rows), (share.size, channels))),
+    ]
+
+
+def _ranges(start: int, stop: int, length: int) -> list[tuple[int, int]]:
+    return [(first, min(first + length, stop)) for first in range(start, stop, length)]
+
+
+def _bare(regions: tuple[Region, ...]) -> tuple[Region, ...]:
+    return tuple([Region("sram", 0, each.shape, each.strides, each.bits) for each in regions])
+
+
+# Stripes and tiles of a layer are alike.
+@lru_cache(maxsize=1 << 12)
+def _share(
+    function: Compute, reads: tuple[Region, ...], write: Region, lead_cycles: int, processor: Processor
+) -> Share | None:
+    """How to cut the work between the engines; None where one of them does it all as soon."""
+    if not isinstance(function, Conv | Matmul):
+        return None
+    whole = output_size(function, reads, write)
+
+    def cycles(dataflow: Dataflow, tile: Tile) -> int:
+        part = part_of(msgspec.structs.replace(function, dataflow=dataflow), reads, write, tile)
+        return command_cycles(
+            Command(engine_of(part.function), "", part.reads, (part.write,), part.function), processor
+        )
+
+    whole_rows, whole_channels = everything = Tile((0, whole[0]), (0, whole[1]))
+    vector_cycles = cycles("lanes", everything)
+    matrix_cycles, dataflow = min((cycles(each, everything), each) for each in _ON_MATRIX)
+    alone = vector_cycles if function.dataflow == "lanes" else matrix_cycles
+    bound = (lead_cycles + matrix_cycles) * vector_cycles / (matrix_cycles + vector_cycles)
+    if bound > (1 - _WORTH) * alone:
+        return None
+    best: Share | None = None
+    best_cycles = (1 - _WORTH) * alone
+    for axis, step in ((1, channel_step(function, reads, write)), (0, 1)):
+        size = whole[axis]
+        low, high = 0, size  # of the vector engine's count: too few, too many
+        count = int(size * bound / vector_cycles) // step * step
+        for _ in range(_STEPS):
+            if not low < count < high:
+                break
+            first, last = (
+                Tile(each, whole_channels) if axis == 0 else Tile(whole_rows, each)
+                for each in ((0, count), (count, size))
+            )
+            if axis == 0 and not (reads_rows(function, reads, first.rows) and reads_rows(function, reads, last.rows)):
+                break
+            on_vector, on_matrix = cycles("lanes", first), lead_cycles + cycles(dataflow, last)
+            if max(on_vector, on_matrix) < best_cycles:
+                best, best_cycles = Share(axis, count, dataflow), max(on_vector, on_matrix)
+            if on_vector < on_matrix:
+                low = count
+            else:
+                high = count
+            shift = (on_matrix - on_vector) * size / (vector_cycles + matrix_cycles)
+            count += round(shift / step) * step or (step if shift > 0 else -step)
+    return best
