@@ -108,12 +108,27 @@ class _Assignment:
         return region
 
     def _concat(self, index: int, operator: Operator) -> None:
+        if operator.outputs[0] not in self.storage.regions and self._is_part_of_another(operator):
+            return
         result, start = self._region(operator.outputs[0]), 0
         for name in operator.inputs:
             channels = self.network.tensors[name].shape[1]
             if self.homes.get(name) != (operator.outputs[0], start):
                 self._move(index, self.storage.regions[name], box(result, None, (start, start + channels)))
             start += channels
+
+    def _is_part_of_another(self, operator: Operator) -> bool:
+        """Where all inputs lie one behind the other in a later, larger concat, the result is just that part of it."""
+        result, places = operator.outputs[0], [self.homes.get(name) for name in operator.inputs]
+        if result in self.homes or result in self.in_dram or places[0] is None:
+            return False
+        home, first = stop = places[0]
+        for name, place in zip(operator.inputs, places, strict=True):
+            if place != stop:
+                return False
+            stop = home, stop[1] + self.network.tensors[name].shape[1]
+        self.storage.regions[result] = box(self._region(home), None, (first, stop[1]))
+        return True
 
     def _view(self, index: int, operator: Operator, view: View) -> None:
         source_name, name = operator.inputs[0], operator.outputs[0]

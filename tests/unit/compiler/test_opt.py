@@ -15,6 +15,7 @@ from nas.ir.command import Conv, Copy
 from nas.ir.tensor import Region, dense
 from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
+from nas.sim.values import run_values
 from tests.networks import random_arch
 
 EDGE_NPU = find_processor("edge_npu")
@@ -105,3 +106,27 @@ def test_reshape_where_strides_can_say_it(
 ) -> None:
     seen = reshaped(region, shape)
     assert (None if seen is None else seen.strides) == strides
+
+
+class _Dense(nn.Module):
+    """As in a DenseNet: every layer reads all maps before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(4, 4, 1)
+        self.layers = nn.ModuleList(nn.Conv2d(4 + 3 * place, 3, 3, padding=1) for place in range(4))
+        self.last = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = [self.first(x)]
+        for layer in self.layers:
+            maps.append(layer(torch.cat(maps, 1)))
+        return self.last(torch.cat(maps, 1))
+
+
+def test_nested_concats_lie_in_the_last_of_them() -> None:
+    compiled = compiled_of(_Dense(), (1, 4, 8, 8))
+    assert not any(isinstance(command.attributes, Copy) for command in compiled.optimised.commands)
+    made = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})
+    for name, values in made.items():
+        np.testing.assert_allclose(values, compiled.truth[name], atol=1e-5)
