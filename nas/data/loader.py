@@ -43,7 +43,7 @@ class Batches:
         images, labels = self._split.images, self._split.labels
         # Drawn on the CPU: the order is then the same on every device.
         shuffler = torch.Generator().manual_seed(stream_seed(self._seed, "data", epoch))
-        order = torch.randperm(len(self._split), generator=shuffler).to(images.device)
+        order = _sent(torch.randperm(len(self._split), generator=shuffler), images.device)
         generator = torch.Generator(images.device)
         for step in range(start_step, len(self)):
             chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
@@ -61,6 +61,11 @@ def evaluation_batches(split: Split, batch_size: int, channels_last: bool = Fals
     for start in range(0, len(split), batch_size):
         batch = split.take(start, start + batch_size)
         yield _to_float(batch.images, channels_last), batch.labels
+
+
+def _sent(order: Tensor, device: torch.device) -> Tensor:
+    """`order` on `device`; only from pinned memory does a copy to CUDA not wait for all that was asked of it before."""
+    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
 
 
 def _to_float(images: Tensor, channels_last: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
 from nas.data.source import Split
 from nas.train.config import TrainConfig
+from nas.train.early_stop import EarlyStopConfig
+from nas.train.mixing import MixConfig
 from nas.train.optimizer import build_optimizer
 from nas.train.options import Options
 from nas.train.result import DivergedError, TrainResult
@@ -106,13 +109,20 @@ class _KillAt:
             raise _Kill
 
 
+EVERYTHING = {
+    "accumulate": 2, "ema_decay": 0.9, "mix": MixConfig(mixup_alpha=0.2, cutmix_alpha=1.0, probability=0.9),
+    "clip_norm": 1.0, "early_stop": EarlyStopConfig(evaluations=3), "schedule": "triangular",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("extras", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_killed_run_resumes_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, channels_last: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, channels_last: bool, extras: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("nas.train.trainer._REPORT_EVERY_S", 0.0)  # report, and so save, after every step
-    config = dataclasses.replace(CONFIG, optimizer=optimizer, channels_last=channels_last)
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, channels_last=channels_last, **extras)
     whole = _Network()
     expected = train(whole, TRAIN, VALIDATION, config)
     for step, seed in ((4, 0), (13, 7), (27, 8)):  # what is resumed replaces the weights
@@ -188,7 +198,7 @@ def test_too_few_images_for_a_batch() -> None:
     ("field", "value"),
     [
         ("epochs", 0), ("epochs", float("nan")), ("batch_size", 1), ("learning_rate", -1.0), ("weight_decay", -0.1),
-        ("label_smoothing", 1.0), ("evaluate_every_epochs", -1), ("schedule", "onecycle"),
+        ("label_smoothing", 1.0), ("momentum", 1.0), ("ema_decay", -0.1), ("clip_norm", -1), ("accumulate", 3), ("evaluate_every_epochs", -1), ("schedule", "onecycle"),
     ],
 )  # fmt: skip
 def test_bad_values_name_their_field(field: str, value: object) -> None:
