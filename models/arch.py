@@ -5,6 +5,8 @@ network in the field "model": `{"model": "svhn_net", "classes": 10, ...}`. Each 
 list of all of them is `models.MODELS`.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from torch import nn
 
@@ -62,6 +64,11 @@ class Arch(msgspec.Struct, frozen=True, tag_field="model", forbid_unknown_fields
     def network(self) -> nn.Module:
         """A new network of this description, weights drawn from torch's generator; it carries `.arch`."""
         raise NotImplementedError(f"{type(self).__name__} builds no network")
+
+    def narrowed(self, channels: Mapping[str, int]) -> "Arch | None":
+        """The description of the network whose layers of these names have so many channels; None where none can say that."""
+        del channels
+        return None
 
 
 def require_positive(**values: int) -> None:

@@ -7,6 +7,9 @@ default widths and 3 x 32 x 32 images: 61.4 million multiply-adds. DoReFa-Net's 
 keep full precision unless the `edge_` bits say otherwise.
 """
 
+from collections.abc import Mapping
+
+import msgspec
 from torch import Tensor, nn
 
 from models.arch import Arch, require_positive
@@ -45,6 +48,14 @@ class SvhnNetArch(Arch, frozen=True, tag="svhn_net", forbid_unknown_fields=True,
 
     def network(self) -> nn.Module:
         return SvhnNet(self)
+
+    def narrowed(self, channels: Mapping[str, int]) -> "SvhnNetArch":
+        starts = [f"features.{index + sum(_POOLS[:index])}." for index in range(len(self.widths))]
+        found = {
+            start: count for name, count in channels.items() for start in (*starts, "hidden.") if name.startswith(start)
+        }
+        widths = tuple(found.get(start, width) for start, width in zip(starts, self.widths, strict=True))
+        return msgspec.structs.replace(self, widths=widths, fc_width=found.get("hidden.", self.fc_width))
 
 
 class SvhnNet(nn.Module):

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import models
+from nas.core.artifact import write_bytes
 from nas.core.errors import InputError
 from nas.train.transfer import load_exactly
 
@@ -36,3 +37,10 @@ def trained_network(folder: Path, image: Mapping[str, int]) -> nn.Module:
     network = models.build(arch, seed=0)
     load_exactly(network, folder)
     return network
+
+
+def narrowed_arch(arch: models.Arch, channels: Mapping[str, int], folder: Path) -> None:
+    """Write arch.json of the network with so many channels by layer into `folder`, where its kind can say that itself."""
+    narrow = arch.narrowed(channels)
+    if narrow is not None:
+        write_bytes(folder / "arch.json", models.arch_to_json(narrow).encode())

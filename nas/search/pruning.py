@@ -1,0 +1,215 @@
+"""A network -> a smaller one under the quota: trained whole, trained under the quota, cut for real, trained on.
+
+whole/    the base, where no trained one is given           quota.json   the history of the widths
+quota/    the checkpoint of the training under the quota    slim/        the weights, the result and the description
+result.json: `PruneResult`. A run that was killed goes on in the same folder, and ends the same.
+"""
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nas.core.artifact import read_json, write_json
+from nas.core.errors import InputError, Violation
+from nas.cost.model import Cost, CostModel
+from nas.data.load import Data
+from nas.quota.groups import Groups, find_groups
+from nas.quota.price import PRICES, Subject
+from nas.quota.quota_config import QuotaConfig
+from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
+from nas.quota.training import Judges, Look, QuotaTraining
+from nas.train.config import TrainConfig
+from nas.train.distillation import Teacher
+from nas.train.metrics import ErrorRate, evaluate
+from nas.train.observer import Observer
+from nas.train.options import Options
+from nas.train.precision import autocast_dtype
+from nas.train.run import RunResult, read_result, train_and_test
+from nas.train.step import TrainStep
+from nas.train.trainer import train
+from nas.train.transfer import load_exactly, read_weights
+
+RESULT_KIND, RESULT_VERSION = "prune_result", 1
+_HISTORY_KIND, _HISTORY_VERSION = "quota_history", 1
+_PROBE_IMAGES, _PROBE_BATCH = 512, 128
+_TIMED_STEPS = 7
+
+
+class PruneConfig(msgspec.Struct, frozen=True):
+    """trainer: of the whole network; quota_trainer: under the quota; fine_trainer: of the slim one.
+
+    start: the folder of a trained whole network, in place of training one. distil: whether the slim one learns from it.
+    """
+
+    quota: QuotaConfig
+    trainer: TrainConfig
+    quota_trainer: TrainConfig
+    fine_trainer: TrainConfig
+    start: str | None = None
+    distil: bool = False
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of the publication's table. share: of the channels that can be cut; latency_s: simulated, None: does not fit."""
+
+    name: str
+    widths: tuple[int, ...]
+    steps_per_s: float
+    error: ErrorRate
+    share: float
+    latency_s: float | None
+    parameters: int
+
+
+class PruneResult(msgspec.Struct, frozen=True):
+    """whole, slim: before and after; channels: that are left, by group; kept: by layer, why it had to stay whole."""
+
+    whole: Row
+    slim: Row
+    channels: dict[str, int]
+    kept: dict[str, str]
+    history: tuple[Look, ...]
+
+
+def prune(
+    network: nn.Module, data: Data, config: PruneConfig, cost: CostModel, folder: Path, observer: Observer
+) -> tuple[nn.Module, PruneResult]:
+    """Prune `network`, which is changed, for images of `data`; the slim network and what became of it."""
+    shape = (1, data.channels, data.size_px, data.size_px)
+    groups = find_groups(network, shape)
+    whole = _whole(network, data, config, folder, observer)
+    teacher = Teacher(copy.deepcopy(network)) if config.distil else None
+    base = copy.deepcopy(network)
+    judges = judges_of(network, groups, data, config, cost)
+    training = _under_quota(network, groups, data, config, judges, folder, observer)
+    keep = training.keep()
+    small = slim(network, groups, keep, shape)
+    describe_slim(folder / "slim" / "slim.json", network, channels_of(keep))
+    if not (folder / "slim" / "result.json").exists():
+        train_and_test(small, data, config.fine_trainer, folder / "slim", Options(observer=observer, teacher=teacher))
+    fine = read_result(folder / "slim")
+    load_exactly(small, folder / "slim")
+    speeds = steps_per_s([base, small], config.fine_trainer, shape[1:])
+    sizes = {group.name: group.size for group in groups.cut}
+    counts = {name: len(channels) for name, channels in keep.items()}
+    channels = sum(sizes.values())
+    before = _row("whole", base, (sizes, channels), (speeds[0], whole), cost.cost(base, shape))
+    after = _row("slim", small, (counts, channels), (speeds[1], fine.test), cost.cost(small, shape))
+    result = PruneResult(before, after, counts, groups.kept, tuple(training.history))
+    write_json(folder / "result.json", result, RESULT_KIND, RESULT_VERSION)
+    return small, result
+
+
+def read_prune_result(folder: Path) -> PruneResult:
+    """What a finished run left in its folder."""
+    return read_json(folder / "result.json", PruneResult, RESULT_KIND, RESULT_VERSION)
+
+
+def describe_slim(path: Path, network: nn.Module, channels: dict[str, int]) -> None:
+    """Write what a fresh network is built from: the description of the whole one and the channels that are left."""
+    arch = getattr(network, "arch", None)
+    plain: dict[str, Any] = {} if arch is None else msgspec.to_builtins(arch)
+    write_json(path, SlimNetwork(plain, channels), SLIM_KIND, SLIM_VERSION)
+
+
+def steps_per_s(networks: list[nn.Module], config: TrainConfig, image: tuple[int, ...]) -> list[float]:
+    """Training steps of each per second, measured in turn on this device."""
+    device = next(networks[0].parameters()).device
+    images = torch.rand(config.batch_size, *image, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
+    steps = [TrainStep(copy.deepcopy(network).train(), config, device, Options()) for network in networks]
+    taken_s: list[list[float]] = [[] for _ in steps]
+    for number in range(_TIMED_STEPS):
+        for step, own in zip(steps, taken_s, strict=True):
+            began_s = time.perf_counter()
+            float(step(number, _TIMED_STEPS, images, labels))  # waits for the device
+            own.append(time.perf_counter() - began_s)
+    return [1 / statistics.median(own[2:]) for own in taken_s]
+
+
+def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfig, cost: CostModel) -> Judges:
+    """What networks cost by the price that `config` names, and their loss on images for validation."""
+    shape = (1, data.channels, data.size_px, data.size_px)
+
+    def cycles_of(small: nn.Module) -> float:
+        found = cost.cost(small, shape)
+        return math.inf if isinstance(found, Violation) else float(found.cycles)
+
+    batch = config.quota_trainer.batch_size
+    subject = Subject(network, groups, shape if config.quota.price == "cycles" else (batch, *shape[1:]), cycles_of)
+    images = data.validation if len(data.validation) else data.train
+    batches = max(1, min(len(images), _PROBE_IMAGES) // _PROBE_BATCH)
+
+    def loss_of(small: nn.Module, number: int) -> torch.Tensor:
+        part = images.take(number * _PROBE_BATCH, (number + 1) * _PROBE_BATCH)
+        device = part.labels.device
+        autocast = autocast_dtype(config.quota_trainer.precision, device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast != torch.float32):
+            pixels = part.images.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
+            logits = small(pixels)
+        return F.cross_entropy(logits.float(), part.labels)
+
+    return Judges(PRICES[config.quota.price](subject), loss_of, batches)
+
+
+def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, observer: Observer) -> ErrorRate:
+    """Train the whole network, or take over a trained one; its test error."""
+    if config.start is not None:
+        try:
+            network.load_state_dict(read_weights(Path(config.start)))
+        except RuntimeError as error:
+            raise InputError(config.start, "", "the weights of exactly this network", error) from error
+        network.to(data.test.images.device)
+        return evaluate(network, data.test)
+    place = folder / "whole"
+    done: RunResult
+    if (place / "result.json").exists():
+        done = read_result(place)
+        load_exactly(network, place)
+        network.to(data.test.images.device)
+    else:
+        done = train_and_test(network, data, config.trainer, place, Options(observer=observer))
+    return done.test
+
+
+def _under_quota(
+    network: nn.Module, groups: Groups, data: Data, config: PruneConfig, judges: Judges, folder: Path, observer: Observer
+) -> QuotaTraining:  # fmt: skip
+    """Train `network` under the quota, or go on; the training knows the channels that are left."""
+    made: list[QuotaTraining] = []
+
+    def stepper(whole: nn.Module, optimizer: torch.optim.Optimizer) -> QuotaTraining:
+        made.append(QuotaTraining(whole, groups, optimizer, config.quota, judges, config.quota_trainer.seed))
+        return made[-1]
+
+    train(
+        network, data.train, data.validation, config.quota_trainer, folder / "quota",
+        Options(observer=observer, stepper=stepper),
+    )  # fmt: skip
+    write_json(folder / "quota.json", made[-1].history, _HISTORY_KIND, _HISTORY_VERSION)
+    return made[-1]
+
+
+def _row(
+    name: str, network: nn.Module, counted: tuple[Mapping[str, int], int], measured: tuple[float, ErrorRate],
+    priced: Cost | Violation,
+) -> Row:  # fmt: skip
+    widths, channels = counted
+    return Row(
+        name=name,
+        widths=tuple(widths.values()),
+        steps_per_s=measured[0],
+        error=measured[1],
+        share=sum(widths.values()) / channels,
+        latency_s=None if isinstance(priced, Violation) else priced.latency_s,
+        parameters=sum(weight.numel() for weight in network.parameters()),
+    )
