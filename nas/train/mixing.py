@@ -52,8 +52,10 @@ class Target(NamedTuple):
 
 def mix(images: Tensor, labels: Tensor, config: MixConfig, seed: int, step: int) -> tuple[Tensor, Target]:
     """images: (b, c, h, w), float; labels: (b,). `step` of the training that `seed` belongs to."""
+    if not config:
+        return images, Target(labels)
     generator = stream(seed, "mix", step)
-    if not config or generator.random() >= config.probability:
+    if generator.random() >= config.probability:
         return images, Target(labels)
     partners = labels.roll(1, 0)
     alphas = [config.mixup_alpha, config.cutmix_alpha]

@@ -30,9 +30,11 @@ def moved(image: Tensor, shift_y: int, shift_x: int, flipped: bool, fill: str) -
             for place, size in ((y + shift_y, height), ((width - 1 - x if flipped else x) + shift_x, width)):
                 if fill == "edge":
                     places.append(min(max(place, 0), size - 1))
+                elif fill == "black":
+                    places.append(place if 0 <= place < size else -1)
                 else:
                     places.append(-place if place < 0 else 2 * (size - 1) - place if place >= size else place)
-            result[:, y, x] = image[:, places[0], places[1]]
+            result[:, y, x] = image[:, places[0], places[1]] if min(places) >= 0 else 0.0
     return result
 
 
@@ -40,9 +42,9 @@ def is_same(one: Tensor, other: Tensor) -> bool:
     return bool(torch.equal(one, other))
 
 
-@pytest.mark.parametrize("fill", ["edge", "reflect"])
-def test_every_result_is_one_of_the_possible_moves(fill: Literal["edge", "reflect"]) -> None:
-    images = distinct_images(300, 5, 7)
+@pytest.mark.parametrize("fill", ["edge", "reflect", "black"])
+def test_every_result_is_one_of_the_possible_moves(fill: Literal["edge", "reflect", "black"]) -> None:
+    images = distinct_images(300, 5, 7) + 0.001
     result = augment(images, AugmentConfig(shift_px=2, shift_fill=fill, flip_probability=0.5), make_generator())
     assert result.shape == images.shape
     moves = [(y, x, f) for y in range(-2, 3) for x in range(-2, 3) for f in (False, True)]
@@ -86,6 +88,24 @@ def test_erasing_leaves_one_grey_square(dtype: torch.dtype) -> None:
         erased += bool(mask.any())
     assert 70 <= erased <= 130  # 100 expected, standard deviation 7
     assert not images.any(), "the input was changed"
+
+
+def test_random_erasing_has_the_papers_areas_and_aspects() -> None:
+    """Of the rectangles that lie wholly inside, which are the only ones that show their sides."""
+    images = torch.zeros((600, 1, 60, 60))
+    result = augment(images, AugmentConfig(erase_probability=1.0, erase_shape="random"), make_generator())
+    areas, aspects = [], []
+    for mask in (result == 0.5)[:, 0]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert torch.equal(mask, rows[:, None] & columns)
+        if not (rows[0] or rows[-1] or columns[0] or columns[-1]):
+            areas.append(int(mask.sum()) / 3600)
+            aspects.append(int(rows.sum()) / int(columns.sum()))
+    assert len(areas) > 100
+    assert 0.015 < min(areas) < 0.05
+    assert 0.3 < max(areas) < 0.42
+    assert 0.25 < min(aspects) < 0.5
+    assert 2.0 < max(aspects) < 4.0
 
 
 def test_the_generator_decides() -> None:
