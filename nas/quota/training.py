@@ -90,6 +90,7 @@ class QuotaTraining:
         self._network, self._subnet = network, Subnet(network, groups, optimizer)
         self._draws: Draws | None = None
         self._drawn: Keep = {}
+        self._number = -1
         self.history: list[Look] = []
 
     def begin(self, step: int, steps: int) -> tuple[nn.Module, Optimizer]:
@@ -97,7 +98,9 @@ class QuotaTraining:
         del steps
         if not self._judged:
             self._judge()
-        self._drawn = self._draw(step // self._config.hold)
+        number = step // self._config.hold
+        if number != self._number or self._draws is None:  # the very same draw again costs less to take
+            self._drawn, self._number = self._draw(number), number
         return self._subnet.take(self._drawn)
 
     def end(self, step: int, steps: int) -> None:
@@ -173,10 +176,10 @@ class QuotaTraining:
             self._order[name] = np.concatenate([order[:count][np.argsort(-worth, kind="stable")], order[count:]])
 
     def _draw(self, number: int) -> Keep:
+        self._draws = self._draws or self.allotment.draws()
         if self._final or self._config.draw == "none":
             return self.keep()
         generator = stream(self._seed, "draw", number)
-        self._draws = self._draws or self.allotment.draws()
         return self._channels(self._draws.counts(generator, 1)[0], generator)
 
     def _channels(self, blocks: NDArray[np.int64], generator: np.random.Generator) -> Keep:

@@ -137,3 +137,26 @@ def test_what_was_not_drawn_does_not_change_and_the_rest_does():
                 )
     changed = [key for key, tensor in after.items() if not torch.equal(tensor, before[key])]
     assert len(changed) == len(after)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_taken_again_it_is_as_if_taken_anew_even_where_the_whole_was_changed(name):
+    networks = build(), build()
+    results = []
+    for network, again in zip(networks, (True, False), strict=True):
+        optimizer = OPTIMIZERS[name](network.parameters())
+        groups = find_groups(network, (1, 3, 32, 32))
+        subnet, keep = Subnet(network, groups, optimizer), half(groups, 2)
+        for seed in range(4):
+            if seed == 2:
+                with torch.no_grad():
+                    for weight in network.parameters():
+                        weight.mul_(0.9)
+            if seed == 3:
+                optimizer.param_groups[0]["lr"] = 1e-4
+            small, own = subnet.take(keep if again else dict(keep))
+            step(small, own, seed)
+            subnet.give_back()
+        results.append(network.state_dict())
+    for key, tensor in results[0].items():
+        assert torch.equal(tensor, results[1][key]), key
