@@ -6,6 +6,7 @@ They meet through a file and talk over the loopback device alone.
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -17,15 +18,16 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
 from nas.data.source import Split
+from nas.train import trainer
 from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
 from nas.train.distributed import current_group
 from nas.train.early_stop import EarlyStopConfig
 from nas.train.mixing import MixConfig
+from nas.train.observer import Observers
 from nas.train.options import Options
 from nas.train.shared_batch_norm import shared_batch_norms
 from nas.train.stepper import WholeNetwork
-from nas.train.trainer import train
 
 CONFIG = TrainConfig(
     epochs=3,
@@ -39,7 +41,14 @@ CONFIG = TrainConfig(
     mix=MixConfig(mixup_alpha=0.2, cutmix_alpha=1.0),
     augment=AugmentConfig(shift_px=1),
     early_stop=EarlyStopConfig(evaluations=3),
+    checkpoint_every_s=1e-9,
 )
+
+
+class _Interrupts(Observers):
+    def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
+        if step > 13:
+            raise KeyboardInterrupt
 
 
 def network(seed: int) -> nn.Sequential:
@@ -86,12 +95,16 @@ def main(rank: int, size: int, folder: Path, task: str) -> None:
             (TrainConfig(batch_size=24), Options(stepper=WholeNetwork)),
         ):
             try:
-                train(network(0), split(60), split(30), config, None, options)
+                trainer.train(network(0), split(60), split(30), config, None, options)
             except InputError as error:
                 print(error)
+    elif task == "begun":
+        trainer._REPORT_EVERY_S = 0.0
+        with suppress(KeyboardInterrupt):
+            trainer.train(network(rank), split(240), split(1100), CONFIG, folder / "run", Options(_Interrupts()))
     else:
         model = network(rank)  # the first one's weights count
-        result = train(model, split(240), split(1100), CONFIG, folder / "run" if task == "resumed" else None)
+        result = trainer.train(model, split(240), split(1100), CONFIG, folder / "run" if task == "resumed" else None)
         save_tensors(folder / f"{task}-{rank}.safetensors", dict(model.state_dict()))
         curve = [[point.step, point.loss, point.error.errors] for point in result.curve]
         (folder / f"{task}-{rank}.json").write_text(json.dumps([*curve, [result.error.errors]]))
