@@ -1,0 +1,162 @@
+"""Points, methods and seeds -> records, a file each: what is there already is not run again.
+
+<folder>/<seed>/whole/ is the network that all methods of a seed start from; <folder>/<seed>/<point>-<method>.json a record.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from torch import nn
+
+from nas.core.artifact import read_json, write_json
+from nas.core.errors import Violation
+from nas.cost.model import CostModel
+from nas.data.load import Data
+from nas.quota.groups import find_groups
+from nas.quota.quota_config import QuotaConfig
+from nas.search.prune_methods import METHODS, Case
+from nas.search.pruning import PruneConfig, judges_of
+from nas.train.config import TrainConfig
+from nas.train.metrics import ErrorRate, evaluate
+from nas.train.run import train_and_test
+from nas.train.transfer import load_exactly
+
+_KIND, _VERSION = "prune_record", 1
+
+
+class Point(msgspec.Struct, frozen=True):
+    """An operating point: what the final network may cost, and in which currency."""
+
+    name: str
+    price: str
+    share: float
+    align: int = 8
+
+
+class PruneRecord(msgspec.Struct, frozen=True):
+    """widths: by group; price_share: of the whole network's; cpu_s: of the method; latency_s: simulated, None: does not fit."""
+
+    point: str
+    method: str
+    seed: int
+    widths: tuple[int, ...]
+    error: ErrorRate
+    price_share: float
+    cpu_s: float
+    latency_s: float | None
+    parameters: int
+
+
+class Contest(msgspec.Struct, frozen=True):
+    """trainer: of the whole network; method_trainer: of every method."""
+
+    points: tuple[Point, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    quota: QuotaConfig
+    trainer: TrainConfig
+    method_trainer: TrainConfig
+
+
+def compare(
+    contest: Contest, build: Callable[[int], nn.Module], data: Data, cost: CostModel, folder: Path,
+    told: Callable[[PruneRecord], None],
+) -> list[PruneRecord]:  # fmt: skip
+    """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights."""
+    records = []
+    for seed in contest.seeds:
+        whole, whole_s, error = _whole(contest, build(seed), data, folder / str(seed), seed)
+        records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0)))
+        for point in contest.points:
+            quota_s = 0.0
+            for method in contest.methods:
+                path = folder / str(seed) / f"{point.name}-{method}.json"
+                if not path.exists():
+                    case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)
+                    case = case._replace(whole_s=whole_s, quota_s=quota_s)
+                    began_s = time.process_time()
+                    network = METHODS[method](case)
+                    taken_s = time.process_time() - began_s
+                    counts = {name: len(dict(network.named_parameters())[f"{name}.weight"]) for name in case.sizes}
+                    share = case.lookup(counts) / case.lookup.whole
+                    measured = (evaluate(network, data.test), taken_s)
+                    record = _record(point.name, method, seed, network, measured, (data, cost, share))
+                    write_json(path, msgspec.structs.replace(record, widths=tuple(counts.values())), _KIND, _VERSION)
+                records.append(read_json(path, PruneRecord, _KIND, _VERSION))
+                quota_s = records[-1].cpu_s if method == "quota" else quota_s
+                told(records[-1])
+    return records
+
+
+def _whole(
+    contest: Contest, network: nn.Module, data: Data, folder: Path, seed: int
+) -> tuple[nn.Module, float, ErrorRate]:
+    """The trained network of a seed, the CPU seconds that it took, its test error."""
+    path = folder / "whole.json"
+    if not path.exists():
+        began_s = time.process_time()
+        trainer = _seeded(contest.trainer, seed)
+        result = train_and_test(network, data, trainer, folder / "whole")
+        write_json(path, {"cpu_s": time.process_time() - began_s, "error": result.test}, "whole", 1)
+    load_exactly(network, folder / "whole")
+    found = read_json(path, _Whole, "whole", 1)
+    return network, found.cpu_s, found.error
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    cpu_s: float
+    error: ErrorRate
+
+
+def _case(
+    contest: Contest, point: Point, networks: tuple[nn.Module, nn.Module], data: Data, cost: CostModel, seed: int
+) -> Case:
+    network, fresh = networks
+    groups = find_groups(network, (1, data.channels, data.size_px, data.size_px))
+    quota = msgspec.structs.replace(
+        contest.quota, price=point.price, share=point.share, align=point.align, minimum=point.align
+    )
+    trainer = _seeded(contest.method_trainer, seed)
+    judges = judges_of(network, groups, data, PruneConfig(quota, trainer, trainer, trainer), cost)
+    return Case(network, fresh, groups, data, trainer, quota, judges)
+
+
+def _seeded(trainer: TrainConfig, seed: int) -> TrainConfig:
+    return dataclasses.replace(trainer, seed=seed)
+
+
+def _record(
+    point: str, method: str, seed: int, network: nn.Module, measured: tuple[ErrorRate, float],
+    priced: tuple[Data, CostModel, float],
+) -> PruneRecord:  # fmt: skip
+    data, cost, share = priced
+    found = cost.cost(network, (1, data.channels, data.size_px, data.size_px))
+    return PruneRecord(
+        point=point,
+        method=method,
+        seed=seed,
+        widths=(),
+        error=measured[0],
+        price_share=share,
+        cpu_s=measured[1],
+        latency_s=None if isinstance(found, Violation) else found.latency_s,
+        parameters=sum(weight.numel() for weight in network.parameters()),
+    )
+
+
+def means(records: Sequence[PruneRecord]) -> dict[tuple[str, str], tuple[float, float, int]]:
+    """By point and method: the mean error rate over the seeds, its standard error, and how many seeds there are."""
+    found: dict[tuple[str, str], list[ErrorRate]] = {}
+    for record in records:
+        found.setdefault((record.point, record.method), []).append(record.error)
+    result = {}
+    for key, errors in found.items():
+        rates = [error.rate for error in errors]
+        mean = sum(rates) / len(rates)
+        among = sum((rate - mean) ** 2 for rate in rates) / max(1, len(rates) - 1)
+        images = mean * (1 - mean) / errors[0].images  # the test images are the same for all, so this is the least
+        result[key] = (mean, (max(among, images) / len(rates)) ** 0.5, len(rates))
+    return result

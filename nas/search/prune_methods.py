@@ -1,0 +1,174 @@
+"""Ways to a network of a given price, for the comparison of pruning methods: `METHODS` by name.
+
+All start from one trained network (but the ones from scratch), may cost the same, are trained for as many steps by the same
+trainer, and see the same batches. What differs:
+
+    quota              drawn sub-networks, widths adjusted by their losses
+    quota_channels     the same draws, widths adjusted by the importance of channels over their price
+    quota_even         the same draws, even widths throughout
+    quota_no_draws     the urn shrinks, and all of it is trained at every step
+    even               even widths, cut at once
+    random             random widths, cut at once
+    published          the widths that were published for half of the channels, scaled to the price, cut at once
+    scratch            even widths, new weights
+    scratch_equal_time the same, for as long as the training of the whole network and `quota` took together
+"""
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from nas.core.errors import InputError
+from nas.core.registry import Registry
+from nas.core.seeding import stream
+from nas.data.load import Data
+from nas.quota.groups import Groups
+from nas.quota.importance import IMPORTANCES
+from nas.quota.price import Lookup
+from nas.quota.quota_config import QuotaConfig
+from nas.quota.slim import first_channels, slim
+from nas.quota.training import Judges, QuotaTraining
+from nas.quota.widths import fitted, rounded
+from nas.train.config import TrainConfig
+from nas.train.options import Options
+from nas.train.trainer import train
+
+_PUBLISHED = (3, 17, 26, 100, 409)
+
+
+class Case(NamedTuple):
+    """network: trained, whole; fresh: the same with new weights; judges: see `nas.quota.training`; whole_s: CPU seconds that the
+    training of the network took; quota_s: that the method `quota` took in this case, 0 where it has not run yet.
+    """
+
+    network: nn.Module
+    fresh: nn.Module
+    groups: Groups
+    data: Data
+    trainer: TrainConfig
+    quota: QuotaConfig
+    judges: Judges
+    whole_s: float = 0.0
+    quota_s: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return (1, self.data.channels, self.data.size_px, self.data.size_px)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Channels by group."""
+        return {group.name: group.size for group in self.groups.cut}
+
+    @property
+    def lookup(self) -> Lookup:
+        """The price."""
+        assert self.judges.cost_of is not None
+        return Lookup(self.judges.cost_of, self.sizes, self.quota.align)
+
+
+METHODS: Registry[Callable[[Case], nn.Module]] = Registry("pruning method")
+
+
+def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
+    def method(case: Case) -> nn.Module:
+        made: list[QuotaTraining] = []
+        config = msgspec.structs.replace(case.quota, **changes)
+
+        def stepper(whole: nn.Module, optimizer: torch.optim.Optimizer) -> QuotaTraining:
+            made.append(QuotaTraining(whole, case.groups, optimizer, config, case.judges, case.trainer.seed))
+            return made[-1]
+
+        network = copy.deepcopy(case.network)
+        train(network, case.data.train, case.data.validation, case.trainer, options=Options(stepper=stepper))
+        return slim(network, case.groups, made[-1].keep(), case.shape)
+
+    return method
+
+
+METHODS.add("quota", _by_quota({"adjust": "losses"}))
+METHODS.add("quota_channels", _by_quota({"adjust": "channels"}))
+METHODS.add("quota_even", _by_quota({"adjust": "nobody"}))
+METHODS.add("quota_no_draws", _by_quota({"draw": "none"}))
+
+
+@METHODS.register("even")
+def even(case: Case) -> nn.Module:
+    """Even aligned widths."""
+    return trained(case, _cut(case, even_widths(case)))
+
+
+@METHODS.register("random")
+def random(case: Case) -> nn.Module:
+    """Widths at random: each group's share of its channels is uniform on a logarithmic scale, then all are scaled."""
+    generator = stream(case.trainer.seed, "random widths")
+    shares = np.exp(generator.uniform(np.log(0.05), 0, len(case.sizes)))
+    wanted = {name: size * float(share) for (name, size), share in zip(case.sizes.items(), shares, strict=True)}
+    return trained(case, _cut(case, _priced(case, wanted)))
+
+
+@METHODS.register("published")
+def published(case: Case) -> nn.Module:
+    """InputError for another network than the published one."""
+    if len(case.sizes) != len(_PUBLISHED):
+        raise InputError("comparison", "published", f"{len(_PUBLISHED)} groups of channels", len(case.sizes))
+    return trained(case, _cut(case, _priced(case, dict(zip(case.sizes, map(float, _PUBLISHED), strict=True)))))
+
+
+@METHODS.register("scratch")
+def scratch(case: Case) -> nn.Module:
+    """New weights."""
+    return trained(case, first_channels(case.fresh, case.groups, even_widths(case)))
+
+
+@METHODS.register("scratch_equal_time")
+def scratch_equal_time(case: Case) -> nn.Module:
+    """InputError where `quota` has not run before."""
+    if not case.quota_s:
+        raise InputError("comparison", "scratch_equal_time", "the method quota before it", "none")
+    network = first_channels(case.fresh, case.groups, even_widths(case))
+    probe = dataclasses.replace(case.trainer, epochs=case.trainer.epochs / 10)
+    began_s = time.process_time()
+    train(copy.deepcopy(network), case.data.train, case.data.validation.take(0, 1), probe)
+    epochs = probe.epochs * (case.whole_s + case.quota_s) / (time.process_time() - began_s)
+    return trained(case._replace(trainer=dataclasses.replace(case.trainer, epochs=epochs)), network)
+
+
+def even_widths(case: Case) -> dict[str, int]:
+    """Aligned, the same share of every group."""
+    return _priced(case, {name: float(size) for name, size in case.sizes.items()})
+
+
+def trained(case: Case, network: nn.Module) -> nn.Module:
+    """`network` after as many steps as all others."""
+    train(network, case.data.train, case.data.validation, case.trainer)
+    return network
+
+
+def _priced(case: Case, wanted: Mapping[str, float]) -> dict[str, int]:
+    lookup, align = case.lookup, case.quota.align
+    floor = {name: min(size, lookup.aligned(case.quota.minimum)) for name, size in case.sizes.items()}
+    limit = case.quota.share * lookup.whole
+    return rounded(fitted(wanted, lookup, limit, floor), lookup, limit, floor, align)
+
+
+def _cut(case: Case, counts: Mapping[str, int]) -> nn.Module:
+    """The most important channels, so many of each group; importance is judged on the images that are put aside."""
+    loss_of = case.judges.loss_of
+    assert loss_of is not None
+    network, importance = copy.deepcopy(case.network).eval(), IMPORTANCES["taylor"](case.groups, 0.99)
+    for batch in range(case.judges.batches):
+        network.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss_of(network, batch))
+        importance.see(network, {}, {})
+    worth = importance.values()
+    keep = {name: np.sort(np.argsort(-worth[name], kind="stable")[:count]) for name, count in counts.items()}
+    return slim(case.network, case.groups, keep, case.shape)

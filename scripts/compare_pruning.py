@@ -1,0 +1,55 @@
+"""conf/compare_pruning.yaml -> records of pruning methods at several operating points, and the table of their errors.
+
+It stops and goes on at any time: a record that is in the folder is not made again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from entry import script
+from networks import described_network
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch_pruning_methods import register
+
+from nas.core.config import from_config
+from nas.core.seeding import stream_seed
+from nas.cost.simulated import SimulatedCost
+from nas.data.load import load_data
+from nas.data.source import DataConfig
+from nas.hw.load import processor_from
+from nas.report.compare_pruning import comparison_table
+from nas.search.prune_compare import Contest, PruneRecord, compare
+from nas.train.device import device_of
+
+
+@script("compare_pruning", "Compare ways to a network of the same price.")
+def main(config: DictConfig) -> None:
+    """Run what is missing, show the table."""
+    register()
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    trainer = {**plain["trainer"], "augment": plain["data"]["augment"]}
+    chosen = {name: plain[name] for name in ("points", "methods", "seeds", "quota")}
+    chosen |= {"trainer": trainer, "method_trainer": {**trainer, **plain["method_trainer"]}}
+    contest = from_config(chosen, Contest, "comparison")
+    data = load_data(from_config(plain["data"], DataConfig, "data"), device_of(contest.trainer.device))
+    image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
+    cost = SimulatedCost(processor_from(config.hardware, "hardware"))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+
+    def told(record: PruneRecord) -> None:
+        widths = " ".join(map(str, record.widths))
+        console.print(
+            f"{record.seed} {record.point} {record.method}: {record.error.rate:.2%}  {widths}", highlight=False
+        )
+
+    def build(seed: int) -> Any:
+        return described_network(config, image, stream_seed(seed, "weights"))
+
+    console.print(comparison_table(compare(contest, build, data, cost, Path(config.folder), told)))
+
+
+if __name__ == "__main__":
+    main()

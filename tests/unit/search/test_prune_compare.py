@@ -1,0 +1,99 @@
+"""Methods of the comparison on a tiny problem: each meets the price, and nothing is run twice."""
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+import models
+from nas.core.config import load_yaml
+from nas.core.errors import InputError
+from nas.cost.simulated import SimulatedCost
+from nas.data.load import Data
+from nas.data.source import Split
+from nas.hw.load import processor_from
+from nas.quota.quota_config import QuotaConfig
+from nas.report.compare_pruning import comparison_table
+from nas.search.prune_compare import Contest, Point, compare, means
+from nas.search.prune_methods import METHODS
+from nas.train.config import TrainConfig
+
+TRAINER = TrainConfig(epochs=2, batch_size=16, evaluate_every_epochs=0, checkpoint_every_s=0, precision="float32")
+OWN = [name for name in METHODS if not name.startswith("tp_")]
+
+
+def data():
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count):
+        images = torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+        return Split(images, torch.randint(0, 4, (count,), generator=generator))
+
+    return Data(split(96), split(32), split(64), 4, 3, 16, "noise")
+
+
+def build(seed):
+    return models.build(
+        {"model": "svhn_net", "widths": [8, 8, 8, 16], "fc_width": 16, "classes": 4, "image_size_px": 16}, seed
+    )
+
+
+def cost():
+    path = Path(__file__).parents[3] / "conf" / "hardware" / "edge_npu.yaml"
+    return SimulatedCost(processor_from(load_yaml(path), str(path)))
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contest")
+    points = (Point("half", "one", 0.5, 4), Point("few", "parameters", 0.3, 2))
+    contest = Contest(
+        points,
+        ("quota", *[name for name in OWN if name != "quota"]),
+        (0,),
+        QuotaConfig(adjust_every=2),
+        TRAINER,
+        TRAINER,
+    )
+    told = []
+    first = compare(contest, build, data(), cost(), folder, told.append)
+    began = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    again = compare(contest, build, data(), cost(), folder, lambda record: None)
+    assert first == again
+    assert began == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return told
+
+
+def test_every_method_meets_the_price_in_aligned_widths(records):
+    assert len(records) == 2 * len(OWN)
+    for record in records:
+        share, align = (0.5, 4) if record.point == "half" else (0.3, 2)
+        assert record.price_share <= share + 1e-9, record
+        assert all(width % align == 0 for width in record.widths), record
+        if record.method not in ("published", "random"):
+            assert record.price_share > 0.6 * share, record
+
+
+def test_the_table_has_a_line_for_each_and_means_are_those_of_the_seeds(records):
+    assert comparison_table(records).row_count == 2 * len(OWN)
+    twice = [*records, *(msgspec.structs.replace(record, seed=1) for record in records)]
+    for (mean, error, seeds), record in zip(means(twice).values(), records, strict=True):
+        assert seeds == 2
+        assert mean == pytest.approx(record.error.rate)
+        assert error == pytest.approx(np.sqrt(mean * (1 - mean) / 64 / 2))
+
+
+def test_equal_time_needs_to_know_how_long_the_quota_took(tmp_path):
+    contest = Contest(
+        (Point("half", "one", 0.5, 4),),
+        ("scratch_equal_time",),
+        (0,),
+        QuotaConfig(),
+        dataclasses.replace(TRAINER, epochs=0.2),
+        TRAINER,
+    )
+    with pytest.raises(InputError, match="the method quota before it"):
+        compare(contest, build, data(), cost(), tmp_path, lambda record: None)
