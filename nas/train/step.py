@@ -67,7 +67,7 @@ class TrainStep:
         images, target = mix(images, labels, self._config.mix, self._config.seed, step)
         # The whole network is relieved of its slow kernels once and for all by the loop.
         with without_slow_kernels(network) if self._given else compiler_errors():
-            loss = self._gradients(self._compiled or network, images, target)
+            loss = self._gradients(network if self._compiled is None else self._compiled, images, target)
         if self._given or self._config.clip_norm:
             self._scaler.unscale_(optimizer)  # a stepper looks at the gradients
         if self._config.clip_norm:

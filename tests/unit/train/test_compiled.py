@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from nas.data.source import Split
@@ -19,13 +19,25 @@ from nas.train.trainer import train
 CONFIG = TrainConfig(epochs=2, batch_size=16, precision="float32", compile=True, learning_rate=0.003, accumulate=2)
 
 
-def _network() -> nn.Sequential:
+class _Network(nn.Module):
+    """Without a length, as most networks are."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+def _network() -> _Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return nn.Sequential(
+        return _Network(nn.Sequential(
             nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
             nn.Conv2d(4, 4, 3, stride=2, groups=4), nn.Flatten(), nn.Linear(16, 2),
-        )  # fmt: skip
+        ))  # fmt: skip
 
 
 def _split(images: int) -> Split:
@@ -47,7 +59,7 @@ def test_a_compiled_training_is_the_training(tmp_path: Path, precision: str) -> 
     # The same folder goes on without it: the switch is not what a run is.
     again = _network()
     assert train(again, _split(64), _split(40), dataclasses.replace(config, compile=False), tmp_path).curve == got.curve
-    assert torch.equal(again[0].weight, fast[0].weight)
+    assert torch.equal(again.layers[0].weight, fast.layers[0].weight)
 
 
 def test_a_compiler_that_fails_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
