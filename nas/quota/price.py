@@ -13,7 +13,7 @@ blocks, and between two multiples of a block's width a channel is as good as fre
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -134,6 +134,14 @@ class Lookup:
             least = 1e-6 * self.whole / sum(self.sizes.values())
             prices[name] = max(least, rise / max(1, high - low))
         return prices
+
+    def known(self) -> list[tuple[tuple[int, ...], float]]:
+        """The table: counts in the order of the groups, and their price."""
+        return list(self._known.items())
+
+    def load(self, known: Iterable[tuple[Iterable[int], float]]) -> None:
+        """Take over what `known` gave: measured prices are never the same twice."""
+        self._known = {tuple(counts): price for counts, price in known}
 
     def aligned(self, count: int, up: bool = True) -> int:
         """The next multiple of a block, or the last one."""

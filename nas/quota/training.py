@@ -119,6 +119,9 @@ class QuotaTraining:
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return {
+            "limit": self.limit,
+            "prices": self._lookup.known(),
+            "floor": self._floor,
             "widths": self.widths,
             "calm": self._calm,
             "means": self.allotment.means.tolist(),
@@ -133,6 +136,12 @@ class QuotaTraining:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
+        self.limit, self._floor = (
+            float(state["limit"]),
+            dict(state["floor"]),
+        )  # measured prices are never the same twice
+        self._lookup.load(state["prices"])
+        self._blocks = blocks_of(self.sizes, self._config.align, self._floor)
         self.importance.load_state(state["importance"])
         self._slopes.load_state(state["slopes"])
         self.widths = {name: float(width) for name, width in state["widths"].items()}
@@ -145,7 +154,7 @@ class QuotaTraining:
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
-        return {"quota": msgspec.to_builtins(self._config), "quota_limit": self.limit, "quota_seed": self._seed}
+        return {"quota": msgspec.to_builtins(self._config), "quota_seed": self._seed}
 
     def _start(self, even: Widths) -> Widths:
         """The mean widths that the urn begins with: in proportion to its balls."""

@@ -40,7 +40,7 @@ from nas.train.transfer import load_exactly, read_weights
 
 RESULT_KIND, RESULT_VERSION = "prune_result", 1
 _HISTORY_KIND, _HISTORY_VERSION = "quota_history", 1
-_PROBE_IMAGES, _PROBE_BATCH = 512, 128
+_PROBE_IMAGES, _PROBE_BATCH = 512, 256  # few large batches: every new shape costs its kernels once a batch
 _TIMED_STEPS = 7
 
 

@@ -129,6 +129,21 @@ def test_a_resumed_training_ends_the_same(adjust):
     assert straight[2].identity() == second[2].identity()
 
 
+def test_prices_that_were_measured_are_kept_over_a_resume():
+    generator = np.random.default_rng(0)
+
+    def noisy(counts):
+        return sum(counts.values()) * generator.uniform(0.9, 1.1)
+
+    config, whole = QuotaConfig(share=0.5, adjust="nobody"), network()
+    groups, optimizer = find_groups(whole, (1, 1, 8, 8)), torch.optim.SGD(whole.parameters(), lr=0.1)
+    first, second = (QuotaTraining(whole, groups, optimizer, config, Judges(noisy)) for _ in range(2))
+    assert first.limit != second.limit
+    second.load_state(json.loads(json.dumps(first.state())))
+    assert first.limit == second.limit
+    assert json.dumps(first.state()) == json.dumps(second.state())
+
+
 def test_another_seed_draws_otherwise():
     assert run(CONFIG, stop=10)[4] != run(CONFIG, stop=10, seed=1)[4]
 
