@@ -32,7 +32,7 @@ def main(config: DictConfig) -> None:
     precision = precision_named(config.quantise, "quantise")
     chosen = {name: config[name] for name in CompileOptions.__struct_fields__}
     options = from_config(chosen, CompileOptions, "compile")
-    model = described_network(config, options.image, options.seed)
+    model = described_network(config, options.image, options.seed, slim=True)
     if config.weights_file:
         with input_of(f"weights_file={config.weights_file}"):
             model.load_state_dict(load_file(config.weights_file))

@@ -8,17 +8,24 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import models
-from nas.core.artifact import write_bytes
+from nas.core.artifact import read_json, write_bytes
 from nas.core.errors import InputError
+from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
 from nas.train.transfer import load_exactly
 
 
-def described_network(config: DictConfig, image: Mapping[str, int | None], seed: int) -> nn.Module:
+def described_network(config: DictConfig, image: Mapping[str, int | None], seed: int, slim: bool = False) -> nn.Module:
     """The network of `arch_file`, or else of `model`, with new weights.
 
     image: the `in_channels`, `classes` and `image_size_px` that it is made to fit; None leaves one as it is described.
+    slim: whether `arch_file` may be the slim.json of a pruning run, for those who write no description of their own.
     """
     with input_of(f"arch_file={config.arch_file}" if config.arch_file else "model"):
+        if slim and config.arch_file and Path(config.arch_file).name == "slim.json":
+            described = read_json(Path(config.arch_file), SlimNetwork, SLIM_KIND, SLIM_VERSION)
+            whole = models.build(described.arch, seed)
+            shape = (1, whole.arch.in_channels, whole.arch.image_size_px, whole.arch.image_size_px)
+            return shrunk(whole, shape, described.channels)
         if config.arch_file:
             arch = models.arch_from_json(Path(config.arch_file).read_bytes())
         else:

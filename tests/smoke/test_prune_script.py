@@ -43,6 +43,10 @@ def test_half_of_the_channels_and_a_network_that_anybody_can_build(tmp_path: Pat
     again.load_state_dict(weights, strict=True)
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(network.eval()(images), again.eval()(images))
+    given = ["arch_file=out/slim/slim.json", "weights_file=out/slim/model.safetensors", "folder=compiled"]
+    command = [sys.executable, str(SCRIPT.with_name("compile.py")), *given]
+    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert compiled.returncode == 0, compiled.stderr
 
 
 @pytest.mark.slow
