@@ -52,7 +52,10 @@ class _Tiles:
             held = self._bands.setdefault(band, [])
             if access.is_write and held:
                 rows = (band * self._band_rows, (band + 1) * self._band_rows)
-                held[:] = [entry for entry in held if not _covers(box, entry[0], rows)]
+                # What comes later is not forgotten: where cells are cut and joined, accesses are told again in any order.
+                held[:] = [
+                    entry for entry in held if entry[1].command > access.command or not _covers(box, entry[0], rows)
+                ]
             held.append((box, access))
 
     def all(self) -> Iterator[Access]:

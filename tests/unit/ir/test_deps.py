@@ -82,6 +82,26 @@ def test_of_each_queue_the_last_one_is_told(entries: list[tuple[Region, Region, 
     assert all(len({queues[other] for other in found}) == len(found) for found in told)
 
 
+def test_a_read_is_not_forgotten_where_its_cell_is_cut() -> None:
+    """Rows written by two engines, read whole, and written again after a write behind them has cut the cell in two."""
+
+    def move(read: Region, write: Region) -> Command:
+        return Command("vector", "", (read,), (write,), Copy())
+
+    def rows(first: int, stop: int) -> Region:
+        return Region("sram", 13 * first, (8, stop - first, 13), (169, 13, 1), 8)
+
+    dram, out = (Region("dram", offset, (8, 13, 13), (169, 13, 1), 8) for offset in (0, 8192))
+    behind = Region("sram", 1400, (64,), (1,), 8)
+    start = [move(dram, Region("sram", 0, (4096,), (1,), 8))]
+    again = [move(dram, rows(1, 13)), move(dram, rows(0, 1)), move(rows(0, 13), out)]
+    commands = [*start, *again, move(dram, behind), move(dram, rows(0, 1)), move(dram, rows(1, 13)), again[-1]]
+    queues = [0, 1, 2, 3, 0, 2, 1, 3]
+    found = dependences(commands, queues)
+    assert 3 in found[5]
+    assert 3 in found[6]
+
+
 def test_what_is_told_does_not_grow_with_the_history() -> None:
     def tiles(base: int) -> list[Region]:
         return [Region("sram", base + 16 * row, (4, 2, 8), (64, 8, 1), 8) for row in range(4)]
