@@ -88,9 +88,9 @@ class Layout:
     placed: tuple[Placed | None, ...]
 
 
-def layout_of(network: Network) -> Layout:
-    """Regions for all tensors, and the operands that follow from them."""
-    storage = assign_storage(network)
+def layout_of(network: Network, in_place: bool = True, apart: frozenset[str] = frozenset()) -> Layout:
+    """Regions for all tensors, and the operands that follow from them; see `assign_storage`."""
+    storage = assign_storage(network, in_place, apart)
     placed = tuple(
         _placed(operator, operator.function, network, storage)
         if isinstance(operator.function, Conv | Matmul | Eltwise | Pool)

@@ -30,7 +30,7 @@ from nas.ir.tensor import Region
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # The switches of what happens after the passes.
-PLANNING = ("residency", "stripes", "sharing", "coalesce", "prefetch")
+PLANNING = ("in_place", "residency", "stripes", "sharing", "coalesce", "prefetch")
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
@@ -90,9 +90,6 @@ def optimise(
     """
     memo = Memo() if memo is None else memo
     network = run_passes(PASSES, network, processor, switched_off)
-    layout = layout_of(network)
-    if "residency" in switched_off:
-        layout = replace(layout, storage=_all_in_dram(layout.storage))
     capacity_bytes = processor.sram.size_bytes
     need_bytes = 0
     for fill, without in [
@@ -100,7 +97,7 @@ def optimise(
         *((fill, switched_off | _ROOMY) for fill in _FILLS),
     ]:
         try:
-            program, packed = _attempt(layout, processor, int(capacity_bytes * fill), without, memo)
+            program, packed = _attempt(network, processor, int(capacity_bytes * fill), without, memo)
         except DoesNotFit:
             if fill == _FILLS[0]:
                 raise
@@ -115,10 +112,10 @@ def optimise(
 
 
 def _attempt(
-    layout: Layout, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
+    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
-    network, storage = layout.network, layout.storage
-    residency, groups = _resident(layout, processor, room_bytes, switched_off, memo)
+    layout, residency, groups = _resident(network, processor, room_bytes, switched_off, memo)
+    storage = layout.storage
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
     }
@@ -151,18 +148,29 @@ def _attempt(
 
 
 def _resident(
-    layout: Layout, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
-) -> tuple[Residency, dict[int, Group]]:
-    """What lives on chip, and what passes through it in stripes."""
+    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
+) -> tuple[Layout, Residency, dict[int, Group]]:
+    """Where tensors lie, which of them live on chip, and what passes through it in stripes."""
     evicted: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
     while True:
+        layout = layout_of(network, "in_place" not in switched_off, apart)
+        if "residency" in switched_off:
+            layout = replace(layout, storage=_all_in_dram(layout.storage))
         residency = decide_residency(layout, processor, room_bytes, memo, evicted)
+        # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.
+        on_chip, regions = residency.on_chip, layout.storage.regions
+        outside = {name for name in layout.storage.in_place if regions[name].memory not in on_chip}
         groups = Groups({})
-        if "stripes" not in switched_off:
+        if "stripes" not in switched_off and not outside:
             groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
-        if not groups.victim:
-            return residency, groups.by_first
-        evicted |= {groups.victim}
+        if outside or groups.apart:
+            apart |= groups.apart | outside
+            evicted = frozenset()
+        elif groups.victim:
+            evicted |= {groups.victim}
+        else:
+            return layout, residency, groups.by_first
 
 
 def _arranged(

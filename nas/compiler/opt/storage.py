@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.regions import image_of, reshaped, whole
+from nas.compiler.tiling import roles
 from nas.compiler.views import seen_through
 from nas.core.errors import ContractError
 from nas.ir.command import Conv, Eltwise, Host, Matmul, Pool
 from nas.ir.program import Concat, Operator, View
-from nas.ir.tensor import Region, Tensor, box
+from nas.ir.tensor import Region, Tensor, box, container_bits
 
 COMPUTES = Conv | Matmul | Eltwise | Pool
 
@@ -31,22 +32,30 @@ class Buffer:
 class Storage:
     """Where tensors lie. Regions have the buffer's name as memory, offsets from its start, and the batch axis first.
 
-    moves: by the index of the operator (a view or a concat), the boxes to copy: (from, to).
+    moves: by the index of the operator (a view or a concat), the boxes to copy: (from, to). in_place: the results that lie where
+    an operand did.
     """
 
     regions: dict[str, Region] = field(default_factory=dict)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     moves: dict[int, list[tuple[Region, Region]]] = field(default_factory=dict)
+    in_place: set[str] = field(default_factory=set)
 
 
-def assign_storage(network: Network) -> Storage:
-    """A region for every tensor but the constants."""
-    return _Assignment(network).storage
+def assign_storage(network: Network, in_place: bool = True, apart: frozenset[str] = frozenset()) -> Storage:
+    """A region for every tensor but the constants.
+
+    in_place: results are written over an operand that nobody reads again, where that can be done element by element; but
+    for those of `apart`.
+    """
+    return _Assignment(network, in_place, apart).storage
 
 
 class _Assignment:
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, in_place: bool, apart: frozenset[str]) -> None:
+        self.network, self.in_place, self.apart = network, in_place, apart
+        self.users = network.users()
+        self.makers = {name: operator.function for operator in network.operators for name in operator.outputs}
         self.storage = Storage()
         self.in_dram = set(network.inputs) | set(network.outputs)
         for operator in network.operators:
@@ -61,19 +70,50 @@ class _Assignment:
             elif isinstance(operator.function, Concat):
                 self._concat(index, operator)
             else:
+                replaced = self._replaced(index, operator)
+                if replaced:
+                    self.storage.regions[operator.outputs[0]] = self.storage.regions[replaced]
+                    self.storage.in_place.add(operator.outputs[0])
                 for name in operator.outputs:
                     self._region(name)
 
+    def _replaced(self, index: int, operator: Operator) -> str:
+        """The operand whose bytes the result may take, element by element; "" if there is none."""
+        function, result = operator.function, operator.outputs[0]
+        if not self.in_place or not isinstance(function, Conv | Matmul | Eltwise) or function.tail.pool is not None:
+            return ""
+        if result in self.apart or result in self.homes or result in self.in_dram:
+            return ""
+        for name, role in zip(operator.inputs, roles(function), strict=True):
+            in_step = role in ("factor", "addend") or (role == "data" and isinstance(function, Eltwise))
+            if in_step and self._is_free(name, index, result):
+                place = self.storage.regions[name]
+                read = [self.storage.regions[each].memory for each in operator.inputs if each in self.storage.regions]
+                if read.count(place.memory) == 1:  # nothing else that is read lies there
+                    return name
+        return ""
+
+    def _is_free(self, name: str, index: int, result: str) -> bool:
+        """Whether operator `index` is the last to read `name`, under whichever name, and `result` is of the same layout."""
+        tensor, replaced = self.network.tensors[result], self.network.tensors[name]
+        bits = [container_bits(each.format.bits) for each in (tensor, replaced)]
+        if tensor.shape != replaced.shape or bits[0] != bits[1] or replaced.role != "feature":
+            return False
+        if name in self.homes or name in self.in_dram or not isinstance(self.makers.get(name), COMPUTES):
+            return False
+        # A tensor that is seen through a view may still be read under that name.
+        is_seen = any(isinstance(self.network.operators[user].function, View | Concat) for user in self.users[name])
+        return not is_seen and self.users[name][-1] == index
+
     def _concat_homes(self) -> dict[str, tuple[str, int]]:
         """For each tensor that can be written straight into a concat: that concat's result, and its first channel there."""
-        makers = {name: operator.function for operator in self.network.operators for name in operator.outputs}
         homes: dict[str, tuple[str, int]] = {}
         for operator in reversed(self.network.operators):
             if not isinstance(operator.function, Concat):
                 continue
             result, start = operator.outputs[0], 0
             for name in operator.inputs:
-                made_here = isinstance(makers.get(name), COMPUTES | Concat)
+                made_here = isinstance(self.makers.get(name), COMPUTES | Concat)
                 same_place = (name in self.in_dram) == (result in self.in_dram)
                 is_output = self.network.tensors[name].role == "output"
                 if (

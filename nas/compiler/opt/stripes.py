@@ -48,11 +48,13 @@ class Group:
 @dataclass(frozen=True)
 class Groups:
     """by_first: the groups by their first operator. victim: a buffer that should leave the chip first, so that a chain of
-    larger maps can stay on it; then all is to be planned again. "" if there is none.
+    larger maps can stay on it; then all is to be planned again. "" if there is none. apart: results that should not take the
+    bytes of an operand, since stripes before them still read it; then all is to be planned again, too.
     """
 
     by_first: dict[int, Group]
     victim: str = ""
+    apart: frozenset[str] = frozenset()
 
 
 def plan_groups(layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> Groups:
@@ -60,6 +62,7 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, shar
     network, storage, placed = layout.network, layout.storage, layout.placed
     users = network.users()
     groups: dict[int, Group] = {}
+    apart: set[str] = set()
     index = 0
     while index < len(placed):
         last, best = index, None
@@ -76,8 +79,23 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, shar
                 return Groups({}, victim)
         if best is not None:
             groups[index] = best
+            apart.update(_written_over(network, storage, best))
         index = best.last + 1 if best is not None else index + 1
-    return Groups(groups)
+    return Groups(groups, apart=frozenset(apart))
+
+
+def _written_over(network: Network, storage: Storage, group: Group) -> list[str]:
+    """The results of a group that lie where another of its operators reads: the next stripe would find them there."""
+    members = network.operators[group.first : group.last + 1]
+    read = [{storage.regions[name].memory for name in member.inputs if name in storage.regions} for member in members]
+    over = []
+    for place, member in enumerate(members):
+        target = storage.regions[member.outputs[0]]
+        if member.outputs[0] in storage.in_place and any(
+            target.memory in names for other, names in enumerate(read) if other != place
+        ):
+            over.append(member.outputs[0])
+    return over
 
 
 def _victim(network: Network, storage: Storage, residency: Residency, first: int, last: int) -> str:
