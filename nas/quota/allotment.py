@@ -58,6 +58,13 @@ class Allotment(NamedTuple):
         blocks, balls, floor = (tuple(each.tolist()) for each in (self.blocks.blocks, self.balls, self.blocks.floor))
         return prepare(Urn(self.blocks.names, blocks, balls, floor, quota), means)
 
+    def nearest(self) -> Ints:
+        """The whole numbers nearest to the means that sum to the quota: of the largest remainders the first are rounded up."""
+        counts = np.floor(self.means + 1e-9).astype(np.int64)
+        up = np.argsort(-(self.means - counts), kind="stable")[: self.quota - int(counts.sum())]
+        counts[up] += 1
+        return counts
+
     def covariance(self) -> Floats:
         """K (M - K) / (M - 1) (diag(q) - q q'), q = p / K: of a plain urn with these means."""
         total, quota = int(self.balls.sum()), self.quota

@@ -14,7 +14,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     floor: no group falls below this share of its even width. begin, end: shares of the training between which the urn shrinks.
     adjust: who spreads the quota over the groups: "losses" of drawn sub-networks on pictures that are put aside,
     "channels" by the importance of each over its price, "nobody". importance: which channels of a group come first.
-    draw: which channels are drawn, the "best" (nested), "random" ones, or "none": the whole urn is trained at each step.
+    draw: which channels are drawn, the "best" (nested) or "random" ones; "mean": the mean widths are trained, and draws are
+    for comparing only; "none": the whole urn is trained at each step.
     hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups.
     start: balls by group that the urn begins with; None is all channels.
     """
@@ -30,7 +31,7 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     adjust_every: int = 20
     importance: str = "taylor"
     memory: float = 0.95
-    draw: Literal["best", "random", "none"] = "best"
+    draw: Literal["best", "random", "mean", "none"] = "best"
     hold: int = 1
     pairs: int | None = None
     start: dict[str, int] | None = None

@@ -188,6 +188,10 @@ class QuotaTraining:
         self._draws = self._draws or self.allotment.draws()
         if self._final or self._config.draw == "none":
             return self.keep()
+        if self._config.draw == "mean":
+            return self._first(
+                dict(zip(self.sizes, self._blocks.channels(self.allotment.nearest()).tolist(), strict=True))
+            )
         generator = stream(self._seed, "draw", number)
         return self._channels(self._draws.counts(generator, 1)[0], generator)
 

@@ -6,6 +6,7 @@ trainer, and see the same batches. What differs:
     quota              drawn sub-networks, widths adjusted by their losses
     quota_channels     the same draws, widths adjusted by the importance of channels over their price
     quota_even         the same draws, even widths throughout
+    quota_mean         the mean widths are trained, draws are for comparing losses only
     quota_no_draws     the urn shrinks, and all of it is trained at every step
     even               even widths, cut at once
     random             random widths, cut at once
@@ -97,6 +98,7 @@ def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
 METHODS.add("quota", _by_quota({"adjust": "losses"}))
 METHODS.add("quota_channels", _by_quota({"adjust": "channels"}))
 METHODS.add("quota_even", _by_quota({"adjust": "nobody"}))
+METHODS.add("quota_mean", _by_quota({"draw": "mean"}))
 METHODS.add("quota_no_draws", _by_quota({"draw": "none"}))
 
 

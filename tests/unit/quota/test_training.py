@@ -64,7 +64,7 @@ def run(config, start=0, stop=STEPS, begun=None, seed=0):
 
 
 @pytest.mark.parametrize("adjust", ["losses", "channels", "nobody"])
-@pytest.mark.parametrize("draw", ["random", "best"])
+@pytest.mark.parametrize("draw", ["random", "best", "mean"])
 def test_every_step_trains_exactly_the_quota_and_the_urn_ends_as_the_quota(draw, adjust):
     config = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7, draw=draw, adjust=adjust)
     whole, _, training, groups, sizes = run(config)
@@ -85,6 +85,12 @@ def test_without_draws_the_whole_urn_is_trained():
     assert totals[0] == 20
     assert totals[-1] == 10
     assert totals == sorted(totals, reverse=True)
+
+
+def test_the_mean_widths_change_at_adjustments_only():
+    *_, sizes = run(QuotaConfig(share=0.5, adjust_every=10, begin=0.0, end=0.9, draw="mean"))
+    assert all(sizes[step] == sizes[step - step % 10] for step in range(STEPS))
+    assert sizes[0] == [4, 6]
 
 
 def test_draws_last_as_long_as_they_are_held():
