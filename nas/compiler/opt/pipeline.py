@@ -153,10 +153,8 @@ def _resident(
     """Where tensors lie, which of them live on chip, and what passes through it in stripes."""
     evicted: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
+    layout = _layout(network, switched_off, apart)
     while True:
-        layout = layout_of(network, "in_place" not in switched_off, apart)
-        if "residency" in switched_off:
-            layout = replace(layout, storage=_all_in_dram(layout.storage))
         residency = decide_residency(layout, processor, room_bytes, memo, evicted)
         # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.
         on_chip, regions = residency.on_chip, layout.storage.regions
@@ -167,10 +165,16 @@ def _resident(
         if outside or groups.apart:
             apart |= groups.apart | outside
             evicted = frozenset()
+            layout = _layout(network, switched_off, apart)
         elif groups.victim:
             evicted |= {groups.victim}
         else:
             return layout, residency, groups.by_first
+
+
+def _layout(network: Network, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
+    layout = layout_of(network, "in_place" not in switched_off, apart)
+    return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
 
 
 def _arranged(

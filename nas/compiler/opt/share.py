@@ -99,13 +99,15 @@ def _share(
         return None
     whole = output_size(function, reads, write)
 
+    whole_rows, whole_channels = everything = Tile((0, whole[0]), (0, whole[1]))
+
     def cycles(dataflow: Dataflow, tile: Tile) -> int:
-        part = part_of(msgspec.structs.replace(function, dataflow=dataflow), reads, write, tile)
+        tried = msgspec.structs.replace(function, dataflow=dataflow)
+        part = Part(tried, reads, write) if tile == everything else part_of(tried, reads, write, tile)
         return command_cycles(
             Command(engine_of(part.function), "", part.reads, (part.write,), part.function), processor
         )
 
-    whole_rows, whole_channels = everything = Tile((0, whole[0]), (0, whole[1]))
     vector_cycles = cycles("lanes", everything)
     matrix_cycles, dataflow = min((cycles(each, everything), each) for each in _ON_MATRIX)
     alone = vector_cycles if function.dataflow == "lanes" else matrix_cycles
