@@ -190,9 +190,12 @@ class Branches(nn.Module):
         return torch.cat([outer(inner(part).relu()) for inner, outer, part in parts], 1)
 
 
-@pytest.mark.parametrize("start", [None, (22, 8, 8), (8, 8, 22)])
+@pytest.mark.parametrize(
+    "start",
+    [(8, 8, 22), pytest.param(None, marks=pytest.mark.slow), pytest.param((22, 8, 8), marks=pytest.mark.slow)],
+)
 def test_planted_widths_are_found_from_any_start(start):
-    planted, steps = (10, 20, 12), 800
+    planted, steps = (10, 20, 12), 1000
     teacher, student = Branches(planted, 100), Branches((24, 24, 24), 0)
     groups = find_groups(student, (1, 72))
     optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
@@ -217,7 +220,7 @@ def test_planted_widths_are_found_from_any_start(start):
         train(student, optimizer, 0)
     aside = [some(256) for _ in range(2)]
     balls = None if start is None else dict(zip([group.name for group in groups.cut], start, strict=True))
-    config = QuotaConfig(share=sum(planted) / 72, minimum=1, end=0.8, start=balls)
+    config = QuotaConfig(share=sum(planted) / 72, minimum=1, end=0.8, adjust_every=10, start=balls)
     judges = Judges(None, lambda network, number: error(network, *aside[number]), 2)
     training = QuotaTraining(student, groups, optimizer, config, judges)
     for step in range(steps):
