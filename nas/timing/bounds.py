@@ -4,8 +4,18 @@
               way, and evenly over the cores
     traffic   constants and inputs come in once, outputs go out once, at full bandwidth
     host      the calls of what only the host knows
+    waiting   what has to be computed before the weights behind it are of use, and then their transfer as far as the sram
+              can't hold them before (`precedence`)
 
 The parts may overlap, so the bound is the largest (a roofline, Williams et al., Communications of the ACM 52(4), 2009).
+
+The peak of an R x C array for one operator, of K terms a sum, where an element of the data has a part in at most N sums.
+With stationary weights a row carries one element a cycle, for at most min(C, N) sums that need it, and a column makes one
+sum a cycle, of at most min(R, K) of its terms: no more than min(R min(C, N), C min(R, K)) useful multiply-adds a cycle. With
+stationary sums a cell makes one sum in a fold of at least K + R + C - 2 cycles: no more than R C K / (K + R + C - 2), and by
+its rows R min(C, N). That holds however the operator is cut or its weights are laid out anew: a depthwise convolution whose
+weights are repeated along a diagonal, so that a row serves several neighbouring outputs, does more than one multiply-add a
+row and cycle, but never more than this.
 """
 
 import math
@@ -13,12 +23,14 @@ import math
 import msgspec
 
 from nas.core.errors import ContractError
+from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Host, Matmul
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
 from nas.timing.cycles import seconds_to_cycles, transfer_cycles
 from nas.timing.matrix import passes
+from nas.timing.precedence import waiting_cycles
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -29,10 +41,11 @@ class Bounds(msgspec.Struct, frozen=True):
     host_cycles: int
     macs: int
     compulsory_bytes: int
+    waiting_cycles: int = 0
 
     @property
     def cycles(self) -> int:
-        return max(self.compute_cycles, self.traffic_cycles, self.host_cycles)
+        return max(self.compute_cycles, self.traffic_cycles, self.host_cycles, self.waiting_cycles)
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -46,14 +59,24 @@ class _Job(msgspec.Struct, frozen=True):
 def program_bounds(program: Program, processor: Processor) -> Bounds:
     """Lower bounds of `program` on `processor`, whatever its commands are."""
     tensors = {tensor.name: tensor for tensor in program.tensors}
-    jobs = [job for operator in program.operators if (job := _job(operator, tensors, processor))]
+    by_operator = {i: job for i, each in enumerate(program.operators) if (job := _job(each, tensors, processor))}
+    jobs = list(by_operator.values())
     moved = compulsory_bytes(program)
+    on_chip_bytes = processor.cores * processor.sram.size_bytes
+
+    def compute(operators: list[int]) -> float:
+        return _best_split_cycles([by_operator[i] for i in operators if i in by_operator]) / processor.cores
+
+    def load(size_bytes: int) -> int:
+        return transfer_cycles(max(0, size_bytes - on_chip_bytes), processor)
+
     return Bounds(
         compute_cycles=math.ceil(_best_split_cycles(jobs) / processor.cores - 1e-6),
         traffic_cycles=transfer_cycles(moved, processor),
         host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in program.operators),
         macs=sum(job.macs for job in jobs),
         compulsory_bytes=moved,
+        waiting_cycles=waiting_cycles(program.operators, tensors, compute, load),
     )
 
 
@@ -75,14 +98,18 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
     if isinstance(function, Conv):
         rows, columns = function.window.output_size(*source.shape[-2:])
         macs = source.shape[0] * rows * columns * math.prod(weights.shape)
-        channels = weights.shape[0] // function.groups
+        terms, channels = math.prod(weights.shape[1:]), weights.shape[0] // function.groups
+        # So many outputs, at most, see one place of the map.
+        outputs = channels * math.prod(map(ceil_div, function.window.kernel, function.window.stride))
     else:
-        channels = weights.shape[0]
-        macs = math.prod(source.shape) * channels
-    # Groups share nothing: in either dataflow a row of cells works for one group, on no more columns than it has channels.
-    rate = matrix.rows * min(matrix.columns, channels)
+        terms, outputs = weights.shape[1], weights.shape[0]
+        macs = math.prod(source.shape) * weights.shape[0]
     slices, per_cycle = passes(function.weight, function.input, matrix)
-    return _Job(macs, macs * slices / per_cycle / rate, macs / processor.vector.lanes)
+    by_rows = matrix.rows * min(matrix.columns, outputs)
+    stationary_weights = min(by_rows, matrix.columns * min(matrix.rows, terms)) * per_cycle / slices
+    fold_cycles = terms * slices / per_cycle + matrix.rows + matrix.columns - 2
+    stationary_sums = min(by_rows * per_cycle / slices, matrix.rows * matrix.columns * terms / fold_cycles)
+    return _Job(macs, macs / max(stationary_weights, stationary_sums), macs / processor.vector.lanes)
 
 
 def _best_split_cycles(jobs: list[_Job]) -> float:

@@ -1,5 +1,7 @@
 """Lower bounds of whole programs: by hand, and below what an exhaustive split of the work reaches."""
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from nas.ir.command import Host as HostCall
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import FLOAT32, Format, Tensor
 from nas.timing.bounds import Bounds, program_bounds
+from nas.timing.matrix import array_cycles
 
 CODE8, CODE4 = Format(8, "code", levels=255), Format(4, "code", levels=15)
 SMALL = Processor(
@@ -44,12 +47,44 @@ def test_the_bound_is_the_largest():
     assert program_bounds(program([], []), SMALL).cycles == 0
 
 
-def test_depthwise_uses_one_column_per_group():
+def test_depthwise_may_serve_several_outputs_with_one_row():
     depthwise = Operator("d", Conv(Window((3, 3)), 8, CODE8, CODE8), ("x", "k"), ("h",))
     tensors = [*TENSORS, Tensor("k", (8, 1, 3, 3), CODE8, "constant")]
     bounds = program_bounds(program(tensors, [depthwise]), SMALL)
     assert bounds.macs == 2 * 8 * 64 * 9
-    assert bounds.compute_cycles == -(-bounds.macs // (8 + 4))
+    assert bounds.compute_cycles == -(-bounds.macs // (64 + 4))
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "inputs", "outputs"), [(3, 1, 1, 1), (3, 2, 1, 1), (5, 1, 1, 1), (3, 1, 4, 2)]
+)
+def test_no_layout_of_the_weights_beats_the_array(size, kernel, stride, inputs, outputs):
+    """A block of v x u neighbouring outputs is one pixel of a wider convolution, whose weights are repeated with zeros."""
+    matrix, groups, height, width = Matrix(size, size), 16, 48, 48
+    processor = msgspec.structs.replace(SMALL, matrix=matrix, vector=Vector(1))
+    tensors = [
+        Tensor("x", (1, groups * inputs, height, width), CODE8, "input"),
+        Tensor("k", (groups * outputs, inputs, kernel, kernel), CODE8, "constant"),
+        Tensor("h", (1, groups * outputs, height // stride, width // stride), CODE8),
+    ]
+    window = Window((kernel, kernel), (stride, stride), ((kernel - 1) // 2,) * 4)
+    operator = Operator("d", Conv(window, groups, CODE8, CODE8), ("x", "k"), ("h",))
+    bound = program_bounds(program(tensors, [operator]), processor)
+    pixels = height // stride * (width // stride)
+    assert bound.macs == pixels * groups * outputs * inputs * kernel * kernel
+    cycles = {}
+    for rows, columns in itertools.product((1, 2, 3, 4, 6, 8), repeat=2):
+        terms = inputs * (stride * (rows - 1) + kernel) * (stride * (columns - 1) + kernel)
+        for dataflow in ("weight_stationary", "output_stationary"):
+            cycles[rows, columns, dataflow] = array_cycles(
+                pixels // (rows * columns), terms, rows * columns * outputs, groups, dataflow, matrix, (1, 1)
+            )
+    lanes_cycles = bound.macs / processor.vector.lanes
+    best = min(cycles.values())
+    assert bound.compute_cycles <= best * lanes_cycles / (best + lanes_cycles)
+    if size == 32 and stride == 1:
+        assert best < bound.macs / (size * outputs)  # better than one sum a row
 
 
 def test_host_calls_add_up():
