@@ -1,5 +1,7 @@
 """Which operators are made in several commands, so that the next one can begin early, and who has time to help it."""
 
+from itertools import pairwise
+
 from nas.compiler.memo import Memo
 from nas.compiler.opt.operands import Layout, Operands, Placed
 from nas.compiler.opt.share import Pace, chunk_for, is_channelwise
@@ -17,27 +19,25 @@ def paces(layout: Layout, on_chip: frozenset[str], processor: Processor, memo: M
     channels at a time; while the vector engine takes up the first of them, the matrix engine makes the others.
     """
     found = {index: Pace() for index, placed in enumerate(layout.placed) if placed is not None}
-    for index in found:
-        placed, following = layout.placed[index], layout.placed[index + 1] if index + 1 < len(layout.placed) else None
+    for index, after in pairwise(found):
+        placed, following = layout.placed[index], layout.placed[after]
         if placed is None or following is None or engine_of(placed.operands.function) != "matrix":
             continue
-        if not _hands_on(placed, following, on_chip):
-            continue
         chunk = chunk_for(placed.operands.size[1], processor)
-        if chunk and chunk % placed.operands.channel_step == 0:
+        if chunk and chunk % placed.operands.channel_step == 0 and _hands_on(placed, following, on_chip):
             commands = ceil_div(placed.operands.size[1], chunk)
             lead_cycles = memo.of(whole_cycles, placed.operands, processor) * (commands - 1) // commands
-            found[index], found[index + 1] = Pace(chunk), Pace(chunk, lead_cycles)
+            found[index], found[after] = Pace(chunk), Pace(chunk, lead_cycles)
     return found
 
 
 def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> bool:
-    """Whether `following` reads channel by channel, on chip, what `placed` writes there."""
+    """Whether `following` reads channel by channel, on chip, what `placed` writes there, or more."""
     reads, _ = following.operands.images[0]
     _, write = placed.operands.images[0]
     made, data = placed.homes[write.memory], following.homes[reads[0].memory]
     weights = reads[1].shape[:2] if len(reads) > 1 else ()
-    return made == data and made.memory in on_chip and is_channelwise(following.operands.function, weights)
+    return made.memory == data.memory in on_chip and is_channelwise(following.operands.function, weights)
 
 
 def whole_cycles(operands: Operands, processor: Processor) -> int:
