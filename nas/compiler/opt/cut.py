@@ -77,6 +77,7 @@ class _Choice:
         function = operands.function
         self.cuts_data = isinstance(function, Eltwise | Pool) or (isinstance(function, Conv) and function.groups > 1)
         self.parts: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.cycles: dict[tuple[int, int], int] = {}
 
     def best(self) -> Tiling:
         best = Tiling(self.operands, 1, min(self.operands.channel_step, self.operands.size[1]))
@@ -97,7 +98,7 @@ class _Choice:
         pieces = 1
         while pieces < 2 * ceil_div(count, grid):
             sizes.append(min(count, ceil_div(ceil_div(count, pieces), grid) * grid))
-            pieces += max(1, pieces // 3)
+            pieces += max(1, pieces // 2)
         while sizes[-1] > step and not self._fit_twice(1, sizes[-1]):
             sizes.append(max(step, sizes[-1] // 2 // step * step))
         return list(dict.fromkeys(sizes))
@@ -156,7 +157,9 @@ class _Choice:
             maps_times = 1
         if channel_tiles == 1:
             constants_times = 1
-        work_cycles = self._work_cycles(rows, channels) * tiles
+        if (rows, channels) not in self.cycles:
+            self.cycles[rows, channels] = self._work_cycles(rows, channels)
+        work_cycles = self.cycles[rows, channels] * tiles
         load = self._moved(
             constants * constants_times + maps * maps_times, constants_times * (constants > 0) + maps_times * (maps > 0)
         )
