@@ -47,13 +47,19 @@ def solve(balls: Ints, means: Floats) -> Design:
     share = np.clip(means / np.maximum(balls, 1), 1e-15, 1 - 1e-15)
     wanted = np.log(share) - np.log1p(-share)
     log_odds[free] = wanted[free]
+    factor, last = 1.0, np.inf
     for _ in range(_STEPS):
         design = Design(balls, drawn, log_odds, _tails(balls, drawn, log_odds))
         have = np.clip(moments(design) / np.maximum(balls, 1), 1e-15, 1 - 1e-15)
-        if not free.any() or np.abs(have * balls - means)[free].max() < _TOLERANCE:
+        away = np.abs(have * balls - means)[free].max(initial=0.0)
+        if away < _TOLERANCE:
             return design
+        factor, last = (
+            (factor / 2 if away >= last else factor),
+            away,
+        )  # few groups, all but drawn: steps swing about the goal
         log_odds = log_odds.copy()
-        log_odds[free] += (wanted - np.log(have) + np.log1p(-have))[free]
+        log_odds[free] += factor * (wanted - np.log(have) + np.log1p(-have))[free]
         log_odds[free] -= log_odds[free].mean()  # only their ratios matter
     raise ContractError(f"no odds found for means {means.tolist()} of {balls.tolist()} balls")
 

@@ -1,6 +1,7 @@
 """A network after a step -> what each channel earns: which channels of a group come first. `IMPORTANCES` by name.
 
     taylor             what the loss changes, to first order, when a channel's outputs are zero (Molchanov et al. 2019)
+    magnitude          the squares of all that makes it: its kernels, its scale and its shift
     batch_norm_scale   how much a channel is scaled by the batch norm behind it (Network Slimming, Liu et al. 2017)
 
 A channel is judged by the steps in which it was drawn, and keeps its worth while it is not.
@@ -103,6 +104,12 @@ def batch_norm_scale(groups: Groups, memory: float = 0.95) -> Importance:
     return RunningImportance(groups, memory, _scales)
 
 
+@IMPORTANCES.register("magnitude")
+def magnitude(groups: Groups, memory: float = 0.95) -> Importance:
+    """Weight decay takes from kernels that the loss does not hold up, so that size tells use; it needs no gradients."""
+    return RunningImportance(groups, memory, _squares)
+
+
 def _is_alone(name: str, group: Group) -> bool:
     """Whether a parameter has no columns: the scales of norms, unlike kernels, are read by nobody else."""
     layer = name.rpartition(".")[0]
@@ -128,6 +135,14 @@ def _products(network: nn.Module) -> dict[str, Floats]:
             for name, weight in network.named_parameters()
             if weight.grad is not None
         }
+
+
+def _squares(network: nn.Module) -> dict[str, Floats]:
+    """The sums of squares of each parameter's rows."""
+    return {
+        name: _numbers(weight.detach().square().reshape(len(weight), -1).sum(dim=1))
+        for name, weight in network.named_parameters()
+    }
 
 
 def _scales(network: nn.Module) -> dict[str, Floats]:

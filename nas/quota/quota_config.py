@@ -13,7 +13,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     align: widths are multiples of it, and draws take blocks of so many channels as balls. minimum: channels of every group;
     floor: no group falls below this share of its even width. begin, end: shares of the training between which the urn shrinks.
     adjust: who spreads the quota over the groups: "losses" of drawn sub-networks on pictures that are put aside,
-    "channels" by the importance of each over its price, "nobody". importance: which channels of a group come first.
+    "channels" by the importance of each over its price (which wants taylor: sizes of different layers do not compare),
+    "nobody". importance: which channels of a group come first.
     draw: which channels are drawn, the "best" (nested) or "random" ones; "mean": the mean widths are trained, and draws are
     for comparing only; "none": the whole urn is trained at each step.
     hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups.
@@ -29,7 +30,7 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     end: float = 0.5
     adjust: Literal["losses", "channels", "nobody"] = "losses"
     adjust_every: int = 10
-    importance: str = "taylor"
+    importance: str = "magnitude"
     memory: float = 0.95
     draw: Literal["best", "random", "mean", "none"] = "best"
     hold: int = 1

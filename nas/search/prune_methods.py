@@ -96,7 +96,7 @@ def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
 
 
 METHODS.add("quota", _by_quota({"adjust": "losses"}))
-METHODS.add("quota_channels", _by_quota({"adjust": "channels"}))
+METHODS.add("quota_channels", _by_quota({"adjust": "channels", "importance": "taylor"}))
 METHODS.add("quota_even", _by_quota({"adjust": "nobody"}))
 METHODS.add("quota_mean", _by_quota({"draw": "mean"}))
 METHODS.add("quota_no_draws", _by_quota({"draw": "none"}))
@@ -166,7 +166,7 @@ def _cut(case: Case, counts: Mapping[str, int]) -> nn.Module:
     """The most important channels, so many of each group; importance is judged on the images that are put aside."""
     loss_of = case.judges.loss_of
     assert loss_of is not None
-    network, importance = copy.deepcopy(case.network).eval(), IMPORTANCES["taylor"](case.groups, 0.99)
+    network, importance = copy.deepcopy(case.network).eval(), IMPORTANCES[case.quota.importance](case.groups, 0.99)
     for batch in range(case.judges.batches):
         network.zero_grad(set_to_none=True)
         torch.autograd.backward(loss_of(network, batch))

@@ -120,3 +120,17 @@ def test_the_best_channels_are_nested():
     balls = [np.array([0, 1, 2, 3])]
     drawn = [best_channels(np.array([count]), balls, worth)[0].tolist() for count in range(5)]
     assert drawn == [[], [1], [1, 2], [1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_odds_are_found_for_means_next_to_their_bounds():
+    extreme = solve(np.array([6, 5]), np.array([5.9183077725331685, 0.08169222746683102]))
+    assert moments(extreme) == pytest.approx([5.9183077725331685, 0.08169222746683102], abs=1e-9)
+    generator = np.random.default_rng(7)
+    for _ in range(60):
+        balls = generator.integers(1, 12, int(generator.integers(2, 6)))
+        share = generator.beta(0.3, 0.3, len(balls))
+        means = share * balls
+        means *= np.floor(means.sum()) / means.sum()
+        if means.sum() < 1 or (means > balls).any():
+            continue
+        assert moments(solve(balls, means)) == pytest.approx(means, abs=1e-8)
