@@ -12,18 +12,23 @@ import pytest
 import torch
 
 import models
+from nas.check.parallel import check_par_program
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.network import Network
+from nas.compiler.opt.ladder import quickest_rung
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
 from nas.core.errors import DoesNotFit
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.par_program import ParProgram
+from nas.ir.program import Program
 from nas.sim.parallel import simulate_parallel
 from tests.networks import RandomNetwork, random_arch
 
 replace = msgspec.structs.replace
 NETWORKS = 12
+Planner = Callable[[Network, Processor], tuple[Program, object]]
 
 
 def dram(**fields: float) -> Callable[[Processor], Processor]:
@@ -62,7 +67,13 @@ BETTER = {
 }
 
 
-def program(seed: int, processor: Processor) -> ParProgram | None:
+def sram(factor: int) -> Callable[[Processor], Processor]:
+    return lambda processor: replace(
+        processor, sram=replace(processor.sram, size_bytes=processor.sram.size_bytes * factor)
+    )
+
+
+def program(seed: int, processor: Processor, plan: Planner = optimise) -> ParProgram | None:
     """The parallel program of a random network; None where it does not fit."""
     generator = np.random.default_rng(seed)
     if seed % 4:
@@ -70,7 +81,7 @@ def program(seed: int, processor: Processor) -> ParProgram | None:
     else:
         module = RandomNetwork(generator)
     try:
-        optimised, _ = optimise(network_of(module, ((1, 3, 16, 16),)), processor)
+        optimised, _ = plan(network_of(module, ((1, 3, 16, 16),)), processor)
     except DoesNotFit:
         return None
     return parallelise(optimised)
@@ -99,3 +110,19 @@ def test_a_program_is_not_slower_on_a_better_processor(
         before = simulate_parallel(par, processor).latency_s
         after = simulate_parallel(par, BETTER[change](processor)).latency_s
         assert after <= before * (1 + 1e-12), f"network {seed}: {before} s, with {change} {after} s"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_twice_the_sram_is_never_slower_on_the_ladder(seed: int) -> None:
+    """Compiled anew for each; without the ladder a plan for more sram may be slower by a fifth."""
+    processor = small_processor(seed)
+    before: float | None = None
+    for factor in (1, 2, 4):
+        larger = sram(factor)(processor)
+        par = program(seed, larger, quickest_rung)
+        assert par is not None or before is None, "what fits must fit a larger sram"
+        if par is not None:
+            after = simulate_parallel(par, larger).latency_s
+            assert before is None or after <= before
+            assert not check_par_program(par, larger)
+            before = after
