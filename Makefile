@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install search train tensorboard test test-full lint type bench clean
+.PHONY: help install search train results tensorboard test test-full lint type bench clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -24,6 +24,9 @@ search: install ## the main job: search networks for accuracy and speed (a few m
 
 train: install ## train one network
 	$(BIN)/python scripts/train.py $(ARGS)
+
+results: install ## train the networks of docs/results.md and write that page (about two hours on 2 cores; goes on where it stopped)
+	$(BIN)/python scripts/results.py page=docs/results.md $(ARGS)
 
 tensorboard: install ## compare the runs under runs/ in a browser, on this machine only
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1

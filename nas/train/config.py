@@ -16,12 +16,9 @@ from nas.train.schedule import ScheduleShape, check_schedule
 class TrainConfig:
     """epochs may be a fraction. batch_size: images of a step of the optimiser, computed in `accumulate` equal parts.
 
-    learning_rate is the schedule's peak. momentum: of SGD (Nesterov).
-
-    weight_decay spares norms and biases.
-
-    ema_decay: of the averaged weights, which are then the result; 0 is off. clip_norm: largest norm of
-    all gradients together; 0 is off. precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
+    learning_rate is the schedule's peak. momentum: of SGD (Nesterov). weight_decay spares norms and biases. ema_decay: of
+    the averaged weights, which are then the result; 0 is off. clip_norm: largest norm of all gradients together; 0 is off.
+    precision, channels_last, device: "auto" takes what is fastest here. evaluate_every_epochs: 0 evaluates at the end
     only. checkpoint_every_s: 0 saves at the end only. augment: None trains on the images as they are.
     """
 

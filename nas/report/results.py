@@ -1,0 +1,90 @@
+"""Runs of several networks on several data sets -> one record, from which the results page and its picture are made.
+
+network: one of the page's rows, with the choices that make it on the command line of scripts/train.py.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from scipy.stats import t
+
+from nas.core.artifact import read_json, write_json
+from nas.core.machine import Machine
+
+_KIND, _VERSION = "results", 1
+_CONFIDENCE = 0.95
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One network trained on one data set with one seed; errors: wrong answers in test `images`; seconds: wall time."""
+
+    data: str
+    network: str
+    seed: int
+    errors: int
+    images: int
+    parameters: int
+    steps: int
+    seconds: float
+
+    @property
+    def error_rate(self) -> float:
+        """The share of wrong answers, 0 .. 1."""
+        return self.errors / self.images
+
+
+class Results(msgspec.Struct, frozen=True):
+    """All runs of a page and how they were made.
+
+    networks, data: name -> the choices on the command line; budget, full_budget: choices common to all, of these runs and
+    of those that nobody had the time for; orders: names of networks whose error a paper says to rise. workers: trainings
+    side by side, of `threads` CPU threads each.
+    """
+
+    machine: Machine
+    workers: int
+    threads: int
+    networks: dict[str, tuple[str, ...]]
+    data: dict[str, tuple[str, ...]]
+    budget: tuple[str, ...]
+    full_budget: tuple[str, ...]
+    orders: tuple[tuple[str, ...], ...]
+    runs: tuple[Run, ...]
+
+    def of(self, data: str, network: str) -> list[Run]:
+        """The runs of one row, by seed."""
+        found = [run for run in self.runs if (run.data, run.network) == (data, network)]
+        return sorted(found, key=lambda run: run.seed)
+
+
+class Mean(msgspec.Struct, frozen=True):
+    """The mean of some runs' error rates; half: of its 95 % interval by Student's t, NaN for a single run."""
+
+    value: float
+    half: float
+
+    def overlaps(self, other: "Mean") -> bool:
+        """Whether the two intervals have a point in common; an unknown one has."""
+        return not abs(self.value - other.value) > self.half + other.half
+
+
+def mean_error(runs: Sequence[Run]) -> Mean:
+    """Over the seeds: how far another seed is to be expected from it, not another set of test images."""
+    rates = [run.error_rate for run in runs]
+    if len(rates) < 2:
+        return Mean(rates[0], math.nan)
+    spread = statistics.stdev(rates) / math.sqrt(len(rates))
+    return Mean(statistics.fmean(rates), float(t.ppf(0.5 + _CONFIDENCE / 2, len(rates) - 1)) * spread)
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write the record as JSON."""
+    write_json(path, results, _KIND, _VERSION)
+
+
+def read_results(path: Path) -> Results:
+    """Read it back."""
+    return read_json(path, Results, _KIND, _VERSION)

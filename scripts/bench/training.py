@@ -1,0 +1,183 @@
+"""Training beside a plain loop, at the same images, steps and optimiser, and quantised training beside float32: ratios.
+
+plain      float32, a DataLoader, torchvision's transforms image by image, the loop of any tutorial
+images/s   of the training steps, the input included; on a CPU per second of processor time, so that a busy machine tells
+           the same
+input      share of a step that goes into making the batch
+peak       multiplications and additions of all matrices of a step, over what one large product reaches here in a second
+DoReFa     a step of the paper's model A at W1 A2 G4 over one at full precision, in float32 and in the type used here
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+import models
+from nas.data.augment import AugmentConfig
+from nas.data.load import load_data
+from nas.data.loader import Batches
+from nas.data.source import DataConfig, Split
+from nas.train.config import TrainConfig
+from nas.train.device import device_of
+from nas.train.metrics import evaluate
+from nas.train.options import Options
+from nas.train.precision import autocast_dtype
+from nas.train.step import TrainStep
+
+NAME = "training"
+_BATCH, _IMAGES, _EPOCHS, _RATE, _SHIFT_PX = 128, 12_800, 2, 0.003, 2
+_NETWORKS = {"svhn_net": {"model": "svhn_net"}, "shufflenet_v2": {"model": "shufflenet_v2", "width": 0.5}}
+_DOREFA_STEPS = 12
+Row = tuple[str, float, str]
+
+
+def run() -> list[Row]:
+    """Some minutes on one core."""
+    device = device_of("auto")
+    data = load_data(DataConfig(train_images=_IMAGES, validation_images=1000, test_images=5000), device)
+    peak = _matrix_peak(device)
+    rows: list[Row] = []
+    for name, described in _NETWORKS.items():
+        network, plain = (models.build(models.fitted(models.arch_from(described), 3, 10, 32), seed=0) for _ in range(2))
+        plain_s = _plain_training(plain.to(device), data.train, device)
+        ours_s, input_s = _our_training(network, data.train, device)
+        rows += [
+            (f"{name} plain loop", _EPOCHS * _IMAGES / plain_s, "images/s"),
+            (f"{name} here", _EPOCHS * _IMAGES / ours_s, "images/s"),
+            (f"{name} here over plain", plain_s / ours_s, "x"),
+            (f"{name} plain test error", 100 * evaluate(plain, data.test).rate, "%"),
+            (f"{name} test error", 100 * evaluate(network, data.test).rate, "%"),
+            (f"{name} input share of a step", 100 * input_s / ours_s, "%"),
+            (f"{name} share of the matrix peak", 100 * _operations(network) * _EPOCHS * _IMAGES / ours_s / peak, "%"),
+        ]
+    return rows + _dorefa_rows(device)
+
+
+class _Pictures(Dataset[tuple[Tensor, int]]):
+    """A split as torchvision's data sets give it: one picture at a time, through transforms."""
+
+    def __init__(self, split: Split) -> None:
+        self._images, self._labels = split.images.cpu().permute(0, 2, 3, 1).numpy(), split.labels.cpu().tolist()
+        self._transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomCrop(32, padding=_SHIFT_PX, padding_mode="edge"),
+                transforms.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._transform(self._images[index]), self._labels[index]
+
+
+def _plain_training(network: nn.Module, split: Split, device: torch.device) -> float:
+    """Seconds."""
+    loader = DataLoader(
+        _Pictures(split), batch_size=_BATCH, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0)
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.02)
+    schedule = OneCycleLR(optimizer, max_lr=_RATE, total_steps=_EPOCHS * len(loader))
+    network.train()
+
+    def epochs() -> None:
+        for _ in range(_EPOCHS):
+            for images, labels in loader:
+                loss = nn.functional.cross_entropy(network(images.to(device)), labels.to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+
+    return _seconds(epochs, device)
+
+
+def _our_training(network: nn.Module, split: Split, device: torch.device) -> tuple[float, float]:
+    """Seconds of all, and of making the batches alone."""
+    config = TrainConfig(
+        epochs=_EPOCHS, batch_size=_BATCH, learning_rate=_RATE, augment=AugmentConfig(shift_px=_SHIFT_PX)
+    )
+    batches = Batches(split, _BATCH, 0, config.augment, channels_last=True)
+    model = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step = _trainer(model.train(), config, device)
+
+    def epochs() -> None:
+        for epoch in range(_EPOCHS):
+            for images, labels in batches.epoch(epoch):
+                step(images, labels)
+
+    def inputs() -> None:
+        for epoch in range(_EPOCHS):
+            for _ in batches.epoch(epoch):
+                pass
+
+    return _seconds(epochs, device), _seconds(inputs, device)
+
+
+def _operations(network: nn.Module) -> float:
+    """Of one image forward and backward, by torch's own counter."""
+    images = torch.rand(2, 3, 32, 32, device=next(network.parameters()).device)
+    with FlopCounterMode(display=False) as counter:
+        network.train()(images).sum().backward()
+    return counter.get_total_flops() / len(images)
+
+
+def _matrix_peak(device: torch.device) -> float:
+    """Operations per second of a large product in the type that training computes in."""
+    kind, size = autocast_dtype("auto", device), 1024 if device.type == "cpu" else 8192
+    matrix = torch.rand(size, size, device=device).to(kind)
+    times = [_seconds(lambda: matrix @ matrix, device) for _ in range(7)]
+    return float(2 * size**3 / min(times[1:]))
+
+
+def _dorefa_rows(device: torch.device) -> list[Row]:
+    images = torch.rand(_BATCH, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 10, (_BATCH,), device=device)
+    rows: list[Row] = []
+    for precision in ("float32", "auto"):
+        steps = []
+        for bits in ((32, 32, 32), (1, 2, 4)):
+            named = dict(zip(("weight_bits", "activation_bits", "gradient_bits"), bits, strict=True))
+            arch = models.fitted(models.arch_from({"model": "dorefa_svhn", "variant": "A", **named}), 3, 10, 32)
+            network = models.build(arch, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            config = TrainConfig(batch_size=_BATCH, learning_rate=_RATE, precision=precision)
+            steps.append(_trainer(network.train(), config, device))
+        # In turn, so that whatever else the machine does meets both.
+        times: list[list[float]] = [[], []]
+        for _ in range(_DOREFA_STEPS):
+            for step, taken in zip(steps, times, strict=True):
+                taken.append(_seconds(lambda step=step: step(images, labels), device))  # type: ignore[misc]
+        whole, quantised = (sorted(taken)[len(taken) // 2] for taken in times)
+        rows.append((f"DoReFa A W1 A2 G4 over float, precision {precision}", quantised / whole, "of the step"))
+    return rows
+
+
+def _trainer(network: nn.Module, config: TrainConfig, device: torch.device) -> Callable[[Tensor, Tensor], None]:
+    step, done, steps = TrainStep(network, config, device, Options()), 0, _EPOCHS * (_IMAGES // _BATCH)
+
+    def train(images: Tensor, labels: Tensor) -> None:
+        nonlocal done
+        step(min(done, steps - 1), steps, images, labels)
+        done += 1
+
+    return train
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cpu":
+        began_s = time.process_time()
+        work()
+        return time.process_time() - began_s
+    torch.cuda.synchronize(device)
+    began_s = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - began_s
