@@ -190,10 +190,8 @@ class Branches(nn.Module):
         return torch.cat([outer(inner(part).relu()) for inner, outer, part in parts], 1)
 
 
-@pytest.mark.parametrize(
-    "start",
-    [(8, 8, 22), pytest.param(None, marks=pytest.mark.slow), pytest.param((22, 8, 8), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [None, (8, 8, 22), (22, 8, 8)])
 def test_planted_widths_are_found_from_any_start(start):
     planted, steps = (10, 20, 12), 1000
     teacher, student = Branches(planted, 100), Branches((24, 24, 24), 0)
