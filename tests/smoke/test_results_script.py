@@ -15,7 +15,8 @@ SMALL = [
     "only=[svhn_net]",
     'budget=["trainer.epochs=0.5","trainer.batch_size=32","data.validation_images=64","data.test_images=64",'
     '"model.widths=[4,4,4,8]","model.fc_width=8"]',
-    'data={street_digits: ["data=street_digits","data.train_images=300"]}',
+    'data.street_digits=["data=street_digits","data.train_images=300"]',
+    "~data.fashion_mnist",
 ]
 
 
