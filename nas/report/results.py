@@ -71,6 +71,12 @@ class Mean(msgspec.Struct, frozen=True):
         return not abs(self.value - other.value) > self.half + other.half
 
 
+def merged(*choices: Sequence[str]) -> tuple[str, ...]:
+    """Choices of a command line one after another, each key once: the last to name it says its value."""
+    values = {choice.partition("=")[0]: choice for part in choices for choice in part}
+    return tuple(values.values())
+
+
 def mean_error(runs: Sequence[Run]) -> Mean:
     """Over the seeds: how far another seed is to be expected from it, not another set of test images."""
     rates = [run.error_rate for run in runs]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from nas.report.results import Mean, Results, Run, mean_error
+from nas.report.results import Mean, Results, Run, mean_error, merged
 
 _TRAIN = "python scripts/train.py"
 
@@ -79,11 +79,12 @@ def _commands(results: Results) -> str:
     first_data = next(iter(results.data))
     seed = min(run.seed for run in results.runs)
     here = [
-        f"# {name}\n{_command((*results.data[first_data], *results.budget, *choices), seed)}"
+        f"# {name}\n{_command(merged(results.data[first_data], results.budget, choices), seed)}"
         for name, choices in results.networks.items()
     ]
     full = [
-        f"# {name}\n{_command((*results.full_budget, *choices), seed)}" for name, choices in results.networks.items()
+        f"# {name}\n{_command(merged(results.full_budget, choices), seed)}"
+        for name, choices in results.networks.items()
     ]
     others = "; ".join(f"{name}: `{' '.join(choices)}`" for name, choices in results.data.items() if name != first_data)
     return (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nas.core.errors import InputError, suggestion
 from nas.core.machine import Machine
-from nas.report.results import Results, Run
+from nas.report.results import Results, Run, merged
 
 Key = tuple[str, str, int]  # data, network, seed
 
@@ -54,7 +54,7 @@ class ResultsPlan:
             for data, of_data in self.data.items():
                 for network, of_network in self._chosen().items():
                     folder = Path(self.folder) / data / network / f"seed_{seed}"
-                    choices = (*of_data, *self.budget, *of_network, f"trainer.seed={seed}", f"folder={folder}")
+                    choices = merged(of_data, self.budget, of_network, (f"trainer.seed={seed}", f"folder={folder}"))
                     yield (data, network, seed), folder, choices
 
     def results(self, machine: Machine, workers: int, runs: tuple[Run, ...]) -> Results:

@@ -8,7 +8,7 @@ import pytest
 
 from nas.core.errors import InputError
 from nas.core.machine import this_machine
-from nas.report.results import Results, Run, mean_error, read_results, write_results
+from nas.report.results import Results, Run, mean_error, merged, read_results, write_results
 from nas.report.results_page import results_page
 from nas.report.results_picture import results_figure
 from nas.report.results_plan import ResultsPlan
@@ -81,6 +81,13 @@ def test_every_run_has_a_folder_of_its_own_and_the_first_seeds_come_first() -> N
     assert len({folder for _, folder, _ in trainings}) == 4
     _, folder, arguments = trainings[1]
     assert arguments == ("data=digits", "trainer.epochs=1", "model=b", "trainer.seed=0", f"folder={folder}")
+
+
+def test_a_networks_own_choice_counts_more_than_the_budgets_and_is_said_once() -> None:
+    assert merged(("a=1", "b=2"), ("c=x=y", "a=3")) == ("a=3", "b=2", "c=x=y")
+    plan = _plan(networks={"a": ("model=a", "trainer.epochs=9"), "b": ("model=b",)})
+    _, folder, arguments = next(plan.trainings())
+    assert arguments == ("data=digits", "trainer.epochs=9", "model=a", "trainer.seed=0", f"folder={folder}")
 
 
 def test_some_networks_alone() -> None:
