@@ -31,7 +31,7 @@ from nas.train.precision import autocast_dtype
 from nas.train.step import TrainStep
 
 NAME = "training"
-_BATCH, _IMAGES, _EPOCHS, _RATE, _SHIFT_PX = 128, 12_800, 2, 0.003, 2
+_BATCH, _IMAGES, _EPOCHS, _RATE, _SHIFT_PX = 128, 6_400, 2, 0.003, 2
 _NETWORKS = {"svhn_net": {"model": "svhn_net"}, "shufflenet_v2": {"model": "shufflenet_v2", "width": 0.5}}
 _DOREFA_STEPS = 12
 Row = tuple[str, float, str]
