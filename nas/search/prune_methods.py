@@ -35,8 +35,9 @@ from nas.quota.importance import IMPORTANCES
 from nas.quota.price import Lookup
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.slim import first_channels, slim
-from nas.quota.training import Judges, QuotaTraining
+from nas.quota.training import Judges
 from nas.quota.widths import fitted, rounded
+from nas.search.pruning import UnderQuota
 from nas.train.config import TrainConfig
 from nas.train.options import Options
 from nas.train.trainer import train
@@ -81,16 +82,11 @@ METHODS: Registry[Callable[[Case], nn.Module]] = Registry("pruning method")
 
 def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
     def method(case: Case) -> nn.Module:
-        made: list[QuotaTraining] = []
         config = msgspec.structs.replace(case.quota, **changes)
-
-        def stepper(whole: nn.Module, optimizer: torch.optim.Optimizer) -> QuotaTraining:
-            made.append(QuotaTraining(whole, case.groups, optimizer, config, case.judges, case.trainer.seed))
-            return made[-1]
-
+        stepper = UnderQuota(case.groups, config, case.judges, case.trainer.seed)
         network = copy.deepcopy(case.network)
         train(network, case.data.train, case.data.validation, case.trainer, options=Options(stepper=stepper))
-        return slim(network, case.groups, made[-1].keep(), case.shape)
+        return slim(network, case.groups, stepper.training.keep(), case.shape)
 
     return method
 

@@ -17,6 +17,7 @@ import msgspec
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import Optimizer
 
 from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError, Violation
@@ -78,6 +79,18 @@ class PruneResult(msgspec.Struct, frozen=True):
     channels: dict[str, int]
     kept: dict[str, str]
     history: tuple[Look, ...]
+
+
+class UnderQuota:
+    """Makes the stepper of a training under the quota, and keeps it: `training`, once that has begun."""
+
+    def __init__(self, groups: Groups, config: QuotaConfig, judges: Judges, seed: int) -> None:
+        self._groups, self._config, self._judges, self._seed = groups, config, judges, seed
+        self.training: QuotaTraining
+
+    def __call__(self, whole: nn.Module, optimizer: Optimizer) -> QuotaTraining:
+        self.training = QuotaTraining(whole, self._groups, optimizer, self._config, self._judges, self._seed)
+        return self.training
 
 
 def prune(
@@ -185,18 +198,13 @@ def _under_quota(
     network: nn.Module, groups: Groups, data: Data, config: PruneConfig, judges: Judges, folder: Path, observer: Observer
 ) -> QuotaTraining:  # fmt: skip
     """Train `network` under the quota, or go on; the training knows the channels that are left."""
-    made: list[QuotaTraining] = []
-
-    def stepper(whole: nn.Module, optimizer: torch.optim.Optimizer) -> QuotaTraining:
-        made.append(QuotaTraining(whole, groups, optimizer, config.quota, judges, config.quota_trainer.seed))
-        return made[-1]
-
+    stepper = UnderQuota(groups, config.quota, judges, config.quota_trainer.seed)
     train(
         network, data.train, data.validation, config.quota_trainer, folder / "quota",
         Options(observer=observer, stepper=stepper),
     )  # fmt: skip
-    write_json(folder / "quota.json", made[-1].history, _HISTORY_KIND, _HISTORY_VERSION)
-    return made[-1]
+    write_json(folder / "quota.json", stepper.training.history, _HISTORY_KIND, _HISTORY_VERSION)
+    return stepper.training
 
 
 def _row(
