@@ -21,6 +21,7 @@ from torch import nn
 
 from nas.core.errors import InputError
 from nas.core.registry import Registry
+from nas.core.units import ceil_div
 from nas.quota.groups import Groups
 from nas.quota.slim import first_channels
 
@@ -145,7 +146,7 @@ class Lookup:
 
     def aligned(self, count: int, up: bool = True) -> int:
         """The next multiple of a block, or the last one."""
-        return (-(-count // self._align) if up else count // self._align) * self._align
+        return (ceil_div(count, self._align) if up else count // self._align) * self._align
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

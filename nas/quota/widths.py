@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.core.errors import InputError
+from nas.core.units import ceil_div
 from nas.quota.price import Lookup
 
 Floats = NDArray[np.float64]
@@ -122,7 +123,7 @@ def rounded(
 
 
 def _down(width: float, align: int, floor: int, size: int) -> int:
-    return min(size, max(int((width + 1e-6) // align) * align, -(-floor // align) * align))
+    return min(size, max(int((width + 1e-6) // align) * align, ceil_div(floor, align) * align))
 
 
 def _price(widths: Mapping[str, float], lookup: Lookup) -> float:

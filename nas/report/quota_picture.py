@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.artifact import write_with
+from nas.core.units import ceil_div
 from nas.search.pruning import PruneResult
 
 _COLUMNS = 4
@@ -21,7 +22,7 @@ def quota_figure(result: PruneResult) -> Figure:
     """The picture; of many groups the first ones."""
     history, sizes = result.history, dict(zip(result.channels, result.whole.widths, strict=True))
     names = list(sizes)[:_MOST]
-    rows = -(-len(names) // _COLUMNS)
+    rows = ceil_div(len(names), _COLUMNS)
     figure = Figure(figsize=(3.0 * min(_COLUMNS, len(names)), 2.1 * rows + 0.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     steps = [look.step for look in history]
