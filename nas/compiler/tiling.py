@@ -12,9 +12,11 @@ import msgspec
 
 from nas.compiler.network import constant_strides
 from nas.compiler.regions import MAP_RANK, ROWS_RANK, as_map, image_of
-from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail, Window
+from nas.hw.spec import Processor
+from nas.ir.command import Command, Conv, Eltwise, Matmul, Pool, Tail, Window
 from nas.ir.program import Operator
 from nas.ir.tensor import Region, Tensor, box, dense
+from nas.timing.cycles import command_cycles
 
 Compute = Conv | Matmul | Eltwise | Pool
 _TERMS = ("factor", "addend")
@@ -139,6 +141,12 @@ def part_of(function: Compute, reads: tuple[Region, ...], write: Region, tile: T
         else:
             parts.append(_part_of_term(region, tile.rows, tile.channels))
     return Part(function, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
+
+
+def part_cycles(part: Part, processor: Processor) -> int:
+    """The cycles of the command that does `part`, on the engine that its function says."""
+    command = Command(engine_of(part.function), "", part.reads, (part.write,), part.function)
+    return command_cycles(command, processor)
 
 
 def _part_of_rows(function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.tile import largest_tiles, tile_bytes, tile_parts
-from nas.compiler.tiling import Tile, engine_of, part_of, tiles_of
+from nas.compiler.tiling import Tile, part_cycles, part_of, tiles_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Eltwise, Pool
-from nas.timing.cycles import command_cycles, dma_latency_cycles, transfer_cycles
+from nas.ir.command import Conv, Eltwise, Pool
+from nas.timing.cycles import dma_latency_cycles, transfer_cycles
 
 # The constants of one tile of a layer that lives on chip take at most this part of it, so that those of the next can be
 # loaded beside them.
@@ -181,8 +181,7 @@ class _Choice:
         reads, write = self.operands.images[0]
         tile = largest_tiles(self.operands, rows, channels)[-1]
         part = part_of(self.operands.function, reads, write, tile)
-        command = Command(engine_of(part.function), "", part.reads, (part.write,), part.function)
-        return command_cycles(command, self.processor)
+        return part_cycles(part, self.processor)
 
     def _moved(self, size_bytes: int, transfers: int) -> int:
         return transfer_cycles(size_bytes, self.processor) + transfers * self.latency_cycles

@@ -5,11 +5,9 @@ from itertools import pairwise
 from nas.compiler.memo import Memo
 from nas.compiler.opt.operands import Layout, Operands, Placed
 from nas.compiler.opt.share import Pace, chunk_for, is_channelwise
-from nas.compiler.tiling import engine_of
+from nas.compiler.tiling import Part, engine_of, part_cycles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Command
-from nas.timing.cycles import command_cycles
 
 
 def paces(layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo) -> dict[int, Pace]:
@@ -43,4 +41,4 @@ def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> boo
 def whole_cycles(operands: Operands, processor: Processor) -> int:
     """The cycles of one image's operator in one command."""
     reads, write = operands.images[0]
-    return command_cycles(Command(engine_of(operands.function), "", reads, (write,), operands.function), processor)
+    return part_cycles(Part(operands.function, reads, write), processor)

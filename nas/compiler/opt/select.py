@@ -7,12 +7,11 @@ import msgspec
 
 from nas.compiler.network import Network
 from nas.compiler.regions import place
-from nas.compiler.tiling import engine_of, image_operands
+from nas.compiler.tiling import Part, image_operands, part_cycles
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Dataflow, Matmul
+from nas.ir.command import Conv, Dataflow, Matmul
 from nas.ir.program import Operator
 from nas.ir.tensor import Region
-from nas.timing.cycles import command_cycles
 
 DATAFLOWS: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary", "lanes")
 
@@ -49,8 +48,7 @@ def _cheapest(
     best, best_cycles = function, -1
     for dataflow in DATAFLOWS:
         tried = msgspec.structs.replace(function, dataflow=dataflow)
-        command = Command(engine_of(tried), "", parts, (target,), tried)
-        cycles = command_cycles(command, processor)
+        cycles = part_cycles(Part(tried, parts, target), processor)
         if best_cycles < 0 or cycles < best_cycles:
             best, best_cycles = tried, cycles
     return best

@@ -10,12 +10,20 @@ from typing import NamedTuple
 
 import msgspec
 
-from nas.compiler.tiling import Compute, Part, Tile, channel_step, engine_of, output_size, part_of, reads_rows
+from nas.compiler.tiling import (
+    Compute,
+    Part,
+    Tile,
+    channel_step,
+    output_size,
+    part_cycles,
+    part_of,
+    reads_rows,
+)
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Dataflow, Eltwise, Matmul, Pool
+from nas.ir.command import Conv, Dataflow, Eltwise, Matmul, Pool
 from nas.ir.tensor import Region
-from nas.timing.cycles import command_cycles
 
 _ON_MATRIX: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary")
 # A cut has to save this share of the time.
@@ -104,9 +112,7 @@ def _share(
     def cycles(dataflow: Dataflow, tile: Tile) -> int:
         tried = msgspec.structs.replace(function, dataflow=dataflow)
         part = Part(tried, reads, write) if tile == everything else part_of(tried, reads, write, tile)
-        return command_cycles(
-            Command(engine_of(part.function), "", part.reads, (part.write,), part.function), processor
-        )
+        return part_cycles(part, processor)
 
     vector_cycles = cycles("lanes", everything)
     matrix_cycles, dataflow = min((cycles(each, everything), each) for each in _ON_MATRIX)

@@ -15,11 +15,9 @@ from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.share import Pace
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import Tile, engine_of, input_rows, local_copy, part_of, roles
+from nas.compiler.tiling import Tile, engine_of, input_rows, local_copy, part_cycles, part_of, roles
 from nas.hw.spec import Processor
-from nas.ir.command import Command
 from nas.ir.tensor import stored_bytes
-from nas.timing.cycles import command_cycles
 
 # A stripe that makes more than this share of its rows twice is not worth it.
 _LARGEST_OVERHEAD = 0.6
@@ -187,9 +185,7 @@ def _paces(
     for place, (member, made) in enumerate(zip(members, ranges, strict=True)):
         reads, write = member.images[0]
         part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
-        engine = engine_of(part.function)
-        command = Command(engine, "", part.reads, (part.write,), part.function)
-        cycles[engine][place] = command_cycles(command, processor)
+        cycles[engine_of(part.function)][place] = part_cycles(part, processor)
     matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
     return tuple(Pace(0, matrix_cycles * own // vector_cycles) for own in cycles["vector"])
 

@@ -14,11 +14,11 @@ from nas.compiler.parallel.box import Box, box_shape, hull, whole_box
 from nas.compiler.parallel.cut import Cut, cut
 from nas.compiler.parallel.partition import Partition, Way, share_of
 from nas.compiler.regions import ROWS_RANK, aligned
-from nas.compiler.tiling import engine_of
+from nas.compiler.tiling import Part, part_cycles
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Eltwise, Host, Matmul, Pool
+from nas.ir.command import Conv, Eltwise, Host, Matmul, Pool
 from nas.ir.tensor import Region, container_bits, dense
-from nas.timing.cycles import command_cycles, dma_latency_cycles, host_cycles, transfer_cycles
+from nas.timing.cycles import dma_latency_cycles, host_cycles, transfer_cycles
 from nas.timing.traffic import Work
 
 # Of what is exchanged at the ends of a stretch so much is waited for.
@@ -121,9 +121,8 @@ class Estimator:
             for name, need in zip(operator.inputs, made.needs, strict=True)
         )
         write = self._image(operator.outputs[0], made.made)
-        command = Command(engine_of(function), operator.layer, reads, (write,), function)
         times = 1 if len(made.made) == ROWS_RANK else made.made[0][1] - made.made[0][0]
-        return command_cycles(command, self.processor) * times
+        return part_cycles(Part(function, reads, write), self.processor) * times
 
     def _image(self, name: str, box: Box) -> Region:
         """A part of a tensor on chip: all images of a matrix, one of a map."""
