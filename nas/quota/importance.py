@@ -42,6 +42,16 @@ class Importance(Protocol):
         """Go on from what `state` gave."""
 
 
+def judge(
+    importance: Importance, network: nn.Module, loss_of: Callable[[nn.Module, int], Tensor], batches: int
+) -> None:
+    """Let `importance` see the whole of `network` on each of the batches; its gradients are those of the last one."""
+    for batch in range(batches):
+        network.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss_of(network, batch))
+        importance.see(network, {}, {})
+
+
 IMPORTANCES: Registry[Callable[[Groups, float], Importance]] = Registry("importance")
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.optim import Optimizer
@@ -23,7 +22,7 @@ from nas.core.seeding import stream
 from nas.quota.allotment import Allotment, allot, blocks_of
 from nas.quota.draw import Draws, random_channels
 from nas.quota.groups import Groups
-from nas.quota.importance import IMPORTANCES
+from nas.quota.importance import IMPORTANCES, judge
 from nas.quota.price import CostOf, Lookup
 from nas.quota.probe import LossOf, Slopes, losses_of
 from nas.quota.quota_config import QuotaConfig
@@ -169,10 +168,7 @@ class QuotaTraining:
         """The order of the channels at the beginning: by the importance in the whole network, where there are pictures."""
         if self._judges.loss_of is not None:
             whole, _ = self._subnet.take({}, training=False)
-            for batch in range(self._judges.batches):
-                whole.zero_grad(set_to_none=True)
-                torch.autograd.backward(self._judges.loss_of(whole, batch))
-                self.importance.see(whole, {}, {})
+            judge(self.importance, whole, self._judges.loss_of, self._judges.batches)
             self._subnet.drop()
             self._sort(dict(self.sizes))
         self._judged = True

@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 from torch import nn
 
 from nas.core.errors import InputError
@@ -31,7 +30,7 @@ from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.data.load import Data
 from nas.quota.groups import Groups
-from nas.quota.importance import IMPORTANCES
+from nas.quota.importance import IMPORTANCES, judge
 from nas.quota.price import Lookup
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.slim import first_channels, slim
@@ -163,10 +162,7 @@ def _cut(case: Case, counts: Mapping[str, int]) -> nn.Module:
     loss_of = case.judges.loss_of
     assert loss_of is not None
     network, importance = copy.deepcopy(case.network).eval(), IMPORTANCES[case.quota.importance](case.groups, 0.99)
-    for batch in range(case.judges.batches):
-        network.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss_of(network, batch))
-        importance.see(network, {}, {})
+    judge(importance, network, loss_of, case.judges.batches)
     worth = importance.values()
     keep = {name: np.sort(np.argsort(-worth[name], kind="stable")[:count]) for name, count in counts.items()}
     return slim(case.network, case.groups, keep, case.shape)
