@@ -42,10 +42,11 @@ class Network:
 
 def unused_name(name: str, taken: Container[str]) -> str:
     """`name`, or with a number behind it where that is taken."""
-    candidate, count = name, 1
-    while candidate in taken:
+    if name not in taken:
+        return name
+    count = 2
+    while (candidate := f"{name}#{count}") in taken:
         count += 1
-        candidate = f"{name}#{count}"
     return candidate
 
 

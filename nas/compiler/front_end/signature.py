@@ -1,5 +1,7 @@
 """The arguments of a call of a torch function by their names."""
 
+import ast
+from functools import lru_cache
 from typing import Any
 
 from nas.compiler.front_end.trace import Call
@@ -9,20 +11,19 @@ class Arguments:
     """The arguments of a call by the names and in the order of `signature`: "input weight bias=None"."""
 
     def __init__(self, call: Call, signature: str) -> None:
-        self._values: dict[str, Any] = {}
-        for position, word in enumerate(signature.split()):
-            name, _, default = word.partition("=")
-            if position < len(call.arguments):
-                self._values[name] = call.arguments[position]
-            elif name in call.keywords:
-                self._values[name] = call.keywords[name]
-            else:
-                self._values[name] = {"None": None, "True": True, "False": False, "": None}.get(default, default)
-                if isinstance(self._values[name], str):
-                    self._values[name] = float(default) if "." in default else int(default)
+        given = call.arguments
+        for position, (name, default) in enumerate(_parsed(signature)):
+            self.__dict__[name] = given[position] if position < len(given) else call.keywords.get(name, default)
 
     def __getattr__(self, name: str) -> Any:
-        return self._values[name]
+        raise AttributeError(f"the signature has no {name!r}")
+
+
+@lru_cache
+def _parsed(signature: str) -> tuple[tuple[str, Any], ...]:
+    """Each name with its default; None where there is none."""
+    words = (word.partition("=") for word in signature.split())
+    return tuple((name, ast.literal_eval(default) if default else None) for name, _, default in words)
 
 
 def pair(value: Any) -> tuple[int, int]:

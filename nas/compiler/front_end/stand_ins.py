@@ -77,6 +77,21 @@ def _conv2d(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | Non
     return torch.empty((images, outputs, *places), dtype=source.dtype, device="meta")
 
 
+def _linear(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """Input, weight and bias in their places, as `nn.Linear` gives them, and fitting."""
+    if len(args) != 3 or kwargs:
+        return None
+    source, weight, bias = args
+    if not (_is_plain(source) and _is_plain(weight)) or source.dim() < 1 or weight.dim() != 2:
+        return None
+    outputs, depth = weight.shape
+    if source.dtype != weight.dtype or source.shape[-1] != depth:
+        return None
+    if bias is not None and (tuple(bias.shape) != (outputs,) or bias.dtype != source.dtype):
+        return None
+    return torch.empty((*source.shape[:-1], outputs), dtype=source.dtype, device="meta")
+
+
 def _add(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
     """The sum of two tensors of one shape."""
     if len(args) != 2 or kwargs or not (_is_plain(args[0]) and _is_plain(args[1])):
@@ -92,6 +107,7 @@ def _is_plain(tensor: Any) -> bool:
 _STAND_INS: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], torch.Tensor | None]] = {
     F.batch_norm: _batch_norm,
     torch.conv2d: _conv2d,
+    F.linear: _linear,
     torch.add: _add,
     torch.Tensor.add: _add,
 }

@@ -11,9 +11,10 @@ Quantisers are recognised by two methods (duck-typed, so that any library can of
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from nas.compiler.front_end.stand_ins import FILLED, stand_in
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
+# Kinds of arguments, the usual ones, that hold no tensors.
+_WITHOUT_TENSORS = frozenset((type(None), bool, int, float, str))
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ class Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.path: list[tuple[str, bool]] = []
         self.deepest_path = ""
-        self._names = {id(module): name for name, module in root.named_modules()}
-        self._is_meta = any(weight.device.type == "meta" for weight in (*root.parameters(), *root.buffers()))
+        self._names = {module: name for name, module in root.named_modules()}
+        self._is_meta = any(_is_on_meta(module) for module in self._names)
         self._values: dict[int, tuple[torch.Tensor, Value, int]] = {}
         self._codes: dict[int, tuple[torch.Tensor, Codes]] = {}
         self._coded: dict[tuple[int, int], torch.Tensor] = {}
@@ -143,13 +146,13 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         is_filled = function in FILLED and bool(args)
-        if is_filled or not any(id(tensor) in self._values for tensor in tensors_in((args, kwargs))):
+        if is_filled or not (self._reads_values(args) or (kwargs and self._reads_values(kwargs.values()))):
             return self.constant(function, args, kwargs, is_filled)
         if function is torch.Tensor.__getitem__ and isinstance(args[1], list):
             args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
         if function is torch.Tensor.__iter__:
             return iter(self.__torch_function__(torch.unbind, types, args))
-        arguments = tuple(self._describe(argument) for argument in args)
+        arguments = tuple([self._describe(argument) for argument in args])
         keywords = {name: self._describe(argument) for name, argument in kwargs.items()}
         result = self.run(function, args, kwargs)
         results = tensors_in(result)
@@ -158,6 +161,18 @@ class Recorder(TorchFunctionMode):
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
         return result
+
+    def _reads_values(self, arguments: Iterable[Any]) -> bool:
+        """Whether any tensor among these, however deep, depends on the input."""
+        for each in arguments:
+            if isinstance(each, torch.Tensor):
+                if id(each) in self._values:
+                    return True
+            elif type(each) in _WITHOUT_TENSORS:
+                continue
+            elif any(id(tensor) in self._values for tensor in tensors_in(each)):
+                return True
+        return False
 
     def constant(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_filled: bool) -> Any:
         """What does not depend on the numbers of the input: computed for real, but where the weights have none either."""
@@ -190,7 +205,7 @@ class Recorder(TorchFunctionMode):
         recorder = self
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            recorder.path.append((recorder._names.get(id(module), type(module).__name__), _is_layer(module)))
+            recorder.path.append((recorder._names.get(module, type(module).__name__), _is_layer(module)))
             recorder.deepest_path = recorder.path[-1][0]
             quantised = recorder.quantiser(module, args)
             result = original(module, *args, **kwargs) if quantised is None else quantised
@@ -209,8 +224,8 @@ class Recorder(TorchFunctionMode):
         if len(args) != 1 or not isinstance(args[0], torch.Tensor):
             return False
         if self.is_value(args[0]):
-            return hasattr(module, "integer_format") and module.integer_format()[0] <= LARGEST_CODE_BITS
-        return hasattr(module, "integer_codes") and bool(module.bits <= LARGEST_CODE_BITS)
+            return _offers(module, "integer_format") and module.integer_format()[0] <= LARGEST_CODE_BITS
+        return _offers(module, "integer_codes") and bool(module.bits <= LARGEST_CODE_BITS)
 
     def quantiser(self, module: Any, args: tuple[Any, ...]) -> torch.Tensor | None:
         """The result of a quantiser that stays one call; None for any other module."""
@@ -242,7 +257,7 @@ class Recorder(TorchFunctionMode):
                 )
             return argument
         if isinstance(argument, list | tuple):
-            return tuple(self._describe(item) for item in argument)
+            return tuple([self._describe(item) for item in argument])
         return argument
 
     def _layer(self, function: Any) -> str:
@@ -263,11 +278,21 @@ def _integer_codes(module: Any, weight: torch.Tensor) -> tuple[torch.Tensor, flo
         return torch.empty(weight.shape, dtype=codes.dtype, device="meta"), scale, multiplier, offset
 
 
+def _offers(module: nn.Module, method: str) -> bool:
+    """Whether `module` has this method. (`hasattr` would also ask for a parameter, a buffer and a part of that name.)"""
+    return hasattr(type(module), method) or method in module.__dict__
+
+
 def _is_layer(module: nn.Module) -> bool:
     """Whether `module` is one function to its user: it has no parts, or it is one of torch's own layers."""
-    bases = (base.__module__ for base in type(module).__mro__)
-    own = any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
-    return own or next(module.children(), None) is None
+    kind: type = type(module)
+    return not module._modules or _is_of_torch(kind) or next(module.children(), None) is None
+
+
+@lru_cache(maxsize=1 << 10)
+def _is_of_torch(kind: type) -> bool:
+    bases = (base.__module__ for base in kind.__mro__)
+    return any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
 
 
 def _short_name(function: Any) -> str:
@@ -317,6 +342,12 @@ def _on_cpu(structure: Any) -> Any:
     if isinstance(structure, dict):
         return {name: _on_cpu(item) for name, item in structure.items()}
     return structure
+
+
+def _is_on_meta(module: nn.Module) -> bool:
+    """Whether any weight of `module` itself, without its parts, has no numbers."""
+    weights = (*module._parameters.values(), *module._buffers.values())
+    return any(weight is not None and weight.device.type == "meta" for weight in weights)
 
 
 @contextmanager
