@@ -17,7 +17,6 @@ from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Load, Matmul, Store
 from nas.ir.program import Program
 from nas.ir.tensor import Region
-from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import LayerRow, Span, Trace, layer_rows
 from nas.timing.cycles import bandwidth, clock
 from nas.timing.traffic import command_traffic, moved_bytes
@@ -78,7 +77,7 @@ def explain(compiled: Compiled, layer: str) -> Explanation:
 
     if not any(map(is_mine, names)):
         raise InputError(compiled.naive.name, "explain", "a layer", repr(layer), suggestion(layer, names))
-    trace = simulate_parallel(compiled.parallel, compiled.processor)
+    trace = compiled.spread.trace
     spans = [span for span in trace.spans if is_mine(span.layer)]
     mine = [command for command in commands if is_mine(command.layer)]
     row = _joined_row(trace, spans, layer, compiled.processor)

@@ -11,7 +11,6 @@ from nas.cost.simulated import cost_of
 from nas.ir.command import Conv, Host, Matmul
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
-from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.trace import LayerRow, Trace, layer_rows
 from nas.timing.bounds import program_bounds
@@ -58,7 +57,7 @@ class Profile(msgspec.Struct, frozen=True):
 def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
     """The profile of a compiled network with `parameters` parameters, and the trace of its parallel program."""
     processor, program = compiled.processor, compiled.optimised
-    trace = simulate_parallel(compiled.parallel, processor)
+    trace = compiled.spread.trace
     bounds = program_bounds(program, processor)
     reuse = _reuse(program)
     order = {operator.layer: index for index, operator in enumerate(program.operators)}

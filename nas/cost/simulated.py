@@ -15,7 +15,6 @@ from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
 from nas.hw.spec import Processor
 from nas.ir.program import Program
-from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import Trace
 
 
@@ -41,8 +40,7 @@ class SimulatedCost:
         parallel = spread(lowered, self.processor, (program, constants))
         raise_findings(check_par_program(parallel.parallel, self.processor, parallel.sequence), lowered.name)
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        trace = simulate_parallel(parallel.parallel, self.processor)
-        return cost_of(program, trace, parameters, parallel.parallel.used_bytes)
+        return cost_of(program, parallel.trace, parameters, parallel.parallel.used_bytes)
 
 
 def cost_of(program: Program, trace: Trace, parameters: int, used_bytes: Mapping[str, int]) -> Cost:

@@ -85,7 +85,7 @@ def _compiled(network: Network, processor: Processor) -> Trace | None:
         one_core = optimise(network, processor)
     except DoesNotFit:
         return None
-    return simulate_parallel(spread(network, processor, one_core).parallel, processor)
+    return spread(network, processor, one_core).trace
 
 
 def _half_bits(network: Network, is_mine: IsMine) -> Network | None:

@@ -81,6 +81,7 @@ def test_more_cores_are_never_slower(seed: int, batch: int, cores: int) -> None:
     one = simulate_parallel(parallelise(one_core[0]), with_cores(1))
     found = spread(network, with_cores(cores), one_core)
     trace = simulate_parallel(found.parallel, with_cores(cores))
+    assert found.trace == trace
     assert trace.cycles <= one.cycles
     if cores > 1:
         assert trace.cycles == min(found.cycles.values()) == found.cycles[found.partition]

@@ -23,6 +23,7 @@ from nas.hw.spec import Processor
 from nas.ir.par_program import ParProgram
 from nas.ir.program import Program
 from nas.sim.parallel import simulate_parallel
+from nas.sim.trace import Trace
 
 Packed = Mapping[str, NDArray[np.uint8]]
 ONE_CORE = "one core"
@@ -36,14 +37,15 @@ _WINDOWS = (4, 16, 64)
 class Spread:
     """The parallel program of the fastest partition.
 
-    sequence: its commands, of all cores, in one legal order; constants: their bytes. cycles: simulated, by the partition
-    that was tried; `partition` is the one that was kept.
+    sequence: its commands, of all cores, in one legal order; constants: their bytes; trace: how it was simulated. cycles:
+    by the partition that was tried (none with one core); `partition` is the one that was kept.
     """
 
     partition: str
     sequence: Program
     parallel: ParProgram
     constants: Packed
+    trace: Trace
     cycles: Mapping[str, int]
 
     @property
@@ -59,11 +61,9 @@ def spread(
     switched_off: frozenset[str] = frozenset(),
 ) -> Spread:
     """`network` over the cores of `processor`, given the program (and its constants) of one of them."""
-    program, packed = one_core
-    par = parallelise(program)
+    best = _simulated(ONE_CORE, one_core, processor)
     if processor.cores == 1:
-        return Spread(ONE_CORE, program, par, packed, {})
-    best = Spread(ONE_CORE, program, par, packed, {ONE_CORE: simulate_parallel(par, processor).cycles})
+        return replace(best, cycles={})
     passed = run_passes(PASSES, network, processor, switched_off)
     for count in core_counts(processor.cores):
         found = _fastest_over(count, passed, processor, switched_off, best.cycles)
@@ -97,14 +97,14 @@ def _fastest_over(
 def _simulated(name: str, joined: tuple[Program, Packed], processor: Processor) -> Spread:
     sequence, constants = joined
     par = parallelise(sequence)
-    return Spread(name, sequence, par, constants, {name: simulate_parallel(par, processor).cycles})
+    trace = simulate_parallel(par, processor)
+    return Spread(name, sequence, par, constants, trace, {name: trace.cycles})
 
 
 def _faster(one: Spread, other: Spread) -> Spread:
     """The faster of two, the first of equals, with what is known of both."""
-    is_faster = other.cycles[other.partition] < one.cycles[one.partition]
-    kept = other if is_faster else one
-    return replace(kept, cycles={**one.cycles, **other.cycles, kept.partition: kept.cycles[kept.partition]})
+    kept = other if other.trace.cycles < one.trace.cycles else one
+    return replace(kept, cycles={**one.cycles, **other.cycles, kept.partition: kept.trace.cycles})
 
 
 def partitioned(
