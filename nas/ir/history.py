@@ -13,8 +13,7 @@ from nas.ir.overlap import Box, box_on_grid, boxes_meet, regions_meet
 from nas.ir.tensor import Region
 
 _Grid = tuple[tuple[int, ...], int]
-
-
+_Tile = tuple[Box, "Access"]
 # The latest command to be followed of each queue; those before it in its queue are followed with it.
 Latest = dict[int, int]
 
@@ -36,30 +35,44 @@ class _Tiles:
 
     def __init__(self, base_bytes: int, band_rows: int) -> None:
         self.base_bytes, self._band_rows = base_bytes, band_rows
-        self._bands: dict[int, list[tuple[Box, Access]]] = {}
+        self._written: dict[int, list[_Tile]] = {}
+        self._read: dict[int, list[_Tile]] = {}
 
     def collect(self, box: Box, is_write: bool, found: Latest) -> None:
         """Put the commands that touch an element of `box` into `found`; only those that write, if it is read."""
-        for band in self._touched(box):
-            for other, access in reversed(self._bands.get(band, ())):
-                if not (is_write or access.is_write) or access.command <= found.get(access.queue, -1):
-                    continue
-                if boxes_meet(box, other):
-                    found[access.queue] = access.command
+        for bands in self._conflicting(is_write):
+            for band in self._touched(box):
+                for other, access in reversed(bands.get(band, ())):
+                    if access.command > found.get(access.queue, -1) and boxes_meet(box, other):
+                        found[access.queue] = access.command
 
     def add(self, box: Box, access: Access) -> None:
         for band in self._touched(box):
-            held = self._bands.setdefault(band, [])
-            if access.is_write and held:
+            if access.is_write:
                 rows = (band * self._band_rows, (band + 1) * self._band_rows)
-                # What comes later is not forgotten: where cells are cut and joined, accesses are told again in any order.
-                held[:] = [
-                    entry for entry in held if entry[1].command > access.command or not _covers(box, entry[0], rows)
-                ]
-            held.append((box, access))
+                for bands in (self._written, self._read):
+                    held = bands.get(band)
+                    if held:
+                        # What comes later is not forgotten: where cells are cut and joined, accesses are told again in
+                        # any order.
+                        held[:] = [
+                            tile for tile in held if tile[1].command > access.command or not _covers(box, tile[0], rows)
+                        ]
+            own = self._written if access.is_write else self._read
+            own.setdefault(band, []).append((box, access))
 
     def all(self) -> Iterator[Access]:
-        return iter(dict.fromkeys([access for held in self._bands.values() for _, access in held]))
+        return iter(dict.fromkeys(self.conflicting(True)))
+
+    def conflicting(self, is_write: bool) -> Iterator[Access]:
+        """The accesses that one may conflict with, some of them more than once."""
+        for bands in self._conflicting(is_write):
+            for held in bands.values():
+                for _, access in held:
+                    yield access
+
+    def _conflicting(self, is_write: bool) -> tuple[dict[int, list[_Tile]], ...]:
+        return (self._written, self._read) if is_write else (self._written,)
 
     def _touched(self, box: Box) -> range:
         first, stop = box[0], box[1]
@@ -79,58 +92,75 @@ def _covers(box: Box, other: Box, rows: tuple[int, int]) -> bool:
 
 
 class _Cell:
-    """The bytes start..stop and the accesses that are still to be followed there."""
+    """The bytes start..stop and the accesses that are still to be followed there: loose ones and tiles.
 
-    __slots__ = ("loose", "start", "stop", "tiles")
+    Those that write and those that read are kept apart, since a reader follows the former alone.
+    """
 
-    def __init__(self, start: int, stop: int, loose: list[Access]) -> None:
-        self.start, self.stop, self.loose = start, stop, loose
+    __slots__ = ("read", "start", "stop", "tiles", "written")
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.written: list[Access] = []
+        self.read: list[Access] = []
         self.tiles: dict[_Grid, _Tiles] = {}
 
     def collect(self, access: Access, found: Latest) -> None:
         """Put the commands that `access` conflicts with here into `found`."""
-        _collect(self.loose, access, found)
+        _collect(self.written, access, found)
+        if access.is_write:
+            _collect(self.read, access, found)
+        if not self.tiles:
+            return
         own = (access.region.strides, access.region.bits)
         for grid, tiles in self.tiles.items():
             box = box_on_grid(access.region, tiles.base_bytes) if grid == own else None
             if box is not None:
                 tiles.collect(box, access.is_write, found)
             else:
-                _collect(tiles.all(), access, found)
+                _collect(tiles.conflicting(access.is_write), access, found)
 
     def add(self, access: Access) -> None:
         """Keep an access: as a tile, if it is one of a tensor that is kept by row."""
-        tiles = self.tiles.get((access.region.strides, access.region.bits))
-        box = box_on_grid(access.region, tiles.base_bytes) if tiles is not None else None
-        if tiles is not None and box is not None:
-            tiles.add(box, access)
-        else:
-            self.loose.append(access)
+        if self.tiles:
+            tiles = self.tiles.get((access.region.strides, access.region.bits))
+            box = box_on_grid(access.region, tiles.base_bytes) if tiles is not None else None
+            if tiles is not None and box is not None:
+                tiles.add(box, access)
+                return
+        (self.written if access.is_write else self.read).append(access)
 
     def add_tile(self, access: Access) -> None:
         """Keep a strided access, and from now on all others of its tensor, by row."""
         grid = (access.region.strides, access.region.bits)
         if grid not in self.tiles:
+            loose = sorted((*self.written, *self.read), key=lambda each: each.command)
             self.tiles[grid] = _Tiles(access.start, access.region.shape[-2:][0])
-            loose, self.loose = self.loose, []
+            self.written, self.read = [], []
             for other in loose:
                 self.add(other)
         self.add(access)
 
     def part(self, start: int, stop: int) -> "_Cell":
         """What is left of the cell between `start` and `stop`."""
-        return _Cell(start, stop, [each for each in self.all() if each.start < stop and start < each.stop])
+        left = _Cell(start, stop)
+        for access in self.all():
+            if access.start < stop and start < access.stop:
+                left.add(access)
+        return left
 
     def all(self) -> list[Access]:
-        return [*self.loose, *(access for tiles in self.tiles.values() for access in tiles.all())]
+        tiled = (access for tiles in self.tiles.values() for access in tiles.all())
+        return [*self.written, *self.read, *tiled]
 
 
 def _collect(held: Iterable[Access], access: Access, found: Latest) -> None:
-    _, _, is_write, start, stop, region, dense = access
-    for command, queue, was_write, other_start, other_stop, other, was_dense in held:
-        if other_start >= stop or start >= other_stop or not (is_write or was_write):
+    """Those of `held`, all of which it would conflict with, that share a byte with `access`."""
+    start, stop, region, dense = access.start, access.stop, access.region, access.dense
+    for command, queue, _, other_start, other_stop, other, was_dense in held:
+        if other_start >= stop or start >= other_stop or command <= found.get(queue, -1):
             continue
-        if command > found.get(queue, -1) and ((dense and was_dense) or regions_meet(other, region)):
+        if (dense and was_dense) or regions_meet(other, region):
             found[queue] = command
 
 
@@ -155,7 +185,8 @@ class History:
         if not keep and (dense or len(touched) == 1):
             return  # else the cells become one, which the next readers find at once
         if access.is_write and dense:
-            fresh = [_Cell(start, stop, [access])]
+            fresh = [_Cell(start, stop)]
+            fresh[0].add(access)
             if touched and touched[0].start < start:
                 fresh.insert(0, touched[0].part(touched[0].start, start))
             if touched and touched[-1].stop > stop:
@@ -186,7 +217,7 @@ def _covered(cells: list[_Cell], start: int, stop: int) -> bool:
 
 def _merged(cells: list[_Cell], start: int, stop: int) -> _Cell:
     """One cell for all of them; the tiles of the first that has any stay sorted."""
-    merged = next((cell for cell in cells if cell.tiles), _Cell(start, stop, []))
+    merged = next((cell for cell in cells if cell.tiles), _Cell(start, stop))
     known = set(merged.all())
     for cell in cells:
         if cell is not merged:

@@ -49,14 +49,19 @@ def box_on_grid(region: Region, base_bytes: int) -> Box | None:
     Strides have to nest, rows to start on whole bytes, and the box to end within the grid's axes: only then does every
     byte belong to one place alone.
     """
-    bits = region.bits
-    rest, across = divmod((region.offset_bytes - base_bytes) * 8, bits)
+    return _box(region.offset_bytes - base_bytes, region.shape, region.strides, region.bits)
+
+
+# The tiles of a tensor are seen again by each of its readers, and those of another image or layer often look the same.
+@lru_cache(maxsize=1 << 14)
+def _box(offset_bytes: int, shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> Box | None:
+    rest, across = divmod(offset_bytes * 8, bits)
     per_byte = 8 // bits if bits < 8 else 1
     if across:
         return None
     first, stop = [], []
     outer = 0
-    for size, stride in zip(region.shape, region.strides, strict=True):
+    for size, stride in zip(shape, strides, strict=True):
         if stride == 0 or outer % stride or (outer and outer % per_byte):
             return None
         step, rest = divmod(rest, stride)
