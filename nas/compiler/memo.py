@@ -4,7 +4,8 @@ Whoever compiles many networks that resemble each other keeps one `Memo` and han
 the function would give again; it is bounded, and forgets what was asked longest ago.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -20,6 +21,7 @@ class Memo:
     def __init__(self, answers: int = _ANSWERS) -> None:
         self._answers = answers
         self._known: dict[Any, Any] = {}
+        self._under: OrderedDict[Hashable, Any] = OrderedDict()
 
     def of(self, function: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
         """function(*arguments), worked out now or before. The function is pure, its arguments and answer never change."""
@@ -27,6 +29,19 @@ class Memo:
         if known is None:
             known = self._known[function] = lru_cache(self._answers)(function)
         answer: _Answer = known(*arguments)
+        return answer
+
+    def under(self, key: Hashable, make: Callable[[], _Answer]) -> _Answer:
+        """make(), worked out now or before under `key`: all that the answer depends on, or a digest of it where that is
+        too large to be kept.
+        """
+        if key in self._under:
+            self._under.move_to_end(key)
+        else:
+            self._under[key] = make()
+            if len(self._under) > self._answers:
+                self._under.popitem(last=False)
+        answer: _Answer = self._under[key]
         return answer
 
     def __reduce__(self) -> tuple[type["Memo"], tuple[int]]:

@@ -1,13 +1,16 @@
 """The price of a network by compiling it, checking it, and simulating its parallel program."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from torch import nn
 
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.compiler.memo import Memo
+from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_to_price
@@ -31,16 +34,32 @@ class SimulatedCost:
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
-        """Compile and simulate `network`; works on the meta device too, since a price needs no weights."""
+        """Compile and simulate `network`; works on the meta device too, since a price needs no weights.
+
+        Modules that are the same network to the compiler (other weights, another way of training) are compiled once.
+        """
         lowered = network_to_price(network, input_shape, self.processor, self.precision.bits)
+        found = self.memo.under(_digest(lowered, self.processor), lambda: self._price(lowered))
+        if isinstance(found, Violation):
+            return found
+        # What the compiler leaves out still has to be stored and trained.
+        return msgspec.structs.replace(found, parameters=sum(each.numel() for each in network.parameters()))
+
+    def _price(self, lowered: Network) -> Cost | Violation:
         try:
             program, constants = optimise(lowered, self.processor, memo=self.memo)
         except DoesNotFit as error:
             return error.violation
         parallel = spread(lowered, self.processor, (program, constants))
         raise_findings(check_par_program(parallel.parallel, self.processor, parallel.sequence), lowered.name)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        return cost_of(program, parallel.trace, parameters, parallel.parallel.used_bytes)
+        return cost_of(program, parallel.trace, 0, parallel.parallel.used_bytes)
+
+
+def _digest(network: Network, processor: Processor) -> bytes:
+    """The same for networks that are compiled alike for this processor; their constants have no bytes."""
+    tensors = tuple(network.tensors.values())
+    parts = (processor, network.name, network.operators, tensors, network.inputs, network.outputs)
+    return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=32).digest()
 
 
 def cost_of(program: Program, trace: Trace, parameters: int, used_bytes: Mapping[str, int]) -> Cost:

@@ -88,6 +88,29 @@ def test_a_model_of_costs_with_memories_says_what_a_new_one_says(seed: int) -> N
         assert model.cost(module, SHAPE) == SimulatedCost(EDGE_NPU).cost(module, SHAPE)
 
 
+@settings(max_examples=3, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_models_that_share_a_memory_do_not_mix_up_their_prices(seed: int) -> None:
+    memo, network = Memo(), some_network(seed)
+    more = nn.ModuleList([network, nn.Linear(3, 5)])  # parameters that the compiler never sees
+    more.forward = network.forward
+    for processor in (EDGE_NPU, MICRO_NPU):
+        for bits in ("float", "int8"):
+            model = SimulatedCost(processor, precision=Precision(bits), memo=memo)
+            for module, shape in ((network, SHAPE), (network, (1, *SHAPE[1:])), (more, SHAPE), (network, SHAPE)):
+                assert model.cost(module, shape) == SimulatedCost(processor, precision=Precision(bits)).cost(
+                    module, shape
+                )
+
+
+@pytest.mark.parametrize("answers", [1, 2, 100])
+def test_a_memory_gives_what_was_made_under_the_key(answers: int) -> None:
+    memo = Memo(answers)
+    for key in (1, 2, 1, 3, 2, 1):
+        assert memo.under(key, lambda key=key: key * 10) == key * 10
+    assert len(memo._under) == min(answers, 3)
+
+
 def price_of_all_numbers(module: nn.Module, precision: Precision) -> Cost | Violation:
     """The price of the programs that hold every constant and every range."""
     lowered = network_in(module, SHAPE, EDGE_NPU, precision)
