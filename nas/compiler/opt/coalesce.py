@@ -4,10 +4,18 @@ The first load of a program stays alone, since everything waits for it.
 """
 
 from nas.compiler.regions import aligned
+from nas.hw.spec import Processor
 from nas.ir.command import Command, Load
 from nas.ir.tensor import Region
 
+# Transfers of constants are joined up to this size (a sixteenth of a small chip): latency is then a tenth or less.
+_TRANSFER_BYTES = 8192
 _Move = tuple[str, int]
+
+
+def transfer_bytes(processor: Processor) -> int:
+    """The size up to which transfers are worth joining."""
+    return min(_TRANSFER_BYTES, processor.sram.size_bytes // 16)
 
 
 def coalesce(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compiler.opt.spread import Spread, constant_copy, stored_shape
 from nas.compiler.regions import ALIGNMENT_BYTES, aligned
 from nas.compiler.tiling import local_copy
 from nas.ir.program import Binding
@@ -30,20 +31,20 @@ class ConstantPool:
     end_bytes: int
     bindings: list[Binding] = field(default_factory=list)
     packed: dict[str, Bytes] = field(default_factory=dict)
-    _known: dict[tuple[tuple[Region, str], ...], Region] = field(default_factory=dict)
+    _known: dict[tuple[tuple[tuple[Region, str], ...], Spread | None], Region] = field(default_factory=dict)
 
-    def pack(self, layer: str, parts: Sequence[tuple[Region, str]]) -> Region:
-        """The stretch of dram that holds dense copies of `parts` (region of a constant, role), as `locals_of` lays out."""
-        key = tuple(parts)
+    def pack(self, layer: str, parts: Sequence[tuple[Region, str]], spread: Spread | None = None) -> Region:
+        """The stretch of dram that holds copies of `parts` (region of a constant, role), as `locals_of` lays out."""
+        key = tuple(parts), spread
         if key not in self._known:
-            size_bytes = stretch_bytes(parts)
+            size_bytes = stretch_bytes(parts, spread)
             region = Region("dram", self.end_bytes, (size_bytes,), (1,), 8)
             self.end_bytes += size_bytes
             name = f"{layer}.constants {len(self.bindings)}"
             self.bindings.append(Binding(name, region, _RAW))
             if all(part.memory in self.stored for part, _ in parts):
                 self.packed[name] = np.concatenate(
-                    [_dense_bytes(self.stored[part.memory], part, role) for part, role in parts]
+                    [_copy_bytes(self.stored[part.memory], part, role, spread) for part, role in parts]
                 )
             self._known[key] = region
         return self._known[key]
@@ -60,18 +61,34 @@ class ConstantPool:
         return placed
 
 
-def stretch_bytes(parts: Sequence[tuple[Region, str]]) -> int:
-    """The bytes that dense copies of `parts` take in one stretch."""
-    return sum(aligned(local_copy(region, role, "", 0).end_bytes) for region, role in parts)
+def stretch_bytes(parts: Sequence[tuple[Region, str]], spread: Spread | None) -> int:
+    """The bytes that copies of `parts` take in one stretch: dense ones, or `spread` over several outputs."""
+    return sum(constant_copy(region, role, spread, "", 0)[1] for region, role in parts)
 
 
-def locals_of(parts: Sequence[tuple[Region, str]], memory: str) -> list[Region]:
-    """Where the dense copies of `parts` lie in a buffer that a whole stretch has been loaded to."""
+def locals_of(parts: Sequence[tuple[Region, str]], memory: str, spread: Spread | None) -> list[Region]:
+    """Where `parts` lie in a buffer that a whole stretch has been loaded to."""
     local, offset_bytes = [], 0
     for region, role in parts:
-        local.append(local_copy(region, role, memory, offset_bytes))
-        offset_bytes = aligned(local[-1].end_bytes)
+        copy, offset_bytes = constant_copy(region, role, spread, memory, offset_bytes)
+        local.append(copy)
     return local
+
+
+def _copy_bytes(stored: Bytes, part: Region, role: str, spread: Spread | None) -> Bytes:
+    dense_bytes = _dense_bytes(stored, part, role)
+    if spread is None or role not in ("weight", "table"):
+        return dense_bytes
+    shape = stored_shape(part, role, spread)
+    if role == "table":
+        table = dense_bytes[: part.elements * 4].view(np.float32).reshape(part.shape)
+        return _padded(np.repeat(table, spread.size, axis=1).reshape(-1).view(np.uint8))
+    kernels = dense_bytes[: part.elements].reshape(part.shape)
+    blocks = np.full((part.shape[0], spread.rows, spread.columns, *shape[1:]), spread.zero, np.uint8)
+    for row, column in np.ndindex(spread.rows, spread.columns):
+        top, left = row * spread.stride[0], column * spread.stride[1]
+        blocks[:, row, column, :, top : top + part.shape[2], left : left + part.shape[3]] = kernels
+    return _padded(blocks.reshape(-1))
 
 
 def _dense_bytes(stored: Bytes, part: Region, role: str) -> Bytes:

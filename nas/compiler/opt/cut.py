@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.spread import constant_copy
 from nas.compiler.opt.tile import largest_tiles, tile_bytes, tile_parts
-from nas.compiler.tiling import Tile, part_cycles, part_of, tiles_of
+from nas.compiler.tiling import Tile, part_cycles, part_of, roles, tiles_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Pool
@@ -61,7 +62,11 @@ def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:
     if columns % step:
         return channels
     reads, _ = operands.images[0]
-    constant_bytes = sum(region.payload_bytes for region in reads if region.memory in operands.constants)
+    constant_bytes = sum(
+        constant_copy(region, role, operands.spread, "", 0)[1]
+        for role, region in zip(roles(operands.function), reads, strict=True)
+        if region.memory in operands.constants
+    )
     share_bytes = processor.sram.size_bytes // _CHUNKS
     most = share_bytes * operands.size[1] // max(constant_bytes, 1) // columns * columns
     return min(channels, max(columns, most))

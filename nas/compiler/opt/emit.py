@@ -98,8 +98,9 @@ class _Emitter:
             self.emitted.buffer_bytes[name] = size_bytes
             homes[f"buffer {number}"] = Home(name, 0)
         for number, (member, parts) in enumerate(recipe.stretches):
+            spread = members[member].operands.spread
             named = [(_at(region, members[member].homes), role) for region, role in parts]
-            stretch = self.pool.pack(members[member].layer, named)
+            stretch = self.pool.pack(members[member].layer, named, spread)
             homes[f"stretch {number}"] = Home("dram", stretch.offset_bytes)
         of_member = [{**homes, **self._places(member)} for member in members]
         for number, command in recipe.commands:

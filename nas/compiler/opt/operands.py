@@ -11,9 +11,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from nas.compiler.network import Network
+from nas.compiler.opt.spread import Spread, choose_spread
 from nas.compiler.opt.storage import Storage, assign_storage
 from nas.compiler.regions import place
-from nas.compiler.tiling import Compute, channel_step, image_operands, output_size
+from nas.compiler.tiling import Compute, channel_step, image_operands, output_size, roles
+from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Pool
 from nas.ir.program import Operator
 from nas.ir.tensor import Region
@@ -23,19 +25,21 @@ from nas.ir.tensor import Region
 class Operands:
     """A function and the regions of its operands, one set per image (or one for all the rows of a matrix).
 
-    Regions start at 0 of their slots; constants: the slots of weights and tables, which all images share.
+    Regions start at 0 of their slots; constants: the slots of weights and tables, which all images share; spread: how they are
+    laid out for the array, where that is another way.
     """
 
     function: Compute
     images: tuple[tuple[tuple[Region, ...], Region], ...]
     constants: frozenset[str]
+    spread: Spread | None = None
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.function, self.images))
+        return hash((self.function, self.images, self.spread))
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -88,11 +92,19 @@ class Layout:
     placed: tuple[Placed | None, ...]
 
 
-def layout_of(network: Network, in_place: bool = True, apart: frozenset[str] = frozenset()) -> Layout:
-    """Regions for all tensors, and the operands that follow from them; see `assign_storage`."""
+def layout_of(
+    network: Network,
+    in_place: bool = True,
+    apart: frozenset[str] = frozenset(),
+    spread_for: Processor | None = None,
+) -> Layout:
+    """Regions for all tensors, and the operands that follow from them; see `assign_storage`.
+
+    spread_for: the processor for whose array weights may be spread.
+    """
     storage = assign_storage(network, in_place, apart)
     placed = tuple(
-        _placed(operator, operator.function, network, storage)
+        _placed(operator, operator.function, network, storage, spread_for)
         if isinstance(operator.function, Conv | Matmul | Eltwise | Pool)
         else None
         for operator in network.operators
@@ -100,7 +112,9 @@ def layout_of(network: Network, in_place: bool = True, apart: frozenset[str] = f
     return Layout(network, storage, placed)
 
 
-def _placed(operator: Operator, function: Compute, network: Network, storage: Storage) -> Placed:
+def _placed(
+    operator: Operator, function: Compute, network: Network, storage: Storage, spread_for: Processor | None
+) -> Placed:
     is_constant = [name not in storage.regions for name in operator.inputs]
     reads = [
         place(network.tensors[name], name, 0) if constant else storage.regions[name]
@@ -114,7 +128,12 @@ def _placed(operator: Operator, function: Compute, network: Network, storage: St
         (written,) = _in_slots((target,), [f"{number}.out"], homes)
         images.append((_in_slots(parts, slots, homes), written))
     constants = frozenset(str(place_) for place_, constant in enumerate(is_constant) if constant)
-    return Placed(operator.layer, Operands(function, tuple(images), constants), homes)
+    spread = None
+    if spread_for is not None and not {"weight", "table"}.intersection(
+        role for role, fixed in zip(roles(function), is_constant, strict=True) if not fixed
+    ):
+        spread = choose_spread(function, *images[0], spread_for)
+    return Placed(operator.layer, Operands(function, tuple(images), constants, spread), homes)
 
 
 def _in_slots(regions: Sequence[Region], slots: list[str], homes: dict[str, Home]) -> tuple[Region, ...]:

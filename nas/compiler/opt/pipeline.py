@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
-from nas.compiler.opt.coalesce import coalesce
+from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.dram import place_in_dram
 from nas.compiler.opt.emit import Plan, emit
@@ -30,7 +30,7 @@ from nas.ir.tensor import Region
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # The switches of what happens after the passes.
-PLANNING = ("in_place", "residency", "stripes", "sharing", "coalesce", "prefetch")
+PLANNING = ("in_place", "spread", "residency", "stripes", "sharing", "coalesce", "prefetch")
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
@@ -38,8 +38,6 @@ SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 _FILLS = (1.0, 0.9, 0.8, 0.65, 0.5)
 # What to do without where nothing fits: it saves time and takes room.
 _ROOMY = frozenset({"stripes", "coalesce"})
-# Transfers of constants are joined up to this size (a sixteenth of a small chip): latency is then a tenth or less.
-_TRANSFER_BYTES = 8192
 _WINDOW = 64
 # For so many commands after its last use a buffer keeps its bytes, if there is room: whoever gets them next would have to
 # wait for that use, and engines that wait for each other's bytes don't work at the same time.
@@ -128,9 +126,7 @@ def _attempt(
             break
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
-        commands, buffer_bytes = coalesce(
-            commands, buffer_bytes, start_bytes, min(_TRANSFER_BYTES, processor.sram.size_bytes // 16)
-        )
+        commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
     commands, allocation = _arranged(commands, buffer_bytes, processor, "prefetch" not in switched_off)
     program = Program(
         name=network.name,
@@ -153,7 +149,7 @@ def _resident(
     """Where tensors lie, which of them live on chip, and what passes through it in stripes."""
     evicted: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
-    layout = _layout(network, switched_off, apart)
+    layout = _layout(network, processor, switched_off, apart)
     while True:
         residency = decide_residency(layout, processor, room_bytes, memo, evicted)
         # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.
@@ -165,15 +161,16 @@ def _resident(
         if outside or groups.apart:
             apart |= groups.apart | outside
             evicted = frozenset()
-            layout = _layout(network, switched_off, apart)
+            layout = _layout(network, processor, switched_off, apart)
         elif groups.victim:
             evicted |= {groups.victim}
         else:
             return layout, residency, groups.by_first
 
 
-def _layout(network: Network, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
-    layout = layout_of(network, "in_place" not in switched_off, apart)
+def _layout(network: Network, processor: Processor, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
+    spread_for = None if "spread" in switched_off else processor
+    layout = layout_of(network, "in_place" not in switched_off, apart, spread_for)
     return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
 
 

@@ -12,6 +12,7 @@ from nas.compiler.opt.constants import locals_of, stretch_bytes
 from nas.compiler.opt.cut import choose_tiling
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.share import Pace, parts_on_engines
+from nas.compiler.opt.spread import Spread
 from nas.compiler.opt.stripes import Stripes, row_ranges
 from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
 from nas.hw.spec import Processor
@@ -41,7 +42,7 @@ def tiled(
     for image, tile in tiling.steps():
         part = part_of(operands.function, *operands.images[image], tile)
         constants = cook.constants_for(0, operands, part, constants)
-        cook.finish(0, part, cook.local_reads(0, part, constants, held), pace)
+        cook.finish(0, part, cook.local_reads(0, part, constants, held), pace, operands.spread)
     return cook.recipe
 
 
@@ -67,7 +68,8 @@ def striped(
                 write = previous[image, turn, number] = cook.stripe(write, made)
             part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
             held = constants[number] = cook.constants_for(number, member, part, constants[number])
-            cook.finish(number, part, cook.local_reads(number, part, held, _Held()), stripes.paces[number])
+            pace = stripes.paces[number], member.spread
+            cook.finish(number, part, cook.local_reads(number, part, held, _Held()), *pace)
     return cook.recipe
 
 
@@ -119,13 +121,13 @@ class _Cook:
             return held
         if not wanted:
             return {}
-        size_bytes = stretch_bytes(wanted)
+        size_bytes = stretch_bytes(wanted, operands.spread)
         stretch = Region(f"stretch {len(self.recipe.stretches)}", 0, (size_bytes,), (1,), 8)
         self.recipe.stretches.append((number, wanted))
         buffer = self._next_buffer()
         self._take(size_bytes)
         self._add(number, "dma_in", (stretch,), Region(buffer, 0, (size_bytes,), (1,), 8), Load())
-        return dict(zip((region for region, _ in wanted), locals_of(wanted, buffer), strict=True))
+        return dict(zip((region for region, _ in wanted), locals_of(wanted, buffer, operands.spread), strict=True))
 
     def local_reads(self, number: int, part: Part, constants: dict[Region, Region], held: _Held) -> tuple[Region, ...]:
         """The operands of a part on chip: constants, what lives there, and copies of what lies in dram."""
@@ -143,13 +145,13 @@ class _Cook:
                 local.append(held[role, region])
         return tuple(local)
 
-    def finish(self, number: int, part: Part, reads: tuple[Region, ...], pace: Pace | None) -> None:
+    def finish(
+        self, number: int, part: Part, reads: tuple[Region, ...], pace: Pace | None, spread: Spread | None
+    ) -> None:
         """The work itself, and the way of its result to dram where it has to lie there."""
         is_here = self._is_here(number, part.write)
         local = part.write if is_here else self._copy_of(part.write, "output")
-        pieces = [Part(part.function, reads, local)]
-        if pace is not None:
-            pieces = parts_on_engines(part.function, reads, local, pace, self._processor)
+        pieces = parts_on_engines(Part(part.function, reads, local), pace, spread, self._processor)
         for piece in pieces:
             self._add(number, engine_of(piece.function), piece.reads, piece.write, piece.function)
         if not is_here:

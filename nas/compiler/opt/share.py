@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from nas.compiler.opt.spread import Spread, on_array
 from nas.compiler.tiling import (
-    Compute,
     Part,
     Tile,
     channel_step,
+    engine_of,
     output_size,
     part_cycles,
     part_of,
@@ -64,20 +65,45 @@ def chunk_for(channels: int, processor: Processor) -> int:
     return chunk if chunk < channels else 0
 
 
-def parts_on_engines(
-    function: Compute, reads: tuple[Region, ...], write: Region, pace: Pace, processor: Processor
-) -> list[Part]:
-    """The commands, in the making, that make all of `write`, each for the engine that its function says."""
+def parts_on_engines(part: Part, pace: Pace | None, spread: Spread | None, processor: Processor) -> list[Part]:
+    """The commands, in the making, that do `part`, each for the engine that its function says; pace: None for one engine only.
+
+    spread: of the weights that `part` reads.
+    """
+    pieces = [part] if pace is None else _pieces(part, pace, spread, processor)
+    return [
+        piece
+        for each in pieces
+        for piece in (on_array(each, spread) if engine_of(each.function) == "matrix" else [each])
+    ]
+
+
+def array_part_cycles(part: Part, spread: Spread | None, processor: Processor) -> int:
+    """The cycles of `part` if the array did all of it; 0 if it can't."""
+    if not isinstance(part.function, Conv | Matmul):
+        return 0
+    return min(_array_cycles(part, dataflow, spread, processor) for dataflow in _ON_MATRIX)
+
+
+def _array_cycles(part: Part, dataflow: Dataflow, spread: Spread | None, processor: Processor) -> int:
+    tried = Part(msgspec.structs.replace(part.function, dataflow=dataflow), part.reads, part.write)
+    return sum(part_cycles(each, processor) for each in on_array(tried, spread))
+
+
+def _pieces(part: Part, pace: Pace, spread: Spread | None, processor: Processor) -> list[Part]:
+    function, reads, write = part
     rows, channels = output_size(function, reads, write)
-    share = _share(function, _bare(reads), _bare((write,))[0], pace.lead_cycles, processor)
+    share = _share(Part(function, _bare(reads), _bare((write,))[0]), pace.lead_cycles, spread, processor)
     step = channel_step(function, reads, write)
     chunk = pace.chunk if pace.chunk and pace.chunk % step == 0 else channels
     if share is None:
         if chunk >= channels:
             return [Part(function, reads, write)]
         return [part_of(function, reads, write, Tile((0, rows), each)) for each in _ranges(0, channels, chunk)]
-    lanes = msgspec.structs.replace(function, dataflow="lanes")
     array = msgspec.structs.replace(function, dataflow=share.dataflow)
+    if not share.size:
+        return [Part(array, reads, write)]
+    lanes = msgspec.structs.replace(function, dataflow="lanes")
     if share.axis == 0:
         return [
             part_of(lanes, reads, write, Tile((0, share.size), (0, channels))),
@@ -99,10 +125,9 @@ def _bare(regions: tuple[Region, ...]) -> tuple[Region, ...]:
 
 # Stripes and tiles of a layer are alike.
 @lru_cache(maxsize=1 << 12)
-def _share(
-    function: Compute, reads: tuple[Region, ...], write: Region, lead_cycles: int, processor: Processor
-) -> Share | None:
-    """How to cut the work between the engines; None where one of them does it all as soon."""
+def _share(part: Part, lead_cycles: int, spread: Spread | None, processor: Processor) -> Share | None:
+    """How to cut the work between the engines; None where the one that its function says does it all as soon."""
+    function, reads, write = part
     if not isinstance(function, Conv | Matmul):
         return None
     whole = output_size(function, reads, write)
@@ -110,19 +135,27 @@ def _share(
     whole_rows, whole_channels = everything = Tile((0, whole[0]), (0, whole[1]))
 
     def cycles(dataflow: Dataflow, tile: Tile) -> int:
-        tried = msgspec.structs.replace(function, dataflow=dataflow)
-        part = Part(tried, reads, write) if tile == everything else part_of(tried, reads, write, tile)
-        return part_cycles(part, processor)
+        tried = part if tile == everything else part_of(function, reads, write, tile)
+        if dataflow == "lanes":
+            return part_cycles(
+                tried._replace(function=msgspec.structs.replace(tried.function, dataflow=dataflow)), processor
+            )
+        return _array_cycles(tried, dataflow, spread, processor)
 
     vector_cycles = cycles("lanes", everything)
     matrix_cycles, dataflow = min((cycles(each, everything), each) for each in _ON_MATRIX)
     alone = vector_cycles if function.dataflow == "lanes" else matrix_cycles
-    bound = (lead_cycles + matrix_cycles) * vector_cycles / (matrix_cycles + vector_cycles)
-    if bound > (1 - _WORTH) * alone:
-        return None
     best: Share | None = None
-    best_cycles = (1 - _WORTH) * alone
-    for axis, step in ((1, channel_step(function, reads, write)), (0, 1)):
+    best_cycles: float = alone
+    if spread is not None and lead_cycles + matrix_cycles < alone:
+        best, best_cycles = Share(1, 0, dataflow), lead_cycles + matrix_cycles
+    bound = (lead_cycles + matrix_cycles) * vector_cycles / (matrix_cycles + vector_cycles)
+    if bound > (1 - _WORTH) * best_cycles:
+        return best
+    best_cycles *= 1 - _WORTH
+    # Blocks of rows and plain rows of one map lie between one another: the engines would wait for each other.
+    axes = ((1, channel_step(function, reads, write)), (0, 1))[: 1 if spread is not None else 2]
+    for axis, step in axes:
         size = whole[axis]
         low, high = 0, size  # of the vector engine's count: too few, too many
         count = int(size * bound / vector_cycles) // step * step

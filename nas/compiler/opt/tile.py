@@ -5,6 +5,7 @@ the slots of those that don't).
 """
 
 from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.spread import constant_copy
 from nas.compiler.regions import aligned
 from nas.compiler.tiling import Tile, local_copy, part_of, roles
 
@@ -53,10 +54,9 @@ def tile_parts(operands: Operands, tile: Tile, on_chip: frozenset[str]) -> tuple
     constants = maps = 0
     for region, role in zip(part.reads, roles(part.function), strict=True):
         if region.memory not in on_chip:
-            size_bytes = aligned(local_copy(region, role, "sram", 0).end_bytes)
             if region.memory in operands.constants:
-                constants += size_bytes
+                constants += constant_copy(region, role, operands.spread, "sram", 0)[1]
             else:
-                maps += size_bytes
+                maps += aligned(local_copy(region, role, "sram", 0).end_bytes)
     written = 0 if write.memory in on_chip else aligned(local_copy(part.write, "output", "sram", 0).end_bytes)
     return constants, maps, written
