@@ -24,7 +24,7 @@ _TRAIN = (sys.executable, str(Path(__file__).resolve().with_name("train.py")))
 def _run(key: tuple[str, str, int], folder: Path) -> Run:
     result = read_result(folder)
     test, trained = result.test, result.train
-    return Run(*key, test.errors, test.images, trained.parameters, trained.steps, trained.seconds)
+    return Run(*key, test.errors, test.images, trained.parameters, trained.steps, trained.processor_s)
 
 
 @script("results", "Train many networks and write a page about them.")

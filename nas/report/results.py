@@ -19,7 +19,9 @@ _CONFIDENCE = 0.95
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One network trained on one data set with one seed; errors: wrong answers in test `images`; seconds: wall time."""
+    """One network trained on one data set with one seed; errors: wrong answers in test `images`; processor_s: of
+    the training, which others at the same machine hardly change.
+    """
 
     data: str
     network: str
@@ -28,7 +30,7 @@ class Run(msgspec.Struct, frozen=True):
     images: int
     parameters: int
     steps: int
-    seconds: float
+    processor_s: float
 
     @property
     def error_rate(self) -> float:

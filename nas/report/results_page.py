@@ -21,14 +21,14 @@ def results_page(results: Results, picture: str) -> str:
 def _head(results: Results, picture: str) -> str:
     machine, packages = results.machine, results.machine.packages
     seeds = sorted({run.seed for run in results.runs})
-    minutes = sum(run.seconds for run in results.runs) / results.workers / 60
+    minutes = sum(run.processor_s for run in results.runs) / 60
     return (
         "# Results\n\n"
         "This page is made from the records of its runs by `make results`, which trains what is missing and goes on after an "
         "interruption; it is not to be edited by hand.\n\n"
         f"Measured on {machine.processor}, {machine.cores} cores, torch {packages.get('torch', 'unknown')}: "
         f"{len(results.runs)} trainings, {results.workers} side by side with {results.threads} "
-        f"thread{'s' if results.threads > 1 else ''} each, some {minutes:.0f} minutes in all. "
+        f"thread{'s' if results.threads > 1 else ''} each, {minutes:.0f} minutes of processor time in all. "
         f"Common to all: `{' '.join(results.budget)}`; these are small budgets, to compare with, not the least error that a "
         f"network can reach. Errors are of the test images, in float32, at the end of the training: nothing was chosen by them. "
         f"The interval is of the mean over seeds {', '.join(map(str, seeds))} (95 %, Student's t).\n\n"
@@ -42,7 +42,7 @@ def _table(results: Results, data: str) -> str:
         "",
         f"`{' '.join(results.data[data])}`; {results.of(data, next(iter(results.networks)))[0].images:,} test images.",
         "",
-        "| network | parameters | steps | test error, % | each seed, % | a run, s |",
+        "| network | parameters | steps | test error, % | each seed, % | a run, CPU s |",
         "| --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for network in results.networks:
@@ -50,7 +50,7 @@ def _table(results: Results, data: str) -> str:
         each = ", ".join(f"{100 * run.error_rate:.2f}" for run in runs)
         lines.append(
             f"| {network} | {runs[0].parameters:,} | {runs[0].steps:,} | {_percent(mean_error(runs))} | {each} "
-            f"| {_mean_seconds(runs):.0f} |"
+            f"| {_mean_processor_s(runs):.0f} |"
         )
     return "\n".join(lines)
 
@@ -105,5 +105,5 @@ def _percent(mean: Mean) -> str:
     return f"{100 * mean.value:.2f}{interval}"
 
 
-def _mean_seconds(runs: list[Run]) -> float:
-    return sum(run.seconds for run in runs) / len(runs)
+def _mean_processor_s(runs: list[Run]) -> float:
+    return sum(run.processor_s for run in runs) / len(runs)

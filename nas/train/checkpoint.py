@@ -25,7 +25,7 @@ _JSON = "checkpoint.json"
 class Progress(msgspec.Struct, frozen=True):
     """How far a training is, as plain values.
 
-    run: what the run was started with; it must be equal when it is resumed. seconds: of training so far. loss_sum and
+    run: what the run was started with; it must be equal when it is resumed. seconds, processor_s: of training so far. loss_sum and
     loss_steps: of the training losses since the last point of the curve. curve: its points, as plain data. parts: the
     plain values of each part of the training, by its name.
     """
@@ -38,6 +38,7 @@ class Progress(msgspec.Struct, frozen=True):
     curve: list[dict[str, Any]]
     parts: dict[str, dict[str, Any]]
     run: dict[str, Any]
+    processor_s: float = 0.0
 
 
 class _File(msgspec.Struct, frozen=True):

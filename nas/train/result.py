@@ -15,7 +15,7 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class TrainResult(msgspec.Struct, frozen=True):
-    """error: of the validation images, in float32. seconds: over all sessions, evaluation included.
+    """error: of the validation images, in float32. seconds, processor_s: over all sessions, evaluation included.
 
     images_per_s: of this session's training steps alone, 0 if it had none. stopped: before the last step.
     """
@@ -27,6 +27,7 @@ class TrainResult(msgspec.Struct, frozen=True):
     steps: int
     parameters: int
     stopped: bool = False
+    processor_s: float = 0.0
 
 
 class DivergedError(CoevoError):

@@ -17,6 +17,7 @@ from nas.train.checkpoint import Progress, checkpoint_of_first, of_prefix, save_
 from nas.train.distributed import Group
 from nas.train.parts import Parts
 from nas.train.result import CurvePoint
+from nas.train.stopwatch import Stopwatch
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Session:
     """step: how many are done. loss_sum, loss_steps: of those that were read since the last point of the curve."""
 
     step: int = 0
-    seconds: float = 0.0
+    time: Stopwatch = field(default_factory=Stopwatch)
     stopped: bool = False
     curve: list[CurvePoint] = field(default_factory=list)
     loss_sum: float = 0.0
@@ -51,11 +52,18 @@ class Session:
         tensors: dict[str, Tensor] = {}
         for name, part in parts.items():
             tensors |= with_prefix(f"{name}/", part.tensors())
-        states = {name: state for name, part in parts.items() if (state := part.state())}
-        curve = msgspec.to_builtins(self.curve)
+        self.time.lap()
         progress = Progress(
-            self.step, self.seconds, self.loss_sum, self.loss_steps, self.stopped, curve, states, run
-        )  # fmt: skip
+            step=self.step,
+            seconds=self.time.seconds,
+            loss_sum=self.loss_sum,
+            loss_steps=self.loss_steps,
+            stopped=self.stopped,
+            curve=msgspec.to_builtins(self.curve),
+            parts={name: state for name, part in parts.items() if (state := part.state())},
+            run=run,
+            processor_s=self.time.processor_s,
+        )
         save_checkpoint(folder, progress, tensors)
 
     def resume(self, folder: Path, run: dict[str, Any], parts: Parts, group: Group) -> None:
@@ -70,6 +78,7 @@ class Session:
                 raise InputError(folder, name, repr(progress.run.get(name)), repr(run.get(name)), hint)
         for name, part in parts.items():
             part.load(of_prefix(f"{name}/", tensors), progress.parts.get(name, {}))
-        self.step, self.seconds, self.stopped = progress.step, progress.seconds, progress.stopped
+        self.step, self.stopped = progress.step, progress.stopped
+        self.time = Stopwatch(progress.seconds, progress.processor_s)
         self.loss_sum, self.loss_steps = progress.loss_sum, progress.loss_steps
         self.curve = msgspec.convert(progress.curve, list[CurvePoint])

@@ -22,6 +22,7 @@ from nas.train.config import TrainConfig
 from nas.train.distributed import current_group
 from nas.train.divergence import LastGood
 from nas.train.early_stop import EarlyStop
+from nas.train.kept_memory import kept_memory
 from nas.train.metrics import evaluate
 from nas.train.observer import Observers
 from nas.train.options import Options
@@ -61,7 +62,7 @@ class _Trainer:
         self.config, self.validation, self.options = config, data_validation, options
         self.group = current_group()
         self.observer = options.observer if self.group.is_first else Observers()
-        device = data_train.images.device
+        self.device = device = data_train.images.device
         seed, channels_last = stream_seed(config.seed, "batches"), config.channels_last is not False
         self.batches = Batches(data_train, config.batch_size, seed, config.augment, channels_last=channels_last)
         self.steps = max(1, round(config.epochs * len(self.batches)))
@@ -86,6 +87,7 @@ class _Trainer:
                 self.session.resume(folder, run, self.parts, self.group)
             # A stepper may copy the network, which must then be as it is; its own are relieved step by step.
             with (
+                kept_memory() if self.device.type == "cpu" else nullcontext(),
                 without_slow_kernels(self.model) if self.options.stepper is None else nullcontext(),
                 shared_batch_norms(self.model, self.group),
             ):
@@ -102,7 +104,16 @@ class _Trainer:
         elif self.train_step.ema is not None:
             self.model.load_state_dict(self.train_step.ema.network.state_dict())
         parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        return TrainResult(error, curve, images_per_s, session.seconds, session.step, parameters, session.stopped)
+        return TrainResult(
+            error,
+            curve,
+            images_per_s,
+            session.time.seconds,
+            session.step,
+            parameters,
+            session.stopped,
+            session.time.processor_s,
+        )
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
@@ -123,8 +134,7 @@ class _Trainer:
         last_good = LastGood(self.parts, session.step)
         running = session.step < self.steps and not session.stopped
         first, steps_s = session.step, 0.0
-        seconds_before, started = session.seconds, time.perf_counter()
-        reported = saved = kept = resumed = started
+        reported = saved = kept = resumed = time.perf_counter()
         for images, labels in self.batches_from(session.step) if running else ():
             session.note(self.train_step(session.step, self.steps, images, labels))
             last, now = session.step == self.steps, time.perf_counter()
@@ -138,7 +148,6 @@ class _Trainer:
             if evaluates:
                 self.evaluate(last)
             if folder is not None and (last or session.stopped or 0 < self.config.checkpoint_every_s <= now - saved):
-                session.seconds = seconds_before + time.perf_counter() - started
                 if self.group.is_first:
                     session.save(folder, run, self.parts)
                 saved = now
@@ -148,7 +157,7 @@ class _Trainer:
             if last or session.stopped:
                 break
             resumed = time.perf_counter()
-        session.seconds = seconds_before + time.perf_counter() - started
+        session.time.lap()
         return (session.step - first) * self.config.batch_size / steps_s if steps_s else 0.0
 
     def batches_from(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:

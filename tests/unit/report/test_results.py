@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def _run(network: str, seed: int, errors: int, data: str = "digits") -> Run:
-    return Run(data, network, seed, errors, images=1000, parameters=12_345, steps=10, seconds=30.0)
+    return Run(data, network, seed, errors, images=1000, parameters=12_345, steps=10, processor_s=30.0)
 
 
 def _results(*runs: Run, orders: tuple[tuple[str, ...], ...] = ()) -> Results:

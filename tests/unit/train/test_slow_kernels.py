@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.train.slow_kernels import without_slow_kernels
 
@@ -38,6 +38,42 @@ def test_values_and_gradients_are_those_of_float32():
         _output(convolution, x).square().sum().backward()
     torch.testing.assert_close(convolution.weight.grad, weight)
     torch.testing.assert_close(x.grad, inputs)
+
+
+class _TwoBranches(nn.Module):
+    """A ReLU into a part of a concatenation: its gradient comes in as a slice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return torch.cat([self.relu(self.first(x)), self.relu(self.second(x))], 1)
+
+
+def _gradients(network, x):
+    network.zero_grad()
+    (network(x) * torch.arange(8.0).reshape(8, 1, 1)).sum().backward()
+    return [parameter.grad.clone() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_relu_gets_a_dense_gradient_of_the_same_values(layout, monkeypatch):
+    received = []
+    dense = Tensor.contiguous
+    monkeypatch.setattr(
+        Tensor, "contiguous", lambda self, **named: received.append(self.is_contiguous(**named)) or dense(self, **named)
+    )
+    network = _TwoBranches().to(memory_format=layout)
+    x = torch.randn(3, 4, 5, 5).to(memory_format=layout)
+    expected = _gradients(network, x)
+    assert not received
+    with without_slow_kernels(network):
+        found = _gradients(network, x)
+    assert received == [False, False]  # they came in as slices
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_network_is_restored_when_training_fails():
