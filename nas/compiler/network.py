@@ -7,6 +7,7 @@ The front end makes one from a module, the optimiser's passes turn one into anot
 import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,7 @@ def constant_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else shape
 
 
+@lru_cache(maxsize=1 << 14)
 def constant_strides(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
     """The strides, in elements, of a constant of `shape` stored as `constant_shape` says."""
     pitch = row_strides(constant_shape(shape), bits)[0]

@@ -9,6 +9,7 @@ byte address. Elements narrower than a byte are packed within their row, the fir
 """
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -85,6 +86,7 @@ class Tensor(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     role: Literal["input", "output", "feature", "constant"] = "feature"
 
 
+@lru_cache(maxsize=1 << 14)
 def row_strides(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
     """The strides, in elements, of a dense tensor whose rows start on whole bytes."""
     per_byte = max(1, 8 // bits)

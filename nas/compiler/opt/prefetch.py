@@ -14,14 +14,15 @@ from nas.ir.overlap import merged_spans, spans_meet
 
 def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str, tuple[int, int]]:
     """For each buffer the first and the last command that touches it."""
-    spans: dict[str, tuple[int, int]] = {}
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
     for index, command in enumerate(commands):
         for region in (*command.reads, *command.writes):
             name = region.memory
-            if name in buffer_bytes:
-                first, _ = spans.get(name, (index, index))
-                spans[name] = (first, index)
-    return spans
+            if name not in last:
+                first[name] = index
+            last[name] = index
+    return {name: (first[name], last[name]) for name in first if name in buffer_bytes}
 
 
 def prefetch(
