@@ -1,7 +1,6 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,9 @@ from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.dram import place_in_dram
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.operands import Layout, layout_of
 from nas.compiler.opt.prefetch import lifetimes, prefetch
-from nas.compiler.opt.residency import Residency, decide_residency
 from nas.compiler.opt.select import SelectDataflow
-from nas.compiler.opt.storage import Buffer, Storage
-from nas.compiler.opt.stripes import Group, Groups, plan_groups
+from nas.compiler.opt.settle import settle
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
@@ -112,7 +108,7 @@ def optimise(
 def _attempt(
     network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> tuple[Program, dict[str, NDArray[np.uint8]]]:
-    layout, residency, groups = _resident(network, processor, room_bytes, switched_off, memo)
+    layout, residency, groups = settle(network, processor, room_bytes, switched_off, memo)
     storage = layout.storage
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
@@ -141,37 +137,6 @@ def _attempt(
         used_bytes={"dram": pool.end_bytes, "sram": allocation.peak_bytes},
     )
     return program, pool.packed
-
-
-def _resident(
-    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
-) -> tuple[Layout, Residency, dict[int, Group]]:
-    """Where tensors lie, which of them live on chip, and what passes through it in stripes."""
-    evicted: frozenset[str] = frozenset()
-    apart: frozenset[str] = frozenset()
-    layout = _layout(network, processor, switched_off, apart)
-    while True:
-        residency = decide_residency(layout, processor, room_bytes, memo, evicted)
-        # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.
-        on_chip, regions = residency.on_chip, layout.storage.regions
-        outside = {name for name in layout.storage.in_place if regions[name].memory not in on_chip}
-        groups = Groups({})
-        if "stripes" not in switched_off and not outside:
-            groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
-        if outside or groups.apart:
-            apart |= groups.apart | outside
-            evicted = frozenset()
-            layout = _layout(network, processor, switched_off, apart)
-        elif groups.victim:
-            evicted |= {groups.victim}
-        else:
-            return layout, residency, groups.by_first
-
-
-def _layout(network: Network, processor: Processor, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
-    spread_for = None if "spread" in switched_off else processor
-    layout = layout_of(network, "in_place" not in switched_off, apart, spread_for)
-    return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
 
 
 def _arranged(
@@ -211,8 +176,3 @@ def _at(region: Region, offsets: dict[str, int]) -> Region:
     if region.memory == "dram":
         return region
     return Region("sram", offsets[region.memory] + region.offset_bytes, region.shape, region.strides, region.bits)
-
-
-def _all_in_dram(storage: Storage) -> Storage:
-    buffers = {name: Buffer(name, buffer.size_bytes, True) for name, buffer in storage.buffers.items()}
-    return Storage(storage.regions, buffers, storage.moves)

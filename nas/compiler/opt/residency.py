@@ -20,13 +20,15 @@ from nas.ir.program import Concat, View
 class Residency:
     """on_chip: the buffers in sram; free_bytes: what is left at each operator for tiles and weights.
 
-    spans: the first and the last operator that touch each buffer; room_bytes: of the whole chip.
+    spans: the first and the last operator that touch each buffer; room_bytes: of the whole chip; passing: the buffers that
+    are not on chip so that others can be, and that are to pass through it in stripes.
     """
 
     on_chip: frozenset[str]
     free_bytes: tuple[int, ...]
     spans: dict[str, tuple[int, int]]
     room_bytes: int
+    passing: frozenset[str] = frozenset()
 
     def alive(self, first: int, last: int) -> list[str]:
         """The buffers on chip that live at some time from operator `first` to `last`."""
@@ -34,9 +36,16 @@ class Residency:
 
 
 def decide_residency(
-    layout: Layout, processor: Processor, room_bytes: int, memo: Memo, evicted: frozenset[str] = frozenset()
+    layout: Layout,
+    processor: Processor,
+    room_bytes: int,
+    memo: Memo,
+    evicted: frozenset[str] = frozenset(),
+    linking: frozenset[str] = frozenset(),
 ) -> Residency:
-    """evicted: buffers that are not to live on chip. Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
+    """evicted: buffers that are not to live on chip; linking: those between two operators alone, which can do them in stripes.
+
+    Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
     network, storage = layout.network, layout.storage
     touched = _touched(network, storage)
     spans = _spans(touched)
@@ -52,12 +61,15 @@ def decide_residency(
         return _need(layout.placed[index], frozenset(on_chip), columns, storage, room_bytes, memo)
 
     needs = [need(index) for index in range(count)]
+    passing: set[str] = set()
     while True:
         over, negative = max(
             ((live[index] + needs[index] - room_bytes, -index) for index in range(count)), default=(0, 0)
         )
         if over <= 0:
-            return Residency(frozenset(on_chip), tuple(room_bytes - amount for amount in live), spans, room_bytes)
+            return Residency(
+                frozenset(on_chip), tuple(room_bytes - amount for amount in live), spans, room_bytes, frozenset(passing)
+            )
         index = -negative
         here = [name for name in on_chip if spans[name][0] <= index <= spans[name][1]]
         if not here:
@@ -65,6 +77,11 @@ def decide_residency(
             raise DoesNotFit(Violation("sram_bytes", layer, needs[index], room_bytes, "bytes", advice))
         # A buffer that the operator doesn't touch frees all its bytes here; among equals the larger goes.
         victim = max(here, key=lambda name: (name not in touched[index], storage.buffers[name].size_bytes, name))
+        links = [name for name in here if name in linking and name in touched[index]]
+        if links and victim not in links:
+            # What passes in stripes costs no traffic.
+            victim = max(links, key=lambda name: (storage.buffers[name].size_bytes, name))
+            passing.add(victim)
         on_chip.discard(victim)
         _add(live, spans[victim], -aligned(storage.buffers[victim].size_bytes))
         for other, names in enumerate(touched):

@@ -59,11 +59,19 @@ class Groups:
     victim: str = ""
     apart: frozenset[str] = frozenset()
 
+    def passing(self, network: Network) -> frozenset[str]:
+        """The maps that pass through the chip in stripes."""
+        return frozenset(
+            network.operators[index].outputs[0]
+            for group in self.by_first.values()
+            for index in range(group.first, group.last)
+        )
+
 
 def plan_groups(layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> Groups:
     """The chains worth doing in stripes."""
     network, storage, placed = layout.network, layout.storage, layout.placed
-    users = network.users()
+    linking = links(network, storage) - residency.on_chip
     # Transfers bring constants of later operators, too.
     spare_bytes = transfer_bytes(processor)
     groups: dict[int, Group] = {}
@@ -71,7 +79,7 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, shar
     index = 0
     while index < len(placed):
         last, best = index, None
-        while last + 1 < len(placed) and _linked(network, storage, residency, users, last):
+        while last + 1 < len(placed) and network.operators[last].outputs[0] in linking:
             last += 1
             found = _stripes_of(placed[index : last + 1], storage, residency, (index, last), spare_bytes)
             stripes = memo.of(choose_stripes, *found, processor, sharing)
@@ -111,16 +119,25 @@ def _victim(network: Network, storage: Storage, residency: Residency, first: int
     return largest if largest and storage.buffers[largest].size_bytes <= kept_bytes else ""
 
 
-def _linked(network: Network, storage: Storage, residency: Residency, users: dict[str, list[int]], index: int) -> bool:
-    """Whether operator `index` hands its map, which doesn't fit on chip, to the next operator and to nobody else."""
+def links(network: Network, storage: Storage) -> frozenset[str]:
+    """The maps that one operator hands to the next and to nobody else, so that both can be done in stripes."""
+    users = network.users()
+    return frozenset(
+        operator.outputs[0]
+        for index, operator in enumerate(network.operators[:-1])
+        if _hands_on(network, storage, users, index)
+    )
+
+
+def _hands_on(network: Network, storage: Storage, users: dict[str, list[int]], index: int) -> bool:
     here, following = network.operators[index], network.operators[index + 1]
     if not (isinstance(here.function, COMPUTES) and isinstance(following.function, COMPUTES)) or len(here.outputs) != 1:
         return False
     name = here.outputs[0]
     region = storage.regions[name]
     owns_buffer = region.memory == name and len(region.shape) == MAP_RANK + 1
-    off_chip = name not in residency.on_chip and not storage.buffers[region.memory].in_dram
-    return owns_buffer and off_chip and users.get(name) == [index + 1] and following.inputs[0] == name
+    can_pass = owns_buffer and not storage.buffers[name].in_dram
+    return can_pass and users.get(name) == [index + 1] and following.inputs[0] == name
 
 
 def _stripes_of(

@@ -1,0 +1,90 @@
+"""Settle: where tensors lie, which of them live on chip, and what passes through it in stripes, so that little is moved.
+
+Each of these depends on the others, so they are decided in turns until all agree.
+"""
+
+from dataclasses import replace
+
+from nas.compiler.memo import Memo
+from nas.compiler.network import Network
+from nas.compiler.opt.operands import Layout, layout_of
+from nas.compiler.opt.residency import Residency, decide_residency
+from nas.compiler.opt.storage import Buffer, Storage
+from nas.compiler.opt.stripes import Group, Groups, links, plan_groups
+from nas.hw.spec import Processor
+
+_Plan = tuple[Layout, Residency, dict[int, Group]]
+
+
+def settle(network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo) -> _Plan:
+    """A layout of all tensors, the buffers that live within `room_bytes` on chip, and the groups by their first operators.
+
+    Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
+    loaded twice. So both are tried where it matters, and the plan that moves fewer bytes is taken.
+    """
+    plan = _settled(network, processor, room_bytes, switched_off, memo, frozenset())
+    layout = plan[0]
+    linking = frozenset[str]() if "stripes" in switched_off else links(network, layout.storage)
+    if not linking or not _moved_bytes(plan):
+        return plan
+    passing = _settled(network, processor, room_bytes, switched_off, memo, linking)
+    return passing if _moved_bytes(passing) < _moved_bytes(plan) else plan
+
+
+def _settled(
+    network: Network,
+    processor: Processor,
+    room_bytes: int,
+    switched_off: frozenset[str],
+    memo: Memo,
+    linking: frozenset[str],
+) -> _Plan:
+    evicted: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
+    layout = _layout(network, processor, switched_off, apart)
+    while True:
+        residency = decide_residency(layout, processor, room_bytes, memo, evicted, linking)
+        # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.
+        on_chip, regions = residency.on_chip, layout.storage.regions
+        outside = {name for name in layout.storage.in_place if regions[name].memory not in on_chip}
+        groups = Groups({})
+        if "stripes" not in switched_off and not outside:
+            groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
+        if outside or groups.apart:
+            apart |= groups.apart | outside
+            evicted = frozenset()
+            layout = _layout(network, processor, switched_off, apart)
+        elif groups.victim:
+            evicted |= {groups.victim}
+        elif stranded := residency.passing - groups.passing(network):
+            linking -= stranded
+        else:
+            return layout, residency, groups.by_first
+
+
+def _layout(network: Network, processor: Processor, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
+    spread_for = None if "spread" in switched_off else processor
+    layout = layout_of(network, "in_place" not in switched_off, apart, spread_for)
+    return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
+
+
+def _moved_bytes(plan: _Plan) -> int:
+    """The bytes of maps that lie in dram and are read or written there, but for what the network is given and gives."""
+    layout, residency, groups = plan
+    passing = Groups(groups).passing(layout.network)
+    total = 0
+    for placed in layout.placed:
+        if placed is None:
+            continue
+        for reads, write in placed.operands.images:
+            for region in (*reads, write):
+                home = placed.homes[region.memory].memory
+                buffer = layout.storage.buffers.get(home)
+                if buffer is not None and not buffer.in_dram and home not in residency.on_chip and home not in passing:
+                    total += region.payload_bytes
+    return total
+
+
+def _all_in_dram(storage: Storage) -> Storage:
+    buffers = {name: Buffer(name, buffer.size_bytes, True) for name, buffer in storage.buffers.items()}
+    return Storage(storage.regions, buffers, storage.moves)
