@@ -20,7 +20,8 @@ from nas.cost.profile import profile
 from nas.hw.load import processor_from
 from nas.report.explain_table import print_explanation
 from nas.report.profile_table import print_profile
-from nas.report.timeline import draw_timeline, write_trace_events
+from nas.report.timeline import draw_timeline
+from nas.report.trace_events import write_trace_events
 
 
 @script("compile", "Compile one network for one processor; simulate it.")

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from nas.core.artifact import write_with
+from nas.report.figure import MAIN, OTHER, new_figure, save_figure, without_frame
 from nas.search.best import front
 from nas.search.record import Record
-
-_FOUND, _OTHER = "#1f6fb4", "#9a9a9a"
 
 
 def front_figure(
@@ -25,8 +22,7 @@ def front_figure(
     size_inches: tuple[float, float] = (7.5, 5.0),
 ) -> Figure:
     """The picture; `others` are the random networks of equal budget, drawn in grey behind."""
-    figure = Figure(figsize=size_inches, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size_inches)
     axes = figure.add_subplot()
     everything = [record for record in (*records, *others) if record.point is not None]
     if not everything:
@@ -35,9 +31,9 @@ def front_figure(
         return figure
     slowest = max(record.point[1] for record in everything if record.point is not None) * 1.25e6
     if others:
-        _draw(axes, others, _OTHER, "random", slowest)
+        _draw(axes, others, OTHER, "random", slowest)
     if records:
-        _draw(axes, records, _FOUND, "search", slowest)
+        _draw(axes, records, MAIN, "search", slowest)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -46,15 +42,14 @@ def front_figure(
     axes.set_ylabel("validation error, %")
     axes.set_title(title, loc="left", fontsize=11)
     axes.grid(True, which="major", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    without_frame(axes)
     axes.legend(frameon=False)
     return figure
 
 
 def save_front(path: Path, records: Sequence[Record], others: Sequence[Record] = (), title: str = "") -> None:
     """Write the picture as a PNG."""
-    figure = front_figure(records, others, title)
-    write_with(path, lambda temporary: figure.savefig(temporary, format="png"))
+    save_figure(path, front_figure(records, others, title))
 
 
 def _draw(axes: Axes, records: Sequence[Record], colour: str, name: str, slowest_us: float) -> None:

@@ -7,21 +7,17 @@ import math
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from nas.core.artifact import write_with
+from nas.report.figure import MAIN, OTHER, new_figure, save_figure, without_frame
 from nas.report.results import Results, mean_error
-
-_DOT, _MEAN = "#9a9a9a", "#1f6fb4"
 
 
 def results_figure(results: Results) -> Figure:
     """The picture."""
     rows = list(results.networks)
-    figure = Figure(figsize=(4.2 * len(results.data) + 1.5, 0.42 * len(rows) + 1.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * len(results.data) + 1.5, 0.42 * len(rows) + 1.2)
     panels = figure.subplots(1, len(results.data), sharey=True, squeeze=False)[0]
     for panel, data in zip(panels, results.data, strict=True):
         _draw(panel, results, data)
@@ -32,22 +28,21 @@ def results_figure(results: Results) -> Figure:
 
 def save_results_picture(path: Path, results: Results) -> None:
     """Write the picture as a PNG."""
-    figure = results_figure(results)
-    write_with(path, lambda temporary: figure.savefig(temporary, format="png"))
+    save_figure(path, results_figure(results))
 
 
 def _draw(axes: Axes, results: Results, data: str) -> None:
     for place, network in enumerate(results.networks):
         runs = results.of(data, network)
         mean = mean_error(runs)
-        axes.plot([100 * run.error_rate for run in runs], [place] * len(runs), "o", color=_DOT, markersize=4)
+        axes.plot([100 * run.error_rate for run in runs], [place] * len(runs), "o", color=OTHER, markersize=4)
         half = 0.0 if math.isnan(mean.half) else min(mean.half, 0.95 * mean.value)  # a logarithm has no zero
         axes.errorbar(
             100 * mean.value,
             place,
             xerr=[[100 * half], [100 * mean.half if half else 0.0]],
             fmt="D",
-            color=_MEAN,
+            color=MAIN,
             capsize=3,
         )
     axes.set_xscale("log")
@@ -57,4 +52,4 @@ def _draw(axes: Axes, results: Results, data: str) -> None:
     axes.set_xlabel("test error, %")
     axes.set_title(data, loc="left", fontsize=11)
     axes.grid(True, axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    without_frame(axes)

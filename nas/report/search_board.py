@@ -9,8 +9,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tensorboard.plugins.hparams import summary_v2 as api  # type: ignore[import-untyped] # `.api` needs TensorFlow
 from torch.utils.tensorboard import SummaryWriter
 
@@ -68,9 +66,7 @@ class SearchBoard:
 def write_front(writer: SummaryWriter, records: Sequence[Record], others: Sequence[Record], step: int) -> None:
     """The picture of the front after `step` trainings; `others` are the random networks."""
     figure = front_figure(records, others, f"after {step} trainings", size_inches=(5.4, 3.8))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    writer.add_image("front", np.asarray(canvas.buffer_rgba())[..., :3], step, dataformats="HWC")
+    writer.add_figure("front", figure, step)
     writer.flush()
 
 

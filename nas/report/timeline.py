@@ -1,7 +1,6 @@
-"""Trace -> a picture of who worked when (PNG), and a Chrome trace file that Perfetto (ui.perfetto.dev) opens.
+"""Trace -> a picture of who worked when (PNG).
 
 Rows are engines, colours are layers, light grey is waiting for a token. Times are microseconds on the processor's clock.
-The file format: "Trace Event Format", JSON object form, complete ("X") and metadata ("M") events.
 """
 
 from collections.abc import Sequence
@@ -9,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import msgspec
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from nas.core.artifact import write_bytes, write_with
 from nas.core.units import binary, si
-from nas.ir.cores import MOST_CORES, SHARED_ENGINES, queue_name
+from nas.report.figure import new_figure, save_figure
+from nas.report.trace_rows import engine_rows
 from nas.sim.trace import Span, Trace
 
-_ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
 _WAIT_COLOUR = "#ececec"
 _OTHER_COLOUR = "#8f979f"
 _LEAST_SATURATION = 0.1
@@ -31,10 +26,10 @@ _CHARACTER_SHARE = 0.0072  # width of a letter in a bar, as a part of the whole 
 
 def draw_timeline(trace: Trace, path: Path) -> None:
     """Write the timeline of `trace` as a PNG file."""
-    engines = _engines(trace)
+    engines = engine_rows(trace)
     colours = _layer_colours(trace)
-    figure = Figure(figsize=(14, 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(colours), _MOST_NAMED_LAYERS)))
-    FigureCanvasAgg(figure)
+    height_inches = 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(colours), _MOST_NAMED_LAYERS)
+    figure = new_figure(14, height_inches, layout=None)
     axes = figure.add_subplot()
     scale = 1e6 / trace.clock_hz
     for row, engine in enumerate(engines):
@@ -51,55 +46,7 @@ def draw_timeline(trace: Trace, path: Path) -> None:
         _name_bars(axes, row, spans, trace)
     _label(axes, trace, engines, scale)
     _legend(figure, colours)
-    write_with(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png", bbox_inches="tight"))
-
-
-def trace_events(trace: Trace) -> dict[str, Any]:
-    """`trace` in the Trace Event Format: a thread for each engine, an event for each command and each wait."""
-    scale = 1e6 / trace.clock_hz
-    engines = _engines(trace)
-    events: list[dict[str, Any]] = [
-        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": f"{trace.name} on {trace.processor}"}}
-    ]
-    for thread, engine in enumerate(engines):
-        events.append({"ph": "M", "name": "thread_name", "pid": 0, "tid": thread, "args": {"name": engine}})
-        events.append({"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": thread, "args": {"sort_index": thread}})
-    threads = {engine: thread for thread, engine in enumerate(engines)}
-    for span in trace.spans:
-        common = {"ph": "X", "pid": 0, "tid": threads[span.engine]}
-        if span.start_cycles > span.ready_cycles:
-            wait_cycles = span.start_cycles - span.ready_cycles
-            times = {"ts": span.ready_cycles * scale, "dur": wait_cycles * scale}
-            details = {"for": span.wait_reason, "cycles": wait_cycles}
-            events.append({**common, **times, "name": "wait", "cat": "wait", "args": details})
-        times = {"ts": span.start_cycles * scale, "dur": span.busy_cycles * scale}
-        details = {
-            "cycles": span.busy_cycles,
-            "macs": span.macs,
-            "dram_bytes": span.dram_bytes,
-            "sram_bytes": span.sram_bytes,
-            "energy_pj": span.energy_pj,
-        }
-        events.append({**common, **times, "name": f"{span.layer} {span.op}", "cat": span.op, "args": details})
-    totals = {"cycles": trace.cycles, "clock_hz": trace.clock_hz, "energy_pj": trace.energy_pj}
-    return {"displayTimeUnit": "ns", "traceEvents": events, "otherData": totals}
-
-
-def write_trace_events(trace: Trace, path: Path) -> None:
-    """Write `trace` as a JSON file for Perfetto or chrome://tracing."""
-    write_bytes(path, msgspec.json.encode(trace_events(trace)) + b"\n")
-
-
-def _engines(trace: Trace) -> list[str]:
-    """The engines at work, core by core, in the order of the flow of data; unknown ones at the end."""
-    seen = dict.fromkeys(span.engine for span in trace.spans)
-    known = [name for core in range(MOST_CORES) for name in _core_engines(core) if name in seen]
-    return known + [engine for engine in seen if engine not in known]
-
-
-def _core_engines(core: int) -> list[str]:
-    own = _ENGINE_ORDER if core == 0 else [engine for engine in _ENGINE_ORDER if engine not in SHARED_ENGINES]
-    return [queue_name(engine, core) for engine in own]
+    save_figure(path, figure, bbox_inches="tight")
 
 
 def _layer_colours(trace: Trace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.cost.profile import Profile, profile
 from nas.hw.load import find_processor
 from nas.report.profile_table import cores_text
-from nas.report.timeline import trace_events
+from nas.report.trace_events import trace_events
 from nas.sim.trace import Trace, layer_rows
 from tests.networks import random_arch
 

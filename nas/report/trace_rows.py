@@ -1,0 +1,18 @@
+"""Trace -> the engines at work in it, in the order in which pictures and trace files show them."""
+
+from nas.ir.cores import MOST_CORES, SHARED_ENGINES, queue_name
+from nas.sim.trace import Trace
+
+_ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
+
+
+def engine_rows(trace: Trace) -> list[str]:
+    """The engines at work, core by core, in the order of the flow of data; unknown ones at the end."""
+    seen = dict.fromkeys(span.engine for span in trace.spans)
+    known = [name for core in range(MOST_CORES) for name in _core_engines(core) if name in seen]
+    return known + [engine for engine in seen if engine not in known]
+
+
+def _core_engines(core: int) -> list[str]:
+    own = _ENGINE_ORDER if core == 0 else [engine for engine in _ENGINE_ORDER if engine not in SHARED_ENGINES]
+    return [queue_name(engine, core) for engine in own]
