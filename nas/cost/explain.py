@@ -17,7 +17,8 @@ from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Load, Matmul, Store
 from nas.ir.program import Program
 from nas.ir.tensor import Region
-from nas.sim.trace import LayerRow, Span, Trace, layer_rows
+from nas.sim.layers import LayerRow, layer_rows
+from nas.sim.trace import Span, Trace
 from nas.timing.cycles import bandwidth, clock
 from nas.timing.traffic import command_traffic, moved_bytes
 

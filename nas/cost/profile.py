@@ -12,7 +12,8 @@ from nas.ir.command import Conv, Host, Matmul
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
 from nas.sim.sequential import simulate
-from nas.sim.trace import LayerRow, Trace, layer_rows
+from nas.sim.layers import LayerRow, layer_rows
+from nas.sim.trace import Trace
 from nas.timing.bounds import program_bounds
 from nas.timing.cycles import transfer_cycles
 

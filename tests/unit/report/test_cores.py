@@ -9,7 +9,8 @@ from nas.cost.profile import Profile, profile
 from nas.hw.load import find_processor
 from nas.report.profile_table import cores_text
 from nas.report.trace_events import trace_events
-from nas.sim.trace import Trace, layer_rows
+from nas.sim.layers import layer_rows
+from nas.sim.trace import Trace
 from tests.networks import random_arch
 
 QUAD_NPU = find_processor("quad_npu")
