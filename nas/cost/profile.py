@@ -11,8 +11,8 @@ from nas.cost.simulated import cost_of
 from nas.ir.command import Conv, Host, Matmul
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
-from nas.sim.sequential import simulate
 from nas.sim.layers import LayerRow, layer_rows
+from nas.sim.sequential import simulate
 from nas.sim.trace import Trace
 from nas.timing.bounds import program_bounds
 from nas.timing.cycles import transfer_cycles

@@ -10,9 +10,9 @@ from nas.ir.program import Program
 from nas.ir.tensor import dense
 from nas.sim.dram import SharedDram
 from nas.sim.engine import Clock
+from nas.sim.layers import layer_rows
 from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
-from nas.sim.layers import layer_rows
 from nas.timing.cycles import command_cycles
 
 # 4 bytes a cycle from dram after 10 cycles, 1 element a cycle on the vector engine, no cycles for the issue.
