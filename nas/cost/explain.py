@@ -38,8 +38,9 @@ class EngineUse(msgspec.Struct, frozen=True):
 class Roofline(msgspec.Struct, frozen=True):
     """The layer among the processor's limits (Williams et al., Communications of the ACM 52(4), 2009).
 
-    intensity: multiply-adds per byte of dram; ridge: the intensity from which on the array's peak can be reached;
-    attained and peak: multiply-adds a cycle of the array; roof: what the bandwidth or the peak allows at this intensity.
+    intensity: multiply-adds per byte of dram; ridge: the intensity from which on the peak can be reached; attained and
+    peak: multiply-adds a cycle of the arrays of all `cores`, which share one dram; roof: what the bandwidth or the peak
+    allows at this intensity. What is attained is while the busiest engine of any core works for the layer.
     """
 
     intensity: float
@@ -47,6 +48,7 @@ class Roofline(msgspec.Struct, frozen=True):
     attained: float
     roof: float
     peak: float
+    cores: int
     bound: str
 
 
@@ -70,7 +72,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(compiled: Compiled, layer: str) -> Explanation:
     """Explain `layer` of a compiled network; an unknown one is an `InputError` with the near name."""
-    commands = compiled.optimised.commands
+    program = compiled.spread.sequence
+    commands = program.commands
     names = list(dict.fromkeys(command.layer for command in commands))
 
     def is_mine(name: str) -> bool:
@@ -93,8 +96,8 @@ def explain(compiled: Compiled, layer: str) -> Explanation:
         macs=row.macs,
         engines=_engines(spans),
         array=array_use(mine, compiled.processor),
-        dram_bytes=_dram_bytes(mine, compiled.optimised),
-        roofline=_roofline(row, compiled.processor),
+        dram_bytes=_dram_bytes(mine, program),
+        roofline=_roofline(row, spans, compiled.processor),
         what_ifs=what_ifs(compiled, trace, is_mine),
     )
 
@@ -178,9 +181,12 @@ def _by_use(here: Region, size_bytes: int, commands: Iterable[Command]) -> dict[
     return {**parts, kind: size_bytes - parts.total()}
 
 
-def _roofline(row: LayerRow, processor: Processor) -> Roofline:
+def _roofline(row: LayerRow, spans: Iterable[Span], processor: Processor) -> Roofline:
     bytes_a_cycle = bandwidth(processor) / clock(processor)
-    peak = float(processor.matrix.rows * processor.matrix.columns)
-    busiest = max((cycles for engine, cycles in row.busy_cycles.items()), default=1)
+    peak = float(processor.cores * processor.matrix.rows * processor.matrix.columns)
+    busy: Counter[str] = Counter()
+    for span in spans:
+        busy[span.engine] += span.busy_cycles
+    attained = row.macs / max(1, *busy.values())
     roof = min(peak, row.intensity * bytes_a_cycle)
-    return Roofline(row.intensity, peak / bytes_a_cycle, row.macs / max(1, busiest), roof, peak, row.bound)
+    return Roofline(row.intensity, peak / bytes_a_cycle, attained, roof, peak, processor.cores, row.bound)

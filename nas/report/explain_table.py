@@ -67,10 +67,11 @@ def _products(seen: Explanation) -> Iterator[str]:
 def _print_traffic(seen: Explanation, console: Console) -> None:
     parts = ", ".join(f"{binary(size_bytes)} {kind}" for kind, size_bytes in seen.dram_bytes.items())
     roofline = seen.roofline
+    arrays = f" of {roofline.cores} arrays" if roofline.cores > 1 else ""
     console.print(f"\nDRAM: {parts or 'nothing'}", highlight=False)
     console.print(
         f"roofline: {roofline.intensity:.3g} multiply-adds a byte (the ridge is at {roofline.ridge:.3g}), so at most "
-        f"{roofline.roof:.3g} of {roofline.peak:.0f} a cycle; {roofline.attained:.3g} attained; bound by {roofline.bound}",
+        f"{roofline.roof:.3g} of {roofline.peak:.0f} a cycle{arrays}; {roofline.attained:.3g} attained; bound by {roofline.bound}",
         highlight=False,
     )
 

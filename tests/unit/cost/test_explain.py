@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -90,6 +91,27 @@ def test_busy_and_waiting_are_those_of_the_trace(compiled: Compiled, pointwise: 
         assert use.waiting_cycles == waited == sum(use.waits.values())
     assert pointwise.network_cycles == trace.cycles
     assert sum(pointwise.dram_bytes.values()) == sum(span.dram_bytes for span in spans)
+
+
+@pytest.mark.parametrize("cores", [2, 8])
+def test_several_cores_are_explained_by_what_all_of_them_do(cores: int) -> None:
+    processor = msgspec.structs.replace(PROCESSOR, cores=cores)
+    network = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1)).eval()
+    made = compile_network(network, (1, 32, 28, 28), processor)
+    assert isinstance(made, Compiled)
+    seen = explain(made, "2")
+    spans = [span for span in made.spread.trace.spans if span.layer == "2"]
+    assert made.spread.is_partitioned
+    assert len({span.engine for span in spans if span.engine.startswith("matrix")}) > 1
+    assert sum(seen.dram_bytes.values()) == sum(span.dram_bytes for span in spans)
+    assert seen.dram_bytes["weights"] >= 64 * 64 * 9 * 4
+    assert seen.macs == 64 * 64 * 9 * 28 * 28
+    roofline = seen.roofline
+    cells = processor.matrix.rows * processor.matrix.columns
+    assert roofline.peak == cores * cells
+    busiest = max(sum(s.busy_cycles for s in spans if s.engine == engine) for engine in {s.engine for s in spans})
+    assert roofline.attained == pytest.approx(seen.macs / busiest)
+    assert roofline.attained <= min(roofline.peak, roofline.roof) * 1.0001
 
 
 def test_bytes_are_told_apart(pointwise: Explanation) -> None:
