@@ -40,7 +40,7 @@ class Roofline(msgspec.Struct, frozen=True):
 
     intensity: multiply-adds per byte of dram; ridge: the intensity from which on the peak can be reached; attained and
     peak: multiply-adds a cycle of the arrays of all `cores`, which share one dram; roof: what the bandwidth or the peak
-    allows at this intensity. What is attained is while the busiest engine of any core works for the layer.
+    allows at this intensity. What is attained is while the busiest works for the layer: an engine of any core, or the dram.
     """
 
     intensity: float
@@ -187,6 +187,7 @@ def _roofline(row: LayerRow, spans: Iterable[Span], processor: Processor) -> Roo
     busy: Counter[str] = Counter()
     for span in spans:
         busy[span.engine] += span.busy_cycles
-    attained = row.macs / max(1, *busy.values())
+    # The transfers of several cores share the dram, which can be busier than each of the engines that wait for it.
+    attained = row.macs / max(1, row.dram_bytes / bytes_a_cycle, *busy.values())
     roof = min(peak, row.intensity * bytes_a_cycle)
     return Roofline(row.intensity, peak / bytes_a_cycle, attained, roof, peak, processor.cores, row.bound)
