@@ -8,6 +8,7 @@ from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Poo
 from nas.ir.tensor import ELEMENT_BITS, Format, Region
 
 _FLOAT_BITS = (16, 32)
+_LARGEST = 1 << 31  # so that multiplier * code + offset stays within 64 bits
 
 
 def written_once(command: Command) -> str:
@@ -40,6 +41,8 @@ def format_breach(form: Format) -> str:
         return "" if form.bits in _FLOAT_BITS else f"floats have {_FLOAT_BITS} bits, got {form.bits}"
     if not (math.isfinite(form.scale) and form.scale > 0):
         return f"expected a finite scale above 0, got {form.scale}"
+    if not 1 <= form.multiplier <= _LARGEST or abs(form.offset) > _LARGEST:
+        return f"expected a multiplier from 1 and an offset, up to {_LARGEST}, got {form.multiplier} and {form.offset}"
     if form.bits == 32:
         return "" if form.levels == 0 else f"signed 32-bit codes have levels 0, got {form.levels}"
     if form.bits not in ELEMENT_BITS:

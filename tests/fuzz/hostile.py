@@ -42,11 +42,15 @@ def damaged(data: bytes, generator: np.random.Generator) -> bytes:
 
 
 class Tree:
-    """A JSON document of which any node can be replaced; the document itself stays as it is."""
+    """A JSON document of which any node can be replaced; the document itself stays as it is.
 
-    def __init__(self, data: bytes) -> None:
+    parts: of the document's value, in which alone nodes are replaced; none: anywhere.
+    """
+
+    def __init__(self, data: bytes, parts: tuple[str, ...] = ()) -> None:
         self.document = json.loads(data)
-        self._places = list(_places(self.document))
+        whole = [self.document] if not parts else [self.document["value"][part] for part in parts]
+        self._places = [place for each in whole for place in _places(each)]
 
     def mutated(self, generator: np.random.Generator) -> bytes:
         """The document with one to three nodes replaced, removed, doubled, swapped or made negative."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
@@ -51,18 +52,7 @@ def check_switches(names: Iterable[str]) -> frozenset[str]:
 def network_of_program(program: Program, constants: Mapping[str, NDArray[np.generic]], where: object) -> Network:
     """The operators of a program, ready for passes. InputError where `constants` (of `where`) don't fit the program."""
     tensors = {tensor.name: tensor for tensor in program.tensors}
-    for binding in program.constants:
-        stored, tensor = constants.get(binding.name), tensors.get(binding.name)
-        if tensor is None:
-            raise InputError(where, "constants", "a tensor of that name", repr(binding.name))
-        if stored is None or stored.dtype != np.uint8 or stored.size != tensor_bytes(tensor):
-            got = "nothing" if stored is None else f"{stored.size} of {stored.dtype}"
-            raise InputError(where, f"weights {binding.name}", f"{tensor_bytes(tensor)} bytes", got)
-    for operator in program.operators:
-        for name in (*operator.inputs, *operator.outputs):
-            if name not in tensors:
-                raise InputError(where, f"operators {operator.layer}", "tensors of the program", repr(name))
-    return Network(
+    network = Network(
         program.name,
         program.operators,
         tensors,
@@ -70,6 +60,17 @@ def network_of_program(program: Program, constants: Mapping[str, NDArray[np.gene
         tuple(binding.name for binding in program.outputs),
         {name: array.astype(np.uint8, copy=False) for name, array in constants.items()},
     )
+    place, wrong = network_breach(network)
+    if wrong or len(tensors) < len(program.tensors):
+        raise InputError(where, place or "tensors", "a network that can be compiled", wrong or "two of one name")
+    for binding in program.constants:
+        stored, tensor = constants.get(binding.name), tensors.get(binding.name)
+        if tensor is None:
+            raise InputError(where, "constants", "a tensor of that name", repr(binding.name))
+        if stored is None or stored.dtype != np.uint8 or stored.size != tensor_bytes(tensor):
+            got = "nothing" if stored is None else f"{stored.size} of {stored.dtype}"
+            raise InputError(where, f"weights {binding.name}", f"{tensor_bytes(tensor)} bytes", got)
+    return network
 
 
 def optimise(
