@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nas.check.command import command_breaches
 from nas.check.formats import format_breach
-from nas.compiler.network import Network
+from nas.compiler.network import Network, is_reserved
 from nas.compiler.regions import image_of, place
 from nas.compiler.tiling import engine_of, image_operands
 from nas.compiler.views import view_boxes
@@ -32,6 +32,8 @@ def _breaches(network: Network) -> Iterator[tuple[str, str]]:
     for name, tensor in network.tensors.items():
         if wrong := _tensor_breach(tensor):
             yield f"tensors {name}", wrong
+        if is_reserved(name):
+            yield f"tensors {name}", "expected a name that no memory and no buffer has"
     yield from _unknown_names(network)
     yield from _wrong_roles(network)
     made = {name for name, tensor in network.tensors.items() if tensor.role in ("constant", "input")}

@@ -41,6 +41,11 @@ class Network:
         return users
 
 
+def is_reserved(name: str) -> bool:
+    """Whether planning has another meaning for a tensor of this name: it knows tensors, memories and buffers by name."""
+    return name in ("dram", "sram") or (name.startswith("buffer ") and name[len("buffer ") :].isdigit())
+
+
 def unused_name(name: str, taken: Container[str]) -> str:
     """`name`, or with a number behind it where that is taken."""
     if name not in taken:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.compiler.front_end.trace import Codes, TracedForward, Value
-from nas.compiler.network import Network, pack, unused_name
+from nas.compiler.network import Network, is_reserved, pack, unused_name
 from nas.compiler.regions import image_of, whole
 from nas.compiler.views import view_boxes
 from nas.ir.command import Eltwise, Host, Tail
@@ -79,7 +79,9 @@ class NetworkBuilder:
             outputs.append(name)
         network = Network(self._name, tuple(self.operators), self.tensors, inputs, tuple(outputs), self.constants)
         wanted = zip(outputs, forward.output_names, strict=False)
-        self._renamed = new_names(network, {old: new for old, new in wanted if new not in inputs and old != new})
+        self._renamed = new_names(
+            network, {old: new for old, new in wanted if new not in inputs and old != new and not is_reserved(new)}
+        )
         return renamed(network, self._renamed)
 
     def input(self, value: Value, name: str) -> str:
@@ -215,7 +217,7 @@ class NetworkBuilder:
         return stored
 
     def _unique(self, name: str) -> str:
-        return unused_name(name or "network", self.tensors)
+        return unused_name(f"{name}.result" if is_reserved(name) else name or "network", self.tensors)
 
 
 def stored_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

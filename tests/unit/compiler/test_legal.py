@@ -1,5 +1,6 @@
 """A network that the front end makes is legal; one with a part changed is told where, or compiles to a legal program."""
 
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import models
 from nas.check.sequential import check_program
@@ -86,6 +88,25 @@ def test_the_place_and_the_reason_are_told(network: Network) -> None:
     for reason, (case, expected) in broken.items():
         place, wrong = network_breach(case)
         assert (place, reason in wrong) == (expected, True), (reason, place, wrong)
+
+
+@pytest.mark.parametrize("names", [("dram", "b"), ("sram", "dram"), ("buffer 1", "buffer 2"), ("input", "output")])
+def test_a_module_may_have_any_name(names: tuple[str, str]) -> None:
+    first, second = names
+    module = nn.Sequential(OrderedDict({first: nn.Conv2d(4, 4, 3, padding=1), second: nn.Conv2d(4, 4, 3, padding=1)}))
+    made = compile_network(module.eval(), (1, 4, 16, 16), PROCESSOR)
+    assert isinstance(made, Compiled)
+    assert {operator.layer for operator in made.optimised.operators} == set(names)
+    network = network_of(module, ((1, 4, 16, 16),))
+    assert network_breach(network) == FINE
+    last = network.outputs[0]
+    renamed = {last: "dram"}
+    assert "no memory" in network_breach(with_names(network, renamed))[1]
+
+
+def with_names(network: Network, names: dict[str, str]) -> Network:
+    tensors = {names.get(name, name): tensor for name, tensor in network.tensors.items()}
+    return replace(network, tensors=tensors)
 
 
 def fuzz(folder: Any, inputs: int, seed: int) -> dict[str, int]:
