@@ -4,12 +4,14 @@ The load queue runs ahead of the other engines only as far as addresses allow. S
 address that nothing else uses from its new place to its last use, and the transfer hides behind work.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 
 from nas.compiler.opt.alloc import Allocation, best_gap
 from nas.compiler.regions import aligned
 from nas.ir.command import Command, Load
-from nas.ir.overlap import merged_spans, spans_meet
+from nas.ir.overlap import merged_spans, regions_meet, spans_meet
 
 
 def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str, tuple[int, int]]:
@@ -35,8 +37,8 @@ def prefetch(
     """The same commands with loads moved up to `window` commands earlier, and addresses for which that is right.
 
     allocation: addresses for the commands as they are; a buffer keeps its own unless its load can start earlier at
-    another. Loads keep their order among themselves, so that the earliest need is still served first. What the program
-    itself stores to dram is not loaded early.
+    another. Loads of constants keep their order among themselves, so that the earliest need is still served first. What the
+    program itself stores to dram is loaded behind the last store of it, and constants may pass such a load.
     """
     spans = lifetimes(commands, buffer_bytes)
     names = list(spans)
@@ -45,13 +47,12 @@ def prefetch(
     first, ends = begins.tolist(), last.tolist()
     size = [aligned(buffer_bytes[name]) for name in names]
     offset = [allocation.offsets[name] for name in names]
-    stored = merged_spans(region for command in commands for region in command.writes if region.memory == "dram")
+    stored = _Stored(commands)
     keys = [(index, 1, index) for index in range(len(commands))]
 
     def movable(index: int) -> bool:
         command = commands[index]
-        is_first = isinstance(command.attributes, Load) and spans[command.writes[0].memory][0] == index
-        return is_first and not _is_stored(command, stored)
+        return isinstance(command.attributes, Load) and spans[command.writes[0].memory][0] == index
 
     earliest = 0
     for start in range(0, len(commands), window):
@@ -61,7 +62,10 @@ def prefetch(
         near = np.flatnonzero((last >= start - window) & (begins <= horizon)).tolist()
         for index in loads:
             own = number[commands[index].writes[0].memory]
+            stored_before = stored.before(index, index - window)
             low, high = max(earliest, index - window), index  # it can stay at `high`; how far below can it go?
+            if stored_before is not None:
+                low = min(index, max(index - window, stored_before + 1))
             others = [each for each in near if first[each] <= ends[own] and ends[each] >= low and each != own]
             while low < high:
                 middle = (low + high) // 2
@@ -70,14 +74,40 @@ def prefetch(
                     high, first[own], offset[own] = middle, middle, place
                 else:
                     low = middle + 1
-            earliest = first[own]
-            keys[index] = (earliest, 0, index)
+            keys[index] = (first[own], 0, index)
+            if stored_before is None:
+                earliest = first[own]
     peak_bytes = max((start + length for start, length in zip(offset, size, strict=True)), default=0)
     moved = Allocation(dict(zip(names, offset, strict=True)), peak_bytes)
     return [commands[key[2]] for key in sorted(keys)], moved
 
 
-def _is_stored(command: Command, stored: list[tuple[int, int]]) -> bool:
-    """Whether the dram that a load reads is written by the program itself."""
-    source = command.reads[0]
-    return spans_meet(stored, source.offset_bytes, source.end_bytes)
+class _Stored:
+    """What a program writes to dram itself."""
+
+    def __init__(self, commands: list[Command]) -> None:
+        self._commands = commands
+        self._writes = [
+            (index, region)
+            for index, command in enumerate(commands)
+            for region in command.writes
+            if region.memory == "dram"
+        ]
+        self._spans = merged_spans(region for _, region in self._writes)
+        self._indices = [index for index, _ in self._writes]
+
+    def before(self, index: int, first: int) -> int | None:
+        """The last command before `index` that stores what the load at `index` reads, `first` if none since then; None if it reads
+        nothing that is ever stored.
+        """
+        source = self._commands[index].reads[0]
+        start, stop = source.offset_bytes, source.end_bytes
+        if not spans_meet(self._spans, start, stop):
+            return None
+        place = bisect_left(self._indices, index)
+        while place and self._indices[place - 1] >= first:
+            place -= 1
+            each = self._writes[place][1]
+            if each.offset_bytes < stop and start < each.end_bytes and regions_meet(each, source):
+                return self._indices[place]
+        return first - 1
