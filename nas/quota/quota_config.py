@@ -14,10 +14,13 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     floor: no group falls below this share of its even width. begin, end: shares of the training between which the urn shrinks.
     adjust: who spreads the quota over the groups: "losses" of drawn sub-networks on pictures that are put aside,
     "channels" by the importance of each over its price (which wants taylor: sizes of different layers do not compare),
-    "nobody". importance: which channels of a group come first.
+    "curves" of what each group's readers lose at each width, weighed by the losses of draws, "nobody". importance: which channels of a group come first.
     draw: which channels are drawn, the "best" (nested) or "random" ones; "mean": the mean widths are trained, and draws are
     for comparing only; "none": the whole urn is trained at each step.
-    hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups.
+    hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups; with
+    curves at most five, and 0 lets all groups weigh alike.
+    hand_over: channels that leave the urn pass on to those that stay what their readers had of them, which also decides who
+    goes first. It asks for a network that is trained as a whole: draw "none", or end 0, where the urn shrinks at once.
     start: balls by group that the urn begins with; None is all channels.
     """
 
@@ -28,13 +31,14 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     floor: float = 0.1
     begin: float = 0.0
     end: float = 0.5
-    adjust: Literal["losses", "channels", "nobody"] = "losses"
+    adjust: Literal["losses", "channels", "curves", "nobody"] = "losses"
     adjust_every: int = 10
     importance: str = "magnitude"
     memory: float = 0.95
     draw: Literal["best", "random", "mean", "none"] = "best"
     hold: int = 1
     pairs: int | None = None
+    hand_over: bool = False
     start: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
@@ -47,5 +51,11 @@ class QuotaConfig(msgspec.Struct, frozen=True):
         for name in ("align", "minimum", "adjust_every", "hold"):
             if getattr(self, name) < 1:
                 raise InputError("quota", name, "at least 1", getattr(self, name))
-        if self.pairs is not None and self.pairs < 1:
+        if self.pairs is not None and self.pairs < (0 if self.adjust == "curves" else 1):
             raise InputError("quota", "pairs", "at least 1, or none for two more than groups", self.pairs)
+        if self.hand_over and self.draw != "none" and self.end:
+            raise InputError("quota", "draw", "none where channels hand over, or end: 0", self.draw)
+        if (self.adjust == "curves") and not self.hand_over:
+            raise InputError("quota", "hand_over", "true where curves adjust the widths", "false")
+        if self.hand_over and self.adjust not in ("curves", "nobody"):
+            raise InputError("quota", "adjust", "curves or nobody where channels hand over", self.adjust)

@@ -3,11 +3,13 @@
 All start from one trained network (but the ones from scratch), may cost the same, are trained for as many steps by the same
 trainer, and see the same batches. What differs:
 
-    quota              drawn sub-networks, widths adjusted by their losses
-    quota_channels     the same draws, widths adjusted by the importance of channels over their price
-    quota_even         the same draws, even widths throughout
-    quota_mean         the mean widths are trained, draws are for comparing losses only
-    quota_no_draws     the urn shrinks, and all of it is trained at every step
+    quota              as the comparison's configuration says
+    quota_even         the same, even widths
+    quota_no_draws     the same, groups' curves weigh alike: no draws are compared
+    quota_gradual      the urn shrinks over a fifth of the steps, and all of it is trained
+    quota_losses       mean widths trained, adjusted by the losses of draws while the urn shrinks; nothing is handed over
+    quota_draws        the same, draws are trained
+    quota_channels     the same, widths adjusted by the importance of channels over their price
     even               even widths, cut at once
     random             random widths, cut at once
     published          the widths that were published for half of the channels, scaled to the price, cut at once
@@ -90,11 +92,15 @@ def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
     return method
 
 
-METHODS.add("quota", _by_quota({"adjust": "losses"}))
-METHODS.add("quota_channels", _by_quota({"adjust": "channels", "importance": "taylor"}))
+_BY_CURVES = {"adjust": "curves", "hand_over": True, "begin": 0.0, "end": 0.0}
+_BY_LOSSES = {"adjust": "losses", "hand_over": False, "begin": 0.0, "end": 0.5, "draw": "mean"}
+METHODS.add("quota", _by_quota({}))
 METHODS.add("quota_even", _by_quota({"adjust": "nobody"}))
-METHODS.add("quota_mean", _by_quota({"draw": "mean"}))
-METHODS.add("quota_no_draws", _by_quota({"draw": "none"}))
+METHODS.add("quota_no_draws", _by_quota({**_BY_CURVES, "pairs": 0}))
+METHODS.add("quota_gradual", _by_quota({**_BY_CURVES, "draw": "none", "end": 0.2, "adjust_every": 10}))
+METHODS.add("quota_losses", _by_quota(_BY_LOSSES))
+METHODS.add("quota_draws", _by_quota({**_BY_LOSSES, "draw": "best"}))
+METHODS.add("quota_channels", _by_quota({**_BY_LOSSES, "draw": "best", "adjust": "channels", "importance": "taylor"}))
 
 
 @METHODS.register("even")

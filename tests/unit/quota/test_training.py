@@ -1,6 +1,7 @@
 """A training under the quota on small problems: where it ends, that a resumed one ends the same, and what is planted."""
 
 import copy
+import itertools
 import json
 
 import numpy as np
@@ -135,6 +136,48 @@ def test_a_resumed_training_ends_the_same(adjust):
     assert straight[2].identity() == second[2].identity()
 
 
+HAND_OVER = QuotaConfig(share=0.5, adjust="curves", hand_over=True, draw="none", end=0.0, adjust_every=5)
+
+
+def test_an_urn_that_shrinks_at_once_trains_the_final_network_alone_and_keeps_what_it_can_of_the_function():
+    *_, training, groups, sizes = run(HAND_OVER)
+    assert len({tuple(pair) for pair in sizes}) == 1
+    assert sum(sizes[0]) == 10
+    assert [look.step for look in training.history] == [0]
+    assert [len(channels) for channels in training.keep().values()] == sizes[0]
+    trained = run(QuotaConfig(share=0.99, adjust="nobody"))[0]
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.0)
+    again = QuotaTraining(trained, groups, optimizer, HAND_OVER, Judges(None, loss_of, 2))
+    before = copy.deepcopy(trained)
+    again.begin(0, 1)
+    with torch.no_grad():
+        losses = [loss_of(cut(each, groups, again.keep()).train(), 0).item() for each in (trained, before)]
+    assert losses[0] < losses[1]
+
+
+def test_an_urn_that_shrinks_slowly_and_hands_over_only_loses_channels():
+    config = QuotaConfig(share=0.5, adjust="curves", hand_over=True, draw="none", end=0.7, adjust_every=5)
+    *_, training, _, sizes = run(config)
+    balls = [tuple(look.balls.values()) for look in training.history]
+    assert all(
+        one >= other for before, after in itertools.pairwise(balls) for one, other in zip(before, after, strict=True)
+    )
+    assert len(balls) > 5
+    assert sizes[0] == [8, 12]
+    assert sum(sizes[-1]) == 10
+
+
+@pytest.mark.parametrize("end", [0.0, 0.7])
+def test_a_resumed_training_that_hands_over_ends_the_same(end):
+    config = QuotaConfig(share=0.5, adjust="curves", hand_over=True, draw="none", end=end, adjust_every=5)
+    straight, first = run(config), run(config, stop=23)
+    carried = (first[0], copy.deepcopy(first[1].state_dict()), json.loads(json.dumps(first[2].state())))
+    second = run(config, start=23, begun=carried)
+    for (name, one), other in zip(straight[0].state_dict().items(), second[0].state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    assert straight[2].history == second[2].history
+
+
 def test_prices_that_were_measured_are_kept_over_a_resume():
     generator = np.random.default_rng(0)
 
@@ -144,9 +187,9 @@ def test_prices_that_were_measured_are_kept_over_a_resume():
     config, whole = QuotaConfig(share=0.5, adjust="nobody"), network()
     groups, optimizer = find_groups(whole, (1, 1, 8, 8)), torch.optim.SGD(whole.parameters(), lr=0.1)
     first, second = (QuotaTraining(whole, groups, optimizer, config, Judges(noisy)) for _ in range(2))
-    assert first.limit != second.limit
+    assert first.holding.limit != second.holding.limit
     second.load_state(json.loads(json.dumps(first.state())))
-    assert first.limit == second.limit
+    assert first.holding.limit == second.holding.limit
     assert json.dumps(first.state()) == json.dumps(second.state())
 
 
@@ -159,6 +202,12 @@ def test_what_cannot_be_is_refused_by_name():
         QuotaConfig(share=1.5)
     with pytest.raises(InputError, match=r"begin, end"):
         QuotaConfig(begin=0.9, end=0.5)
+    with pytest.raises(InputError, match=r"draw: expected none where channels hand over"):
+        QuotaConfig(adjust="curves", hand_over=True, end=0.5)
+    with pytest.raises(InputError, match=r"hand_over: expected true where curves"):
+        QuotaConfig(adjust="curves")
+    with pytest.raises(InputError, match=r"adjust: expected curves or nobody"):
+        QuotaConfig(adjust="losses", hand_over=True, end=0.0)
     alone = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.1)
     groups = find_groups(alone, (1, 1, 2, 2))

@@ -54,7 +54,7 @@ def records(tmp_path_factory):
         points,
         ("quota", *[name for name in OWN if name != "quota"]),
         (0,),
-        QuotaConfig(adjust_every=2),
+        QuotaConfig(adjust_every=2, adjust="curves", hand_over=True, end=0.0),
         TRAINER,
         TRAINER,
     )

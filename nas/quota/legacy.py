@@ -1,0 +1,83 @@
+"""The urn as it stands -> who goes next, what that would lose at each width, and what is handed over to those that stay.
+
+A look runs the network of all that is in the urn on the pictures that are put aside. Drawn sub-networks then tell by their
+losses, each after a rehearsal of the handing-over, how much what a group loses weighs.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from nas.quota.curves import best_widths, weights_of
+from nas.quota.groups import Groups
+from nas.quota.holding import Holding
+from nas.quota.probe import LossOf, losses_of
+from nas.quota.readers import Moments, moments_of, readers_of
+from nas.quota.slices import Keep
+from nas.quota.stand_in import Ranking, hand_over, ranking
+from nas.quota.subnet import Subnet
+
+Floats = NDArray[np.float64]
+
+_UNREAD = 1e-6  # what a group that no dense layer reads loses with all its channels: it goes where nothing else is lost
+
+
+class Legacy:
+    """subnet: of `network`. loss_of: of a network on batch 0 .. batches - 1 of the pictures."""
+
+    def __init__(self, network: nn.Module, groups: Groups, subnet: Subnet, loss_of: LossOf, batches: int) -> None:
+        self._network, self._subnet, self._loss_of, self._batches = network, subnet, loss_of, batches
+        self._readers = readers_of(network, groups)
+        self._moments: dict[str, list[Moments]] = {}
+        self._curves: dict[str, Floats] = {}
+
+    def look(self, holding: Holding, before: Keep) -> None:
+        """Learn from the network of the channels `before`, which are in the urn, and put them in order."""
+        small, _ = self._subnet.take(before, training=False)
+        self._moments = moments_of(small, self._readers, before, self._subnet.places, self._loss_of, self._batches)
+        self._curves = {}
+        for name, channels in before.items():
+            size, found = holding.sizes[name], ranking(self._moments[name])
+            if found is None:
+                found = Ranking(np.arange(len(channels)), np.linspace(_UNREAD, 0, len(channels) + 1))
+            else:
+                left = holding.order[name][len(channels) :]
+                holding.order[name] = np.concatenate([channels[found.order], left])
+            self._curves[name] = np.concatenate([found.lost, np.zeros(size - len(channels))])
+        self._subnet.drop()
+
+    def weigh(self, holding: Holding, before: Keep, generator: np.random.Generator, draws: int) -> None:
+        """Compare `draws` sub-networks, and weigh the groups' curves by their losses; without any they weigh alike."""
+        if not draws:
+            return
+        counts = [holding.named(each) for each in holding.allotment.draws().counts(generator, draws)]
+        losses = np.array([self._rehearsed(before, holding.first(each)) for each in counts])
+        lost = np.array([[self._curves[name][count] for name, count in each.items()] for each in counts])
+        self._curves = {
+            name: curve * weight
+            for (name, curve), weight in zip(self._curves.items(), weights_of(lost, losses), strict=True)
+        }
+
+    def widths(self, holding: Holding, align: int) -> dict[str, int]:
+        """Those that lose least, for the quota."""
+        start = holding.rounded()
+        return best_widths(self._curves, start, holding.lookup, holding.limit, holding.floor, align)
+
+    def hand_over(self, before: Keep, after: Keep) -> None:
+        """For good."""
+        hand_over(self._network, self._moments, before, after)
+
+    def _rehearsed(self, before: Keep, after: Keep) -> float:
+        """The loss of a sub-network after its handing-over, which is undone."""
+        layers = {reader.layer for several in self._readers.values() for reader in several}
+        weights = [
+            weight
+            for layer in sorted(layers)
+            for weight in self._network.get_submodule(layer).parameters(recurse=False)
+        ]
+        saved = [weight.detach().clone() for weight in weights]
+        hand_over(self._network, self._moments, before, after)
+        loss = float(losses_of(self._subnet, [after], self._loss_of, self._batches)[0])
+        for weight, value in zip(weights, saved, strict=True):
+            weight.data.copy_(value)
+        return loss
