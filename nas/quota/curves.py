@@ -15,7 +15,7 @@ from nas.quota.price import Lookup
 
 Floats = NDArray[np.float64]
 
-_ROUNDS, _HALVINGS, _EXCHANGES = 5, 14, 80
+_ROUNDS, _HALVINGS, _EXCHANGES = 4, 10, 40  # each asks for a price, which takes some hundredths of a second
 _WIDER = 1.6  # of a width, in one round: prices are marginal ones
 _SPENT = 1e-9
 _UNEVEN = 4.0  # the furthest that a group's weight is from that of all

@@ -14,20 +14,24 @@ from nas.quota.holding import Holding
 from nas.quota.probe import LossOf, losses_of
 from nas.quota.readers import Moments, moments_of, readers_of
 from nas.quota.slices import Keep
-from nas.quota.stand_in import Ranking, hand_over, ranking
+from nas.quota.stand_in import hand_over, ranking
 from nas.quota.subnet import Subnet
 
 Floats = NDArray[np.float64]
 
-_UNREAD = 1e-6  # what a group that no dense layer reads loses with all its channels: it goes where nothing else is lost
+_POINTS = 65
 
 
 class Legacy:
-    """subnet: of `network`. loss_of: of a network on batch 0 .. batches - 1 of the pictures."""
+    """subnet: of `network`. loss_of: of a network on batch 0 .. batches - 1 of the pictures.
+
+    sees_all: whether each group has a reader; where one has none, somebody else must have put its channels in order.
+    """
 
     def __init__(self, network: nn.Module, groups: Groups, subnet: Subnet, loss_of: LossOf, batches: int) -> None:
         self._network, self._subnet, self._loss_of, self._batches = network, subnet, loss_of, batches
         self._readers = readers_of(network, groups)
+        self.sees_all = all(self._readers.values())
         self._moments: dict[str, list[Moments]] = {}
         self._curves: dict[str, Floats] = {}
 
@@ -37,13 +41,18 @@ class Legacy:
         self._moments = moments_of(small, self._readers, before, self._subnet.places, self._loss_of, self._batches)
         self._curves = {}
         for name, channels in before.items():
-            size, found = holding.sizes[name], ranking(self._moments[name])
-            if found is None:
-                found = Ranking(np.arange(len(channels)), np.linspace(_UNREAD, 0, len(channels) + 1))
-            else:
+            found = ranking(self._moments[name])
+            if found is not None:
                 left = holding.order[name][len(channels) :]
                 holding.order[name] = np.concatenate([channels[found.order], left])
-            self._curves[name] = np.concatenate([found.lost, np.zeros(size - len(channels))])
+                self._curves[name] = found.lost
+        usual = _usual(list(self._curves.values()))
+        for name, channels in before.items():
+            curve = self._curves.get(
+                name, np.interp(np.linspace(0, 1, len(channels) + 1), np.linspace(0, 1, len(usual)), usual)
+            )
+            self._curves[name] = np.concatenate([curve, np.zeros(holding.sizes[name] - len(channels))])
+        self._curves = {name: self._curves[name] for name in holding.sizes}
         self._subnet.drop()
 
     def weigh(self, holding: Holding, before: Keep, generator: np.random.Generator, draws: int) -> None:
@@ -81,3 +90,13 @@ class Legacy:
         for weight, value in zip(weights, saved, strict=True):
             weight.data.copy_(value)
         return loss
+
+
+def _usual(curves: list[Floats]) -> Floats:
+    """What is lost over the share of channels that stay, in the mean: of groups that no dense layer reads, nothing else is known."""
+    shares = np.linspace(0, 1, _POINTS)
+    if not curves:
+        straight: Floats = 1 - shares
+        return straight
+    usual: Floats = np.mean([np.interp(shares, np.linspace(0, 1, len(curve)), curve) for curve in curves], axis=0)
+    return usual

@@ -91,7 +91,8 @@ class QuotaTraining:
 
     def end(self, step: int, steps: int) -> None:
         """After the optimiser's step, gradients still in place: learn, give back, and adjust if it is time to."""
-        self.importance.see(self._subnet.small, self._drawn, self._subnet.places)
+        if self._legacy is None and not self.holding.final:
+            self.importance.see(self._subnet.small, self._drawn, self._subnet.places)
         self._subnet.give_back()
         last = step + 1 == steps
         if not self.holding.final and (last or (step + 1) % self._config.adjust_every == 0):
@@ -126,7 +127,7 @@ class QuotaTraining:
 
     def _judge(self) -> None:
         """The order of the channels at the beginning, by the whole network; an urn that is to shrink at once does so."""
-        if self._judges.loss_of is not None:
+        if self._judges.loss_of is not None and (self._legacy is None or not self._legacy.sees_all):
             whole, _ = self._subnet.take({}, training=False)
             judge(self.importance, whole, self._judges.loss_of, self._judges.batches)
             self._subnet.drop()
