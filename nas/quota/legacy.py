@@ -59,7 +59,12 @@ class Legacy:
         """Compare `draws` sub-networks, and weigh the groups' curves by their losses; without any they weigh alike."""
         if not draws:
             return
-        counts = [holding.named(each) for each in holding.allotment.draws().counts(generator, draws)]
+        # The plain urn, each group's floor set aside: a regression needs no exact means, which take minutes for 10,000 balls.
+        floor, allotment = holding.blocks.floor, holding.allotment
+        free = np.maximum(allotment.balls - floor, 0)
+        rest = max(0, min(allotment.quota - int(floor.sum()), int(free.sum())))
+        drawn = generator.multivariate_hypergeometric(free, rest, size=draws, method="marginals")
+        counts = [holding.named(floor + each) for each in drawn]
         losses = np.array([self._rehearsed(before, holding.first(each)) for each in counts])
         lost = np.array([[self._curves[name][count] for name, count in each.items()] for each in counts])
         self._curves = {

@@ -76,7 +76,7 @@ class QuotaTraining:
             self._legacy = Legacy(network, groups, self._subnet, judges.loss_of, judges.batches)
         self._draws: Draws | None = None
         self._drawn: Keep = {}
-        self._number = -1
+        self._number, self._changed = -1, True
         self.history: list[Look] = []
 
     def begin(self, step: int, steps: int) -> tuple[nn.Module, Optimizer]:
@@ -85,8 +85,8 @@ class QuotaTraining:
         if not self._judged:
             self._judge()
         number = step // self._config.hold
-        if number != self._number or self._draws is None:  # the very same draw again costs less to take
-            self._drawn, self._number = self._draw(number), number
+        if number != self._number or self._changed:  # the very same draw again costs less to take
+            self._drawn, self._number, self._changed = self._draw(number), number, False
         return self._subnet.take(self._drawn)
 
     def end(self, step: int, steps: int) -> None:
@@ -119,7 +119,7 @@ class QuotaTraining:
         self._slopes.load_state(state["slopes"])
         self._judged = state["judged"]
         self.history = msgspec.convert(state["history"], list[Look])
-        self._draws = None
+        self._draws, self._changed = None, True
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
@@ -138,11 +138,11 @@ class QuotaTraining:
 
     def _draw(self, number: int) -> Keep:
         holding = self.holding
-        self._draws = self._draws or holding.allotment.draws()
         if holding.final or self._config.draw == "none":
             return self.keep()
         if self._config.draw == "mean":
             return holding.first(holding.named(holding.allotment.nearest()))
+        self._draws = self._draws or holding.allotment.draws()
         generator = stream(self._seed, "draw", number)
         return self._channels(self._draws.counts(generator, 1)[0], generator)
 
@@ -173,7 +173,7 @@ class QuotaTraining:
             else:
                 self.holding.adjusted(self.holding.widths, progress, grows=False)
             self._legacy.hand_over(before, self.keep())
-        self._draws = None
+        self._draws, self._changed = None, True
         drawn = {name: len(channels) for name, channels in (self._drawn or self.keep()).items()}
         self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn))
 
