@@ -78,8 +78,9 @@ def _order_lines(results: Results) -> Iterator[str]:
 def _commands(results: Results) -> str:
     first_data = next(iter(results.data))
     seed = min(run.seed for run in results.runs)
+    threads = f"OMP_NUM_THREADS={results.threads} "  # another number rounds, and so trains, a little differently
     here = [
-        f"# {name}\n{_command(merged(results.data[first_data], results.budget, choices), seed)}"
+        f"# {name}\n{threads}{_command(merged(results.data[first_data], results.budget, choices), seed)}"
         for name, choices in results.networks.items()
     ]
     full = [
