@@ -126,7 +126,10 @@ class _Left:
         if not len(told):
             return
         among = self._covariance[np.ix_(told, told)] + np.diag(self._least[told])
-        along = self._covariance[:, told] @ np.linalg.inv(np.linalg.cholesky(among)).T
+        sizes, directions = np.linalg.eigh(among)
+        # Channels that say the same leave, of what is not explained, a rest of rounding, which may be negative.
+        new = sizes > self._least[told].min() / 2
+        along = self._covariance[:, told] @ (directions[:, new] / np.sqrt(sizes[new]))
         self._weighed -= along @ (along.T @ self._metric)
         self._covariance -= along @ along.T
 
