@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.core.units import ceil_div
 from nas.quota.price import Lookup
 
 Floats = NDArray[np.float64]
@@ -87,7 +88,7 @@ def _choices(width: int, size: int, floor: int, align: int) -> Sequence[int]:
     """Whole blocks not far from `width`, or the whole group."""
     low = max(floor, min(width - align, int(width / _WIDER)))
     high = min(size, max(width + align, int(width * _WIDER)))
-    blocks = range(-(-low // align) * align, high + 1, align)
+    blocks = range(ceil_div(low, align) * align, high + 1, align)
     return [*blocks, size] if high == size and (not blocks or blocks[-1] != size) else blocks
 
 
@@ -105,8 +106,8 @@ def _exchanges(
         for name in curves for blocks in (1, 2) if widths[name] < sizes[name]
     ]  # fmt: skip
     less: list[dict[str, int]] = [
-        {name: (-(-widths[name] // align) - blocks) * align}
-        for name in curves for blocks in (1, 2) if (-(-widths[name] // align) - blocks) * align >= floor[name]
+        {name: (ceil_div(widths[name], align) - blocks) * align}
+        for name in curves for blocks in (1, 2) if (ceil_div(widths[name], align) - blocks) * align >= floor[name]
     ]  # fmt: skip
     return [{**down, **up} for up in more for down in [{}, *less] if not set(up) & set(down)]
 

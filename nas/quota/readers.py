@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from nas.core.units import ceil_div
 from nas.quota.groups import Groups
 from nas.quota.labels import Ints
 from nas.quota.slices import Keep, Places
@@ -118,7 +119,7 @@ def _watching(
             read = read.movedim(1, -1) if read.dim() == 4 else read
             samples = read.reshape(-1, read.shape[-1])[:, own.to(read.device)]  # samples, channels, columns
             samples = samples.transpose(1, 2).reshape(-1, own.shape[0])
-            sums.setdefault(key, _Sums()).add(samples[:: -(-len(samples) // _MOST_SAMPLES) | 1])
+            sums.setdefault(key, _Sums()).add(samples[:: ceil_div(len(samples), _MOST_SAMPLES) | 1])
 
         handles.append(network.get_submodule(key[1]).register_forward_pre_hook(look))
     try:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nas.core.units import ceil_div
 from nas.quota.labels import Ints
 from nas.quota.readers import Moments
 from nas.quota.slices import Keep
@@ -45,7 +46,7 @@ def ranking(moments: list[Moments]) -> Ranking | None:
     size = len(moments[0].mean)
     order: list[int] = []
     waiting, lost = np.ones(size, bool), [1.0]
-    at_once = -(-size // _ROUNDS)
+    at_once = ceil_div(size, _ROUNDS)
     while len(order) < size:
         gains = np.where(waiting, np.sum([each.gains() for each in found], axis=0), -np.inf)
         chosen = np.argsort(-gains, kind="stable")[: min(at_once, size - len(order))]
