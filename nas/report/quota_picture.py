@@ -6,12 +6,11 @@ the group's channels, so that groups of any size can be compared.
 
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from nas.core.artifact import write_with
 from nas.core.units import ceil_div
+from nas.report.figure import ACCENT, MAIN, new_figure, save_figure, without_frame
 from nas.search.pruning import PruneResult
 
 _COLUMNS = 4
@@ -23,19 +22,18 @@ def quota_figure(result: PruneResult) -> Figure:
     history, sizes = result.history, dict(zip(result.channels, result.whole.widths, strict=True))
     names = list(sizes)[:_MOST]
     rows = ceil_div(len(names), _COLUMNS)
-    figure = Figure(figsize=(3.0 * min(_COLUMNS, len(names)), 2.1 * rows + 0.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.0 * min(_COLUMNS, len(names)), 2.1 * rows + 0.4)
     steps = [look.step for look in history]
     for index, name in enumerate(names):
         axes = figure.add_subplot(rows, min(_COLUMNS, len(names)), index + 1)
         size = sizes[name]
-        axes.fill_between(steps, 0, [look.balls[name] / size for look in history], color="#1f6fb4", alpha=0.15, lw=0)
-        axes.plot(steps, [look.widths[name] / size for look in history], color="#1f6fb4", lw=1.6)
-        axes.plot(steps, [look.drawn[name] / size for look in history], ".", color="#c4421a", ms=3)
+        axes.fill_between(steps, 0, [look.balls[name] / size for look in history], color=MAIN, alpha=0.15, lw=0)
+        axes.plot(steps, [look.widths[name] / size for look in history], color=MAIN, lw=1.6)
+        axes.plot(steps, [look.drawn[name] / size for look in history], ".", color=ACCENT, ms=3)
         axes.set_ylim(0, 1.02)
         axes.set_title(f"{name}: {history[-1].widths[name]:.0f} of {size}" if history else name, loc="left", fontsize=8)
         axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
+        without_frame(axes)
     figure.supxlabel("training step", fontsize=9)
     figure.supylabel("share of the group's channels", fontsize=9)
     return figure
@@ -44,7 +42,7 @@ def quota_figure(result: PruneResult) -> Figure:
 def show_quota(folder: Path, result: PruneResult) -> None:
     """Write the picture to `folder`/quota.png and, with the widths as curves, for TensorBoard."""
     figure, history = quota_figure(result), result.history
-    write_with(folder / "quota.png", lambda temporary: figure.savefig(temporary, format="png"))
+    save_figure(folder / "quota.png", figure)
     with SummaryWriter(str(folder / "tensorboard" / "quota")) as writer:
         for look in history:
             for name, width in look.widths.items():
