@@ -4,10 +4,12 @@ The paper's widths are 0.5, 1, 1.5 and 2, with channels of its own table; others
 number, twice and four times as many. Weights load from torchvision's unchanged. Small images: see `models.small_images`.
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import ShuffleNetV2
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from models.arch import Arch, require_width
+from models.blocks.shuffle import ShuffledConcat
 from models.small_images import fitted_stem, stem_pool
 
 _REPEATS = [4, 8, 4]
@@ -29,7 +31,27 @@ class ShuffleNetV2Arch(Arch, frozen=True, tag="shufflenet_v2", forbid_unknown_fi
     def network(self) -> nn.Module:
         first = _FIRST_STAGE_OF_WIDTH.get(self.width, max(2, 2 * round(_FIRST_STAGE * self.width / 2)))
         last = _LAST_OF_WIDE if self.width >= 2 else _LAST
-        network = ShuffleNetV2(_REPEATS, [_STEM, first, 2 * first, 4 * first, last], self.classes)
+        network = _Network(_REPEATS, [_STEM, first, 2 * first, 4 * first, last], self.classes, _Unit)
         network.conv1[0] = fitted_stem(network.conv1[0], self.in_channels, self.image_size_px)
         network.maxpool = stem_pool(network.maxpool, self.image_size_px)
         return network
+
+
+class _Unit(InvertedResidual):
+    """torchvision's, whose own shuffle leaves channels last."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, stride)
+        self.shuffle = ShuffledConcat()
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, filtered = x.chunk(2, dim=1) if self.stride == 1 else (self.branch1(x), x)
+        return self.shuffle(kept, self.branch2(filtered))
+
+
+class _Network(ShuffleNetV2):
+    """torchvision's, but for the mean at the end, whose gradient leaves channels last there."""
+
+    def _forward_impl(self, x: Tensor) -> Tensor:
+        x = self.conv5(self.stage4(self.stage3(self.stage2(self.maxpool(self.conv1(x))))))
+        return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))

@@ -1,5 +1,7 @@
 """The units of the ShuffleNets: v1 (arXiv 1707.01083) and v2 (arXiv 1807.11164). Both end in positive numbers."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,12 +19,38 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
+        if _channels_last(x):
+            return _dealt(x.chunk(self.groups, dim=1))
         images, channels, height, width = x.shape
         dealt = x.view(images, self.groups, channels // self.groups, height, width).transpose(1, 2)
         return dealt.reshape(images, channels, height, width)
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
+
+
+class ShuffledConcat(ChannelShuffle):
+    """The channels of two tensors of one shape, dealt out in turn."""
+
+    def __init__(self) -> None:
+        super().__init__(groups=2)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
+        if _channels_last(first) and _channels_last(second):
+            return _dealt((first, second))
+        return super().forward(torch.cat((first, second), dim=1))
+
+
+def _channels_last(x: Tensor) -> bool:
+    """In memory too, and not also the other way round."""
+    return x.stride(1) == 1 and x.shape[1] > 1 and x.shape[2] * x.shape[3] > 1
+
+
+def _dealt(groups: Sequence[Tensor]) -> Tensor:
+    """Channels last stay so. In the other layout all layers that follow would convert their input and its gradient, which
+    takes longer than the layers themselves.
+    """
+    return torch.stack([group.permute(0, 2, 3, 1) for group in groups], dim=-1).flatten(-2).permute(0, 3, 1, 2)
 
 
 class ShuffleUnit(nn.Module):
@@ -43,14 +71,14 @@ class ShuffleUnit(nn.Module):
         self.shortcut = None
         if not self.split:
             self.shortcut = nn.Sequential(*_filter(unit.inputs, half, unit.kernel, unit.stride, unit.bits))
-        self.shuffle = ChannelShuffle(2)
+        self.shuffle = ShuffledConcat()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shortcut is None:
             kept, filtered = x.chunk(2, dim=1)
         else:
             kept, filtered = self.shortcut(x), x
-        return self.shuffle(torch.cat((kept, self.branch(filtered)), dim=1))
+        return self.shuffle(kept, self.branch(filtered))
 
 
 def _filter(inputs: int, outputs: int, kernel: int, stride: int, bits: Bits) -> list[nn.Module]:
