@@ -5,6 +5,7 @@ one entry of its batch norm and one column of the next layer. All that ties laye
 and grouped convolutions, concatenation, channel shuffle, squeeze-and-excitation, flattening) is followed by `provenance`.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -49,6 +50,8 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
     """
     refuse_compiled(network)
     weight = next(iter(network.parameters()), torch.empty(0))
+    # Where channels are last, PyTorch's core moves memory about by strides, which say nothing of channels.
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     with evaluating(network), torch.no_grad(), Provenance(network) as seen:
         output = network(torch.zeros(tuple(input_shape), device=weight.device))
         for tensor in tree_flatten(output)[0]:

@@ -130,10 +130,12 @@ def split(trace: Trace, call: Call) -> bool:
 
 @_rule("cat stack")
 def join(trace: Trace, call: Call) -> bool:
-    """The channels of several maps, one after the other."""
+    """The channels of several maps, one after the other; those that are stacked are cut alike in each."""
     pieces = [trace.of(tensor) for tensor in call.args[0]]
     if any(len(labels) != 1 for labels in pieces):
         return False
+    for piece in pieces[1:] if call.name == "stack" else ():
+        trace.atoms.tie(short(pieces[0][0]), short(piece[0]))
     trace.set(call.result, [call.function([labels[0] for labels in pieces], *call.args[1:], **call.kwargs)])
     return True
 

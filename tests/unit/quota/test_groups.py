@@ -111,6 +111,25 @@ def test_the_svhn_net_has_a_group_for_each_layer_and_keeps_its_output():
     assert list(groups.kept.values()) == ["output of the network"]
 
 
+@pytest.mark.parametrize("name", ["shufflenet_v1", "shufflenet_v2", "mobilenet_v3"])
+def test_groups_are_the_same_channels_last(name):
+    network = lively(models.build({"model": name, "width": 0.5}, 0))
+    expected = find_groups(network, (1, 3, 32, 32))
+    found = find_groups(network.to(memory_format=torch.channels_last), (1, 3, 32, 32))
+    assert [(group.name, group.size) for group in found.cut] == [(group.name, group.size) for group in expected.cut]
+    assert found.kept == expected.kept
+    assert not next(iter(network.parameters())).is_contiguous()  # the network is left as it was
+
+
+def test_channels_that_are_stacked_are_cut_alike():
+    def forward(net, x):
+        return net.last(torch.stack((net.first(x), net.second(x)), dim=2).flatten(1, 2)).mean((2, 3))
+
+    layers = {"first": nn.Conv2d(3, 8, 1), "second": nn.Conv2d(3, 8, 1), "last": nn.Conv2d(16, 4, 1)}
+    groups = assert_cut_is_blind(lively(Toy(forward, **layers)), 8, 0)
+    assert [group.size for group in groups.cut] == [8]
+
+
 STAGES = {
     "conv": {"block": "conv", "depth": 2, "width": 12, "kernel": 3, "stride": 2, "expansion": 1},
     "mobile_v2": {"block": "mobile_v2", "depth": 2, "width": 12, "kernel": 5, "stride": 2, "expansion": 3},
