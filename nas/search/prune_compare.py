@@ -1,6 +1,7 @@
 """Points, methods and seeds -> records, a file each: what is there already is not run again.
 
-<folder>/<seed>/whole/ is the network that all methods of a seed start from; <folder>/<seed>/<point>-<method>.json a record.
+<folder>/<seed>/whole/ is the network that all methods of a seed start from; <folder>/<seed>/<point>-<method>.json a record;
+<folder>/<seed>/<point>-prices.json what was measured of prices, so that all methods are held to the same.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from nas.core.errors import Violation
 from nas.cost.model import CostModel
 from nas.data.load import Data
 from nas.quota.groups import find_groups
+from nas.quota.price import Counts
 from nas.quota.quota_config import QuotaConfig
 from nas.search.prune_methods import METHODS, Case
 from nas.search.pruning import PruneConfig, judges_of
@@ -24,7 +26,7 @@ from nas.train.metrics import ErrorRate, evaluate
 from nas.train.run import train_and_test
 from nas.train.transfer import load_exactly
 
-_KIND, _VERSION = "prune_record", 1
+_KIND, _PRICES_KIND, _VERSION = "prune_record", "measured_prices", 1
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ def compare(
                 if not path.exists():
                     case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)
+                    if point.price == "time":
+                        case = _remembering(case, folder / str(seed) / f"{point.name}-prices.json")
                     began_s = time.process_time()
                     network = METHODS[method](case)
                     taken_s = time.process_time() - began_s
@@ -122,6 +126,29 @@ def _case(
     trainer = _seeded(contest.method_trainer, seed)
     judges = judges_of(network, groups, data, PruneConfig(quota, trainer, trainer, trainer), cost)
     return Case(network, fresh, groups, data, trainer, quota, judges)
+
+
+def _remembering(case: Case, path: Path) -> Case:
+    """Measured prices are never the same twice: what was asked once is kept in a file."""
+    known = {}
+    if path.exists():
+        known = {prices.counts: prices.price for prices in read_json(path, tuple[_Price, ...], _PRICES_KIND, _VERSION)}
+    ask = case.judges.cost_of
+    assert ask is not None
+
+    def cost_of(counts: Counts) -> float:
+        asked = tuple(counts[name] for name in case.sizes)
+        if asked not in known:
+            known[asked] = ask(counts)
+            write_json(path, [_Price(*item) for item in known.items()], _PRICES_KIND, _VERSION)
+        return known[asked]
+
+    return case._replace(judges=case.judges._replace(cost_of=cost_of))
+
+
+class _Price(msgspec.Struct, frozen=True):
+    counts: tuple[int, ...]
+    price: float
 
 
 def _seeded(trainer: TrainConfig, seed: int) -> TrainConfig:

@@ -15,6 +15,7 @@ from nas.cost.simulated import SimulatedCost
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.hw.load import processor_from
+from nas.quota.price import PRICES
 from nas.quota.quota_config import QuotaConfig
 from nas.report.compare_pruning import comparison_table
 from nas.search.prune_compare import Contest, Point, compare, means
@@ -97,3 +98,26 @@ def test_equal_time_needs_to_know_how_long_the_quota_took(tmp_path):
     )
     with pytest.raises(InputError, match="the method quota before it"):
         compare(contest, build, data(), cost(), tmp_path, lambda record: None)
+
+
+def test_what_was_measured_once_is_the_price_for_all_methods(tmp_path, monkeypatch):
+    asked = []
+
+    def as_measured(subject):
+        def cost_of(counts):
+            asked.append(tuple(counts.values()))
+            return sum(counts.values()) * (1 + 0.01 * len(asked))  # never the same twice
+
+        return cost_of
+
+    monkeypatch.setitem(PRICES._members, "time", as_measured)
+    contest = Contest(
+        (Point("quick", "time", 0.5, 4),), ("even", "scratch"), (0,), QuotaConfig(), TRAINER,
+        dataclasses.replace(TRAINER, epochs=0.2),
+    )  # fmt: skip
+    first = compare(contest, build, data(), cost(), tmp_path, lambda record: None)
+    assert len(asked) == len(set(asked))
+    (tmp_path / "0" / "quick-scratch.json").unlink()
+    again = compare(contest, build, data(), cost(), tmp_path, lambda record: None)
+    assert len(asked) == len(set(asked))
+    assert [record.price_share for record in again] == [record.price_share for record in first]
