@@ -11,7 +11,7 @@ blocks, and between two multiples of a block's width a channel is as good as fre
 """
 
 import copy
-import time
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -27,16 +27,20 @@ from nas.quota.slim import first_channels
 Counts = Mapping[str, int]  # by group
 CostOf = Callable[[Counts], float]
 
-_STEPS = 8  # of which the first two warm up
+_STEPS = 7
+_SMALL = 4  # the known network has this part of all channels
 
 
 class Subject(NamedTuple):
-    """What is priced. cycles_of: the cycles of an inference of a network; its weights may be on the meta device."""
+    """What is priced. cycles_of: the cycles of an inference of a network; its weights may be on the meta device.
+
+    step_of: makes of a network what trains it a step at each call, and tells the seconds.
+    """
 
     network: nn.Module
     groups: Groups
-    input_shape: tuple[int, ...]
     cycles_of: Callable[[nn.Module], float] | None = None
+    step_of: Callable[[nn.Module], Callable[[], float]] | None = None
 
 
 PRICES: Registry[Callable[[Subject], CostOf]] = Registry("price")
@@ -81,30 +85,23 @@ def cycles(subject: Subject) -> CostOf:
 
 @PRICES.register("time")
 def step_time(subject: Subject) -> CostOf:
-    """Seconds of a training step, the optimiser's included: the least of a few, which others on the machine disturb least.
+    """Seconds of a training step.
 
-    On a CPU it is the processor's time.
+    Steps are taken in turn with those of one small network, and it is the ratio that is measured: a machine whose speed
+    changes from one second to the next changes both.
     """
-    weight = next(subject.network.parameters())
-    images = torch.rand(subject.input_shape, device=weight.device).contiguous(memory_format=torch.channels_last)
-    clock = time.process_time if weight.device.type == "cpu" else time.perf_counter
+    step_of = subject.step_of
+    if step_of is None:
+        raise InputError("quota", "price", "a trainer whose steps are timed", "none", "choose another price")
+    sizes = {group.name: group.size for group in subject.groups.cut}
+    small = {name: ceil_div(size, _SMALL) for name, size in sizes.items()}
+    known_step = step_of(first_channels(subject.network, subject.groups, small))
+    known_s = statistics.median([known_step() for _ in range(1 + _STEPS)][1:])
 
     def cost(counts: Counts) -> float:
-        network = first_channels(subject.network, subject.groups, counts).train()
-        network.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-        taken_s = []
-        for _ in range(_STEPS):
-            began_s = clock()
-            with torch.autocast(weight.device.type, dtype=torch.bfloat16):
-                output = network(images)
-            output.float().square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            if weight.device.type == "cuda":
-                torch.cuda.synchronize()
-            taken_s.append(clock() - began_s)
-        return min(taken_s[2:])
+        step = step_of(first_channels(subject.network, subject.groups, counts))
+        step()
+        return known_s * statistics.median(step() / known_step() for _ in range(_STEPS))
 
     return cost
 

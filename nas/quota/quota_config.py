@@ -20,7 +20,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     hold: steps that one draw lasts; pairs: of draws that are compared at an adjustment, None is two more than groups; with
     curves at most five, and 0 lets all groups weigh alike.
     hand_over: channels that leave the urn pass on to those that stay what their readers had of them, which also decides who
-    goes first. It asks for a network that is trained as a whole: draw "none", or end 0, where the urn shrinks at once.
+    goes first; without it the importance does. It asks for a network that is trained as a whole, as curves do: draw "none",
+    or end 0, where the urn shrinks at once.
     start: balls by group that the urn begins with; None is all channels.
     """
 
@@ -53,9 +54,7 @@ class QuotaConfig(msgspec.Struct, frozen=True):
                 raise InputError("quota", name, "at least 1", getattr(self, name))
         if self.pairs is not None and self.pairs < (0 if self.adjust == "curves" else 1):
             raise InputError("quota", "pairs", "at least 1, or none for two more than groups", self.pairs)
-        if self.hand_over and self.draw != "none" and self.end:
-            raise InputError("quota", "draw", "none where channels hand over, or end: 0", self.draw)
-        if (self.adjust == "curves") and not self.hand_over:
-            raise InputError("quota", "hand_over", "true where curves adjust the widths", "false")
+        if (self.hand_over or self.adjust == "curves") and self.draw != "none" and self.end:
+            raise InputError("quota", "draw", "none where channels hand over or curves adjust, or end: 0", self.draw)
         if self.hand_over and self.adjust not in ("curves", "nobody"):
             raise InputError("quota", "adjust", "curves or nobody where channels hand over", self.adjust)

@@ -62,7 +62,8 @@ class QuotaTraining:
         if not groups.cut:
             reasons = "; ".join(set(groups.kept.values()))
             raise InputError("quota", "network", "channels that can be cut", "none", reasons)
-        if judges.loss_of is None and (config.adjust in ("losses", "curves") or config.hand_over):
+        looks = config.adjust == "curves" or config.hand_over
+        if judges.loss_of is None and (config.adjust == "losses" or looks):
             raise InputError("quota", "adjust", "pictures to compare losses on", "none", "adjust: channels needs none")
         self._config, self._judges, self._seed = config, judges, seed
         self.sizes = {group.name: group.size for group in groups.cut}
@@ -72,7 +73,7 @@ class QuotaTraining:
         self._slopes = Slopes(len(self.sizes))
         self._subnet = Subnet(network, groups, optimizer)
         self._legacy = None
-        if config.hand_over and judges.loss_of is not None:
+        if looks and judges.loss_of is not None:
             self._legacy = Legacy(network, groups, self._subnet, judges.loss_of, judges.batches)
         self._draws: Draws | None = None
         self._drawn: Keep = {}
@@ -127,12 +128,12 @@ class QuotaTraining:
 
     def _judge(self) -> None:
         """The order of the channels at the beginning, by the whole network; an urn that is to shrink at once does so."""
-        if self._judges.loss_of is not None and (self._legacy is None or not self._legacy.sees_all):
+        if self._judges.loss_of is not None and not (self._config.hand_over and self._legacy and self._legacy.sees_all):
             whole, _ = self._subnet.take({}, training=False)
             judge(self.importance, whole, self._judges.loss_of, self._judges.batches)
             self._subnet.drop()
             self.holding.sort(self.importance.values(), self.sizes)
-        if self._config.end == 0 and self._config.hand_over:
+        if self._config.end == 0 and self._legacy is not None:
             self._adjust(0, 0.0)
         self._judged = True
 
@@ -159,7 +160,7 @@ class QuotaTraining:
             self.holding.sort(self.importance.values(), self.holding.balls())
             self.holding.adjusted(self._wanted(done), progress)
         else:
-            before = self.keep()
+            before, order = self.keep(), dict(self.holding.order)
             self._legacy.look(self.holding, before)
             if self._config.adjust == "curves":
                 generator = stream(self._seed, "draws of a look", done)
@@ -172,7 +173,10 @@ class QuotaTraining:
                     self.holding.adjusted(widths, progress, grows=False)
             else:
                 self.holding.adjusted(self.holding.widths, progress, grows=False)
-            self._legacy.hand_over(before, self.keep())
+            if self._config.hand_over:
+                self._legacy.hand_over(before, self.keep())
+            else:
+                self.holding.order = order
         self._draws, self._changed = None, True
         drawn = {name: len(channels) for name, channels in (self._drawn or self.keep()).items()}
         self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn))

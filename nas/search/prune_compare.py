@@ -22,6 +22,7 @@ from nas.quota.quota_config import QuotaConfig
 from nas.search.prune_methods import METHODS, Case
 from nas.search.pruning import PruneConfig, judges_of
 from nas.train.config import TrainConfig
+from nas.train.kept_memory import kept_memory
 from nas.train.metrics import ErrorRate, evaluate
 from nas.train.run import train_and_test
 from nas.train.transfer import load_exactly
@@ -82,7 +83,8 @@ def compare(
                     if point.price == "time":
                         case = _remembering(case, folder / str(seed) / f"{point.name}-prices.json")
                     began_s = time.process_time()
-                    network = METHODS[method](case)
+                    with kept_memory():  # as trainings have it, for prices that are measured
+                        network = METHODS[method](case)
                     taken_s = time.process_time() - began_s
                     counts = {name: len(dict(network.named_parameters())[f"{name}.weight"]) for name in case.sizes}
                     share = case.lookup(counts) / case.lookup.whole

@@ -9,7 +9,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from nas.train.observer import Observer
 from nas.train.options import Options
 from nas.train.precision import autocast_dtype
 from nas.train.run import RunResult, read_result, train_and_test
+from nas.train.slow_kernels import without_slow_kernels
 from nas.train.step import TrainStep
 from nas.train.trainer import train
 from nas.train.transfer import load_exactly, read_weights
@@ -136,17 +137,27 @@ def describe_slim(path: Path, network: nn.Module, channels: dict[str, int]) -> N
 
 def steps_per_s(networks: list[nn.Module], config: TrainConfig, image: tuple[int, ...]) -> list[float]:
     """Training steps of each per second, measured in turn on this device."""
-    device = next(networks[0].parameters()).device
+    steps = [timed_step(copy.deepcopy(network), config, image) for network in networks]
+    taken_s = [[step() for step in steps] for _ in range(_TIMED_STEPS)]
+    return [1 / statistics.median(own[2:]) for own in zip(*taken_s, strict=True)]
+
+
+def timed_step(network: nn.Module, config: TrainConfig, image: tuple[int, ...]) -> Callable[[], float]:
+    """Trains `network` a step on blank images at each call, and tells the seconds; on a CPU those of the processor."""
+    device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)
     images = torch.rand(config.batch_size, *image, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
-    steps = [TrainStep(copy.deepcopy(network).train(), config, device, Options()) for network in networks]
-    taken_s: list[list[float]] = [[] for _ in steps]
-    for number in range(_TIMED_STEPS):
-        for step, own in zip(steps, taken_s, strict=True):
-            began_s = time.perf_counter()
-            float(step(number, _TIMED_STEPS, images, labels))  # waits for the device
-            own.append(time.perf_counter() - began_s)
-    return [1 / statistics.median(own[2:]) for own in taken_s]
+    train_step = TrainStep(network.train(), config, device, Options())
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+
+    def step() -> float:
+        began_s = clock()
+        with without_slow_kernels(network):
+            float(train_step(0, _TIMED_STEPS, images, labels))  # waits for the device
+        return clock() - began_s
+
+    return step
 
 
 def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfig, cost: CostModel) -> Judges:
@@ -157,8 +168,9 @@ def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfi
         found = cost.cost(small, shape)
         return math.inf if isinstance(found, Violation) else float(found.cycles)
 
-    batch = config.quota_trainer.batch_size
-    subject = Subject(network, groups, shape if config.quota.price == "cycles" else (batch, *shape[1:]), cycles_of)
+    def step_of(small: nn.Module) -> Callable[[], float]:
+        return timed_step(small, config.quota_trainer, shape[1:])
+
     images = data.validation if len(data.validation) else data.train
     batches = max(1, min(len(images), _PROBE_IMAGES) // _PROBE_BATCH)
 
@@ -171,7 +183,7 @@ def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfi
             logits = small(pixels)
         return F.cross_entropy(logits.float(), part.labels)
 
-    return Judges(PRICES[config.quota.price](subject), loss_of, batches)
+    return Judges(PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of)), loss_of, batches)
 
 
 def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, observer: Observer) -> ErrorRate:

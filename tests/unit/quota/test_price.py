@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import models
 from nas.core.errors import InputError
@@ -18,9 +17,9 @@ ARCHS = [
 ]
 
 
-def subject(arch, cycles_of=None):
+def subject(arch, cycles_of=None, step_of=None):
     network = models.build(arch, 0)
-    return Subject(network, find_groups(network, SHAPE), SHAPE, cycles_of)
+    return Subject(network, find_groups(network, SHAPE), cycles_of, step_of)
 
 
 @pytest.mark.parametrize("arch", ARCHS, ids=lambda arch: arch["model"])
@@ -50,13 +49,34 @@ def test_cycles_are_asked_of_a_network_without_numbers():
         PRICES["cycles"](subject(ARCHS[2]))
 
 
+def test_time_is_told_apart_from_the_machine_that_slows_down():
+    now = [1.0]
+
+    def step_of(network):
+        size = sum(weight.numel() for weight in network.parameters())
+
+        def step():
+            now[0] *= 1.01  # every step is slower than the one before
+            return now[0] * size
+
+        return step
+
+    given = subject(ARCHS[2], None, step_of)
+    price, size = PRICES["time"](given), PRICES["parameters"](given)
+    sizes = {group.name: group.size for group in given.groups.cut}
+    few = dict.fromkeys(sizes, 4)
+    for _ in range(5):
+        assert price(few) / price(sizes) == pytest.approx(size(few) / size(sizes), rel=0.02)
+    with pytest.raises(InputError, match="a trainer whose steps are timed"):
+        PRICES["time"](subject(ARCHS[2]))
+
+
 @pytest.mark.parametrize("name", list(PRICES))
 def test_every_price_is_positive_and_grows_to_that_of_the_whole(name):
-    given = subject(ARCHS[2], lambda network: float(sum(weight.numel() for weight in network.parameters())))
-    torch.manual_seed(0)
+    def size(network):
+        return float(sum(weight.numel() for weight in network.parameters()))
+
+    given = subject(ARCHS[2], size, lambda network: lambda: size(network))
     price = PRICES[name](given)
     whole = price({group.name: group.size for group in given.groups.cut})
-    least = price({group.name: 1 for group in given.groups.cut})
-    assert whole > 0
-    assert least > 0
-    assert name == "time" or least < whole  # how long it takes is the machine's business
+    assert 0 < price({group.name: 1 for group in given.groups.cut}) < whole
