@@ -155,6 +155,24 @@ def test_an_urn_that_shrinks_at_once_trains_the_final_network_alone_and_keeps_wh
     assert losses[0] < losses[1]
 
 
+def test_curves_without_handing_over_choose_the_widths_and_leave_weights_and_order_alone():
+    config = QuotaConfig(share=0.5, adjust="curves", end=0.0, draw="mean")
+    whole = network()
+    whole[0].weight.data[[1, 5]] *= 50  # so they are the most important by magnitude
+    groups, optimizer = find_groups(whole, (1, 1, 8, 8)), torch.optim.SGD(whole.parameters(), lr=0.0)
+    before = copy.deepcopy(whole.state_dict())
+    training = QuotaTraining(whole, groups, optimizer, config, Judges(None, loss_of, 2))
+    small, _ = training.begin(0, 1)
+    for name, one in whole.state_dict().items():
+        assert torch.equal(one, before[name]), name
+    other = copy.deepcopy(whole)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.0)
+    handed = QuotaTraining(other, groups, optimizer, HAND_OVER, Judges(None, loss_of, 2))
+    handed.begin(0, 1)
+    assert [len(each) for each in training.keep().values()] == [len(each) for each in handed.keep().values()]
+    assert {1, 5} <= set(training.keep()["0"].tolist())
+
+
 def test_an_urn_that_shrinks_slowly_and_hands_over_only_loses_channels():
     config = QuotaConfig(share=0.5, adjust="curves", hand_over=True, draw="none", end=0.7, adjust_every=5)
     *_, training, _, sizes = run(config)
