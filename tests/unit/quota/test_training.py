@@ -162,7 +162,7 @@ def test_curves_without_handing_over_choose_the_widths_and_leave_weights_and_ord
     groups, optimizer = find_groups(whole, (1, 1, 8, 8)), torch.optim.SGD(whole.parameters(), lr=0.0)
     before = copy.deepcopy(whole.state_dict())
     training = QuotaTraining(whole, groups, optimizer, config, Judges(None, loss_of, 2))
-    small, _ = training.begin(0, 1)
+    training.begin(0, 1)
     for name, one in whole.state_dict().items():
         assert torch.equal(one, before[name]), name
     other = copy.deepcopy(whole)
