@@ -4,9 +4,10 @@ All start from one trained network (but the ones from scratch), may cost the sam
 trainer, and see the same batches. What differs:
 
     quota              as the comparison's configuration says
-    quota_even         the same, even widths
     quota_no_draws     the same, groups' curves weigh alike: no draws are compared
-    quota_gradual      the urn shrinks over a fifth of the steps, and all of it is trained
+    quota_handed       the same widths; channels that go hand over what they did
+    quota_even         even widths; channels that go hand over what they did
+    quota_gradual      handed over too, while the urn shrinks over a fifth of the steps, and all of it is trained
     quota_losses       mean widths trained, adjusted by the losses of draws while the urn shrinks; nothing is handed over
     quota_draws        the same, draws are trained
     quota_channels     the same, widths adjusted by the importance of channels over their price
@@ -92,12 +93,14 @@ def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
     return method
 
 
-_BY_CURVES = {"adjust": "curves", "hand_over": True, "begin": 0.0, "end": 0.0}
+_BY_CURVES = {"adjust": "curves", "begin": 0.0, "end": 0.0}
+_HANDED = {**_BY_CURVES, "hand_over": True}
 _BY_LOSSES = {"adjust": "losses", "hand_over": False, "begin": 0.0, "end": 0.5, "draw": "mean"}
 METHODS.add("quota", _by_quota({}))
-METHODS.add("quota_even", _by_quota({"adjust": "nobody"}))
 METHODS.add("quota_no_draws", _by_quota({**_BY_CURVES, "pairs": 0}))
-METHODS.add("quota_gradual", _by_quota({**_BY_CURVES, "draw": "none", "end": 0.2, "adjust_every": 10}))
+METHODS.add("quota_handed", _by_quota(_HANDED))
+METHODS.add("quota_even", _by_quota({**_HANDED, "adjust": "nobody"}))
+METHODS.add("quota_gradual", _by_quota({**_HANDED, "draw": "none", "end": 0.2, "adjust_every": 10}))
 METHODS.add("quota_losses", _by_quota(_BY_LOSSES))
 METHODS.add("quota_draws", _by_quota({**_BY_LOSSES, "draw": "best"}))
 METHODS.add("quota_channels", _by_quota({**_BY_LOSSES, "draw": "best", "adjust": "channels", "importance": "taylor"}))
