@@ -3,19 +3,16 @@
 network: one of the page's rows, with the choices that make it on the command line of scripts/train.py.
 """
 
-import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from scipy.stats import t
 
 from nas.core.artifact import read_json, write_json
 from nas.core.machine import Machine
+from nas.report.mean import Mean, mean_of
 
 _KIND, _VERSION = "results", 1
-_CONFIDENCE = 0.95
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -62,17 +59,6 @@ class Results(msgspec.Struct, frozen=True):
         return sorted(found, key=lambda run: run.seed)
 
 
-class Mean(msgspec.Struct, frozen=True):
-    """The mean of some runs' error rates; half: of its 95 % interval by Student's t, NaN for a single run."""
-
-    value: float
-    half: float
-
-    def overlaps(self, other: "Mean") -> bool:
-        """Whether the two intervals have a point in common; an unknown one has."""
-        return not abs(self.value - other.value) > self.half + other.half
-
-
 def merged(*choices: Sequence[str]) -> tuple[str, ...]:
     """Choices of a command line one after another, each key once: the last to name it says its value."""
     values = {choice.partition("=")[0]: choice for part in choices for choice in part}
@@ -81,11 +67,7 @@ def merged(*choices: Sequence[str]) -> tuple[str, ...]:
 
 def mean_error(runs: Sequence[Run]) -> Mean:
     """Over the seeds: how far another seed is to be expected from it, not another set of test images."""
-    rates = [run.error_rate for run in runs]
-    if len(rates) < 2:
-        return Mean(rates[0], math.nan)
-    spread = statistics.stdev(rates) / math.sqrt(len(rates))
-    return Mean(statistics.fmean(rates), float(t.ppf(0.5 + _CONFIDENCE / 2, len(rates) - 1)) * spread)
+    return mean_of([run.error_rate for run in runs])
 
 
 def write_results(path: Path, results: Results) -> None:

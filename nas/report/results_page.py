@@ -1,10 +1,9 @@
 """`Results` -> a page in Markdown: tables with intervals and times, what a paper's order came to, and every command."""
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 
-from nas.report.results import Mean, Results, Run, mean_error, merged
+from nas.report.results import Results, Run, mean_error, merged
 
 _TRAIN = "python scripts/train.py"
 
@@ -49,7 +48,7 @@ def _table(results: Results, data: str) -> str:
         runs = results.of(data, network)
         each = ", ".join(f"{100 * run.error_rate:.2f}" for run in runs)
         lines.append(
-            f"| {network} | {runs[0].parameters:,} | {runs[0].steps:,} | {_percent(mean_error(runs))} | {each} "
+            f"| {network} | {runs[0].parameters:,} | {runs[0].steps:,} | {mean_error(runs).percent()} | {each} "
             f"| {_mean_processor_s(runs):.0f} |"
         )
     return "\n".join(lines)
@@ -70,8 +69,8 @@ def _order_lines(results: Results) -> Iterator[str]:
                     "the intervals overlap" if means[left].overlaps(means[right]) else "the intervals do not overlap"
                 )
                 yield (
-                    f"- **{data}**: **not** between {left} ({_percent(means[left])} %) and {right} "
-                    f"({_percent(means[right])} %); {apart}."
+                    f"- **{data}**: **not** between {left} ({means[left].percent()} %) and {right} "
+                    f"({means[right].percent()} %); {apart}."
                 )
 
 
@@ -99,11 +98,6 @@ def _commands(results: Results) -> str:
 
 def _command(choices: tuple[str, ...], seed: int) -> str:
     return " ".join([_TRAIN, *choices, f"trainer.seed={seed}"])
-
-
-def _percent(mean: Mean) -> str:
-    interval = "" if math.isnan(mean.half) else f" ± {100 * mean.half:.2f}"
-    return f"{100 * mean.value:.2f}{interval}"
 
 
 def _mean_processor_s(runs: list[Run]) -> float:
