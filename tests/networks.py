@@ -104,6 +104,51 @@ class RandomNetwork(nn.Module):
                 nn.init.normal_(parameter, 0.0, 0.4, generator=torch_generator)
 
 
+class RandomBranches(nn.Module):
+    """Branches beside each other that are traced level by level, so that the maps of all of them live at a time.
+
+    Each level of a branch is a convolution, a depthwise one, or a sum with what came before; the ends are joined.
+    """
+
+    def __init__(self, generator: np.random.Generator, levels: int = 3) -> None:
+        super().__init__()
+        channels = int(generator.integers(2, 9))
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.branches = nn.ModuleList()
+        for _ in range(int(generator.integers(2, 5))):
+            width, steps = channels, nn.ModuleList()
+            for _ in range(int(generator.integers(1, levels + 1))):
+                kind = int(generator.integers(3))
+                wide = width if kind else int(generator.integers(1, 33))
+                groups = width if kind == 1 else 1
+                step = nn.Conv2d(width, wide, int(generator.choice([1, 3])), padding="same", groups=groups)
+                steps.append(nn.Sequential(step, nn.ReLU()) if kind < 2 else _Residual(step))
+                width = wide
+            steps.append(nn.Conv2d(width, 4, 3, stride=2, padding=1))
+            self.branches.append(steps)
+        self.concat = bool(generator.integers(2))
+        self.head = nn.Conv2d(4 * len(self.branches) if self.concat else 4, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        ends = [x] * len(self.branches)
+        for level in range(max(map(len, self.branches))):
+            ends = [
+                steps[level](end) if level < len(steps) else end for steps, end in zip(self.branches, ends, strict=True)
+            ]
+        joined = torch.cat(ends, 1) if self.concat else sum(ends[1:], ends[0])
+        return self.head(torch.relu(joined)).mean((2, 3))
+
+
+class _Residual(nn.Module):
+    def __init__(self, step: nn.Module) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.step(x))
+
+
 def draw_statistics(model: nn.Module, generator: torch.Generator) -> None:
     """Batch norms with statistics of their own, as after training: fresh ones are the identity and hide mistakes."""
     for module in model.modules():

@@ -5,40 +5,28 @@ legal one for a larger, and takes the same time there. So whoever keeps the quic
 the sram: its rungs are those of before, and one more. It takes as many times as long as there are rungs that fit.
 """
 
-from collections.abc import Mapping
-
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.opt.quickest import Planned, quickest
 from nas.core.errors import DoesNotFit
 from nas.hw.spec import Processor
-from nas.ir.program import Program
-from nas.sim.parallel import simulate_parallel
-
-Packed = Mapping[str, NDArray[np.uint8]]
 
 
 def quickest_rung(
     network: Network, processor: Processor, switched_off: frozenset[str] = frozenset(), memo: Memo | None = None
-) -> tuple[Program, Packed]:
+) -> Planned:
     """The program that simulates fastest, the first of equals from the whole sram down. Raises `DoesNotFit` as `optimise`."""
     memo = Memo() if memo is None else memo
-    best = optimise(network, processor, switched_off, memo)
-    best_cycles = simulate_parallel(parallelise(best[0]), processor).cycles
+    planned = [optimise(network, processor, switched_off, memo)]
     rung = processor
     while rung.sram.size_bytes > 1:
         size_bytes = rung.sram.size_bytes // 2
         rung = msgspec.structs.replace(rung, sram=msgspec.structs.replace(rung.sram, size_bytes=size_bytes))
         try:
-            found = optimise(network, rung, switched_off, memo)
+            planned.append(optimise(network, rung, switched_off, memo))
         except DoesNotFit:
-            return best
-        cycles = simulate_parallel(parallelise(found[0]), processor).cycles
-        if cycles < best_cycles:
-            best, best_cycles = found, cycles
-    return best
+            break
+    return quickest(planned, processor)

@@ -47,8 +47,8 @@ def decide_residency(
 
     Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
     network, storage = layout.network, layout.storage
-    touched = _touched(network, storage)
-    spans = _spans(touched)
+    touched = touched_buffers(network, storage)
+    spans = spans_of(touched)
     on_chip = {
         name for name, buffer in storage.buffers.items() if not buffer.in_dram and name in spans and name not in evicted
     }
@@ -101,7 +101,7 @@ def _need(
     return memo.of(comfortable_bytes, placed.operands, slots, columns, (room_bytes - own_bytes, room_bytes))
 
 
-def _spans(touched: list[set[str]]) -> dict[str, tuple[int, int]]:
+def spans_of(touched: list[set[str]]) -> dict[str, tuple[int, int]]:
     spans: dict[str, tuple[int, int]] = {}
     for index, names in enumerate(touched):
         for name in names:
@@ -114,7 +114,7 @@ def _add(live: list[int], span: tuple[int, int], amount_bytes: int) -> None:
         live[index] += amount_bytes
 
 
-def _touched(network: Network, storage: Storage) -> list[set[str]]:
+def touched_buffers(network: Network, storage: Storage) -> list[set[str]]:
     """The buffers that each operator reads or writes; a view or concat touches only what it has to move."""
     touched = []
     for index, operator in enumerate(network.operators):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, unused_name
-from nas.compiler.opt.pipeline import PASSES, optimise
+from nas.compiler.opt.pipeline import PASSES, REORDER, optimise
 from nas.compiler.parallel.candidates import candidates, core_counts
 from nas.compiler.parallel.join import CoreProgram, join
 from nas.compiler.parallel.partition import Partition, pieces_of
@@ -27,8 +27,9 @@ from nas.sim.trace import Trace
 
 Packed = Mapping[str, NDArray[np.uint8]]
 ONE_CORE = "one core"
-# Done to the whole network before it is cut; dataflows are chosen anew for what each core makes.
-_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"}
+# Done to the whole network before it is cut; dataflows are chosen anew for what each core makes. The pieces of a core stay
+# in their order, in which no two cores wait for each other.
+_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"} | {REORDER.name}
 # Of the fastest partition the commands are ordered anew, with less and more passing of what waits; see `order`.
 _WINDOWS = (4, 16, 64)
 
@@ -64,11 +65,20 @@ def spread(
     best = _simulated(ONE_CORE, one_core, processor)
     if processor.cores == 1:
         return replace(best, cycles={})
-    passed = run_passes(PASSES, network, processor, switched_off)
+    passed = _in_order_of(one_core[0], run_passes(PASSES, network, processor, switched_off))
     for count in core_counts(processor.cores):
         found = _fastest_over(count, passed, processor, switched_off, best.cycles)
         best = best if found is None else _faster(best, found)
     return best
+
+
+def _in_order_of(program: Program, network: Network) -> Network:
+    """The operators in the order in which one core does them, where it makes all the same tensors."""
+    places = {name: place for place, operator in enumerate(program.operators) for name in operator.outputs}
+    if not all(name in places for operator in network.operators for name in operator.outputs):
+        return network
+    operators = sorted(network.operators, key=lambda operator: max(places[name] for name in operator.outputs))
+    return replace(network, operators=tuple(operators))
 
 
 def _fastest_over(

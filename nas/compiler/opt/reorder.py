@@ -1,0 +1,144 @@
+"""Reorder: of parallel branches one is finished before the next begins, where too much lives at a time in the order as traced.
+
+    network  -stretches-> operators that need not stay in their order  -least_peak-> the network in a better order
+
+A stretch lies between two operators that all others come before or behind, so that each can be ordered for itself. One
+that lives within the sram stays as it is. Another is ordered for the lowest peak of live bytes; of the orders that are as
+low (or within the sram) it gets the one in which most operators stand right behind one that they read, since maps between
+two such operators can pass in stripes. Where it neither comes to lie within the sram nor gains in that, it stays as well: a
+somewhat lower peak that still overflows made no network faster.
+"""
+
+from dataclasses import dataclass, replace
+
+from nas.compiler.network import Network
+from nas.compiler.opt.alloc import lower_bound_bytes
+from nas.compiler.opt.least_peak import Orders, Step
+from nas.compiler.opt.residency import spans_of, touched_buffers
+from nas.compiler.opt.storage import Storage, assign_storage
+from nas.compiler.regions import aligned
+from nas.hw.spec import Processor
+
+# So many sets of operators are looked at in a stretch, which is all there are in one of a dozen operators.
+_SETS = 4000
+_LEAST_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Reorder:
+    """sets: about so many sets of operators are looked at in each stretch; where there are more it is no longer exact."""
+
+    sets: int = _SETS
+    name: str = "reorder"
+    why: str = "of parallel branches one is finished before the next begins, so that fewer maps live at a time"
+
+    def run(self, network: Network, processor: Processor) -> Network:
+        free = stretches(network)
+        if not free:
+            return network
+        plan = _Plan(network)
+        order = list(range(len(network.operators)))
+        for first, last in free:
+            width = max(_LEAST_WIDTH, self.sets // (last - first))
+            order[first:last] = plan.ordered(first, last, width, processor.sram.size_bytes)
+        if order == sorted(order):
+            return network
+        reordered = replace(network, operators=tuple(network.operators[index] for index in order))
+        # Of two concats that read one map the later has it, so that another order can have other buffers.
+        return reordered if peak_bytes(reordered) <= peak_bytes(network) else network
+
+
+def peak_bytes(network: Network) -> int:
+    """The most bytes of maps that live at one time in the order of the operators, but for those that lie in dram anyway."""
+    storage = assign_storage(network)
+    sizes = _sizes(storage)
+    spans = spans_of(touched_buffers(network, storage))
+    return lower_bound_bytes({name: span for name, span in spans.items() if name in sizes}, sizes)
+
+
+def stretches(network: Network) -> list[tuple[int, int]]:
+    """(first, last) of the operators first..last - 1 that can be done in several orders, all between two that are fixed."""
+    operators = network.operators
+    count = len(operators)
+    makers = {name: index for index, operator in enumerate(operators) for name in operator.outputs}
+    latest_maker = [max((makers.get(name, -1) for name in operator.inputs), default=-1) for operator in operators]
+    first_reader = [count] * count
+    for index, operator in enumerate(operators):
+        for name in operator.inputs:
+            if name in makers:
+                first_reader[makers[name]] = min(first_reader[makers[name]], index)
+    # An operator is behind all before it if each of them is read up to there, and before all behind it if each of those
+    # reads something that is made from there on.
+    earliest_behind = [count] * (count + 1)
+    for index in reversed(range(count)):
+        earliest_behind[index] = min(earliest_behind[index + 1], latest_maker[index])
+    found: list[tuple[int, int]] = []
+    start = furthest_read = 0
+    for index in range(count + 1):
+        if index == count or furthest_read <= index <= earliest_behind[index + 1]:
+            if index - start > 1:
+                found.append((start, index))
+            start = index + 1
+        if index < count:
+            furthest_read = max(furthest_read, first_reader[index])
+    return found
+
+
+class _Plan:
+    """The operators of a network and the buffers that they touch, in the order as traced."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._storage = assign_storage(network)
+        self._touched = touched_buffers(network, self._storage)
+        sizes = _sizes(self._storage)
+        self._number_of = {name: number for number, name in enumerate(sizes)}
+        self._sizes_bytes = list(sizes.values())
+        self._spans = {name: span for name, span in spans_of(self._touched).items() if name in sizes}
+        self._makers = {name: index for index, each in enumerate(network.operators) for name in each.outputs}
+
+    def ordered(self, first: int, last: int, width: int, room_bytes: int) -> list[int]:
+        """The operators first..last - 1 in the order in which to do them."""
+        steps = [
+            Step(
+                frozenset(before - first for before in self._before(index) if before >= first),
+                frozenset(self._number_of[name] for name in self._touched[index] if name in self._number_of),
+            )
+            for index in range(first, last)
+        ]
+        orders = Orders(steps, self._sizes_bytes, self._alive_at(first), self._alive_at(last))
+        best = _better(orders, last - first, width, room_bytes)
+        return [first + number for number in best]
+
+    def _before(self, index: int) -> set[int]:
+        """The operators that have to come before one: those that make what it reads, and those that read what it writes over."""
+        operator = self._network.operators[index]
+        before = {self._makers[name] for name in operator.inputs if name in self._makers}
+        for name in operator.outputs:
+            if name in self._storage.in_place:
+                buffer = self._storage.regions[name].memory
+                before.update(other for other in range(index) if buffer in self._touched[other])
+        return before
+
+    def _alive_at(self, place: int) -> frozenset[int]:
+        """The buffers that are touched before operator `place` and from there on."""
+        return frozenset(self._number_of[name] for name, (first, last) in self._spans.items() if first < place <= last)
+
+
+def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[int, ...]:
+    """Another order than the one as traced, if that is over the room, and the other is within or has fewer jumps."""
+    traced = tuple(range(count))
+    price = orders.price(traced)
+    if price.peak_bytes <= room_bytes:
+        return traced
+    lowest = orders.lowest(width, room_bytes)
+    limit_bytes = max(room_bytes, orders.price(lowest).peak_bytes)
+    best = orders.straightest(width, limit_bytes) or lowest
+    if limit_bytes > room_bytes and orders.price(best).jumps >= price.jumps:
+        return traced
+    return best
+
+
+def _sizes(storage: Storage) -> dict[str, int]:
+    """The bytes of the buffers that may live on chip."""
+    return {name: aligned(each.size_bytes) for name, each in storage.buffers.items() if not each.in_dram}
