@@ -1,4 +1,4 @@
-"""conf/compare_pruning.yaml -> records of pruning methods at several operating points, and the table of their errors.
+"""conf/compare_pruning.yaml -> records of pruning methods at several operating points, their table, and a page about all of them.
 
 It stops and goes on at any time: a record that is in the folder is not made again.
 """
@@ -12,13 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch_pruning_methods import register
 
+from nas.core.artifact import write_bytes
 from nas.core.config import from_config
+from nas.core.machine import this_machine
 from nas.core.seeding import stream_seed
 from nas.cost.simulated import SimulatedCost
 from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
-from nas.report.compare_pruning import comparison_table
+from nas.report.comparison import Budget, Comparison, write_comparison
+from nas.report.comparison_page import comparison_page
+from nas.report.comparison_picture import save_comparison_picture
+from nas.report.comparison_table import comparison_table
 from nas.search.prune_compare import Contest, PruneRecord, compare
 from nas.train.device import device_of
 
@@ -48,7 +53,25 @@ def main(config: DictConfig) -> None:
     def build(seed: int) -> Any:
         return described_network(config, image, stream_seed(seed, "weights"))
 
-    console.print(comparison_table(compare(contest, build, data, cost, Path(config.folder), told)))
+    records = compare(contest, build, data, cost, Path(config.folder), told)
+    console.print(comparison_table(records))
+    if not contest.points or not contest.methods:
+        return
+    budget = Budget(
+        source=data.name,
+        training_images=len(data.train),
+        test_images=len(data.test),
+        whole_epochs=contest.trainer.epochs,
+        epochs=contest.method_trainer.epochs,
+        batch_size=contest.method_trainer.batch_size,
+        learning_rate=contest.method_trainer.learning_rate,
+    )
+    comparison = Comparison(this_machine(), budget, contest.points, tuple(records))
+    page = Path(config.page)
+    write_comparison(page.with_suffix(".json"), comparison)
+    save_comparison_picture(page.with_suffix(".png"), comparison)
+    write_bytes(page, comparison_page(comparison, page.with_suffix(".png").name).encode())
+    console.print(f"{page}, with its record and picture", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from nas.data.source import Split
 from nas.hw.load import processor_from
 from nas.quota.price import PRICES
 from nas.quota.quota_config import QuotaConfig
-from nas.report.compare_pruning import comparison_table
+from nas.report.comparison_table import comparison_table
 from nas.search.prune_compare import Contest, Point, compare, means
 from nas.search.prune_methods import METHODS
 from nas.train.config import TrainConfig
