@@ -32,12 +32,12 @@ from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.data.load import Data
+from nas.quota.adjuster import Judges
 from nas.quota.groups import Groups
 from nas.quota.importance import IMPORTANCES, judge
 from nas.quota.price import Lookup
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.slim import first_channels, slim
-from nas.quota.training import Judges
 from nas.quota.widths import fitted, rounded
 from nas.search.pruning import UnderQuota
 from nas.train.config import TrainConfig

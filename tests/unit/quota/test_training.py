@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from nas.core.errors import InputError
+from nas.quota.adjuster import Judges
 from nas.quota.cut import cut
 from nas.quota.groups import find_groups
 from nas.quota.quota_config import QuotaConfig
-from nas.quota.training import Judges, QuotaTraining
+from nas.quota.training import QuotaTraining
 
 STEPS = 60
 CONFIG = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7)

@@ -1,0 +1,54 @@
+"""Who spreads the quota over the groups, and by what: the one that a training under the quota asks.
+
+`ByCurves`       by what readers lose at each width; at the beginning, or while the whole urn is trained
+`WhileTraining`  by the losses of draws, or by the importance of channels, a little at each adjustment
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from nas.quota.holding import Holding
+from nas.quota.importance import Importance, judge
+from nas.quota.price import CostOf
+from nas.quota.probe import LossOf
+from nas.quota.slices import Keep
+from nas.quota.subnet import Subnet
+
+
+class Judges(NamedTuple):
+    """cost_of: what networks cost, None counts channels. loss_of: their loss on batch 0 .. batches - 1 of pictures that
+    are put aside, for the order of the channels at the beginning and for adjusting by losses.
+    """
+
+    cost_of: CostOf | None = None
+    loss_of: LossOf | None = None
+    batches: int = 4
+
+
+class Adjuster(Protocol):
+    """Changes a `Holding`."""
+
+    def begin(self) -> bool:
+        """Before the first step, put the channels in order; whether the urn is to be adjusted at once."""
+
+    def see(self, drawn: Keep) -> None:
+        """After a step of the optimiser on the sub-network `drawn`, gradients in place."""
+
+    def adjust(self, done: int, progress: float) -> None:
+        """After `done` steps, which are the share `progress` of all."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+def order_by_whole(holding: Holding, importance: Importance, subnet: Subnet, judges: Judges) -> None:
+    """Put all channels in the order of their importance in the whole network, where there are pictures to tell it by."""
+    if judges.loss_of is None:
+        return
+    whole, _ = subnet.take({}, training=False)
+    judge(importance, whole, judges.loss_of, judges.batches)
+    subnet.drop()
+    holding.sort(importance.values(), holding.sizes)

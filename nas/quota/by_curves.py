@@ -1,0 +1,70 @@
+"""What the readers of each group lose at each width -> the widths that lose least for the price, mostly before the first step."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.core.seeding import stream
+from nas.quota.adjuster import Judges, order_by_whole
+from nas.quota.holding import Holding
+from nas.quota.importance import Importance
+from nas.quota.legacy import Legacy
+from nas.quota.quota_config import QuotaConfig
+from nas.quota.slices import Keep
+from nas.quota.subnet import Subnet
+
+_MOST_PAIRS = 5
+
+
+class ByCurves:
+    """An `Adjuster`, which learns nothing from the steps themselves. seed: of the draws that are compared.
+
+    Where channels hand over what they did, the curves also say which go first; where not, the importance does.
+    """
+
+    def __init__(
+        self, holding: Holding, subnet: Subnet, importance: Importance, config: QuotaConfig, judges: Judges,
+        legacy: Legacy, seed: int,
+    ) -> None:  # fmt: skip
+        self._holding, self._subnet, self._importance = holding, subnet, importance
+        self._config, self._judges, self._legacy, self._seed = config, judges, legacy, seed
+
+    def begin(self) -> bool:
+        """Put the channels in order; an urn that is to shrink at once does so."""
+        if not (self._config.hand_over and self._legacy.sees_all):
+            order_by_whole(self._holding, self._importance, self._subnet, self._judges)
+        return self._config.end == 0
+
+    def see(self, drawn: Keep) -> None:
+        """Nothing."""
+
+    def adjust(self, done: int, progress: float) -> None:
+        """Look at what is in the urn, find the widths, and let those that leave hand over."""
+        holding, legacy = self._holding, self._legacy
+        before, order = holding.first(holding.balls()), dict(holding.order)
+        legacy.look(holding, before)
+        if self._config.adjust == "curves":
+            self._shrink_by_curves(done, progress, before)
+        else:
+            holding.adjusted(holding.widths, progress, grows=False)
+        if self._config.hand_over:
+            legacy.hand_over(before, holding.first(holding.balls()))
+        else:
+            holding.order = order
+
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return {"importance": self._importance.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._importance.load_state(state["importance"])
+
+    def _shrink_by_curves(self, done: int, progress: float, before: Keep) -> None:
+        holding, config = self._holding, self._config
+        pairs = min(_MOST_PAIRS, len(holding.sizes) + 2) if config.pairs is None else config.pairs
+        self._legacy.weigh(holding, before, stream(self._seed, "draws of a look", done), 2 * pairs)
+        widths = self._legacy.widths(holding, config.align)
+        if progress >= config.end:
+            holding.finish(widths)
+        else:
+            holding.adjusted({name: float(width) for name, width in widths.items()}, progress, grows=False)
