@@ -1,0 +1,31 @@
+"""`python scripts/compare_pruning.py` as a user runs it: a page, its record and its picture, and a second run that trains nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_pruning.py"
+SMALL = [
+    "model.widths=[8,8,8,16]", "model.fc_width=16", "data.train_images=200", "data.validation_images=64",
+    "data.test_images=64", "trainer.batch_size=32", "trainer.epochs=0.5", "method_trainer.epochs=0.5", "seeds=[0]",
+    "points=[{name: half, price: one, share: 0.5, align: 2}]", "methods=[quota,even]", "folder=out",
+]  # fmt: skip
+
+
+def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> None:
+    def run() -> str:
+        command = [sys.executable, str(SCRIPT), *SMALL]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run()
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| **quota** |" in page
+    assert "## half: at most 50 % of the whole network's channels" in page
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 5000
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "0").glob("half-*.json")}
+    assert len(records) == 2
+    run()
+    assert records == {path: path.stat().st_mtime_ns for path in records}
+    assert (tmp_path / "out" / "comparison.md").read_text() == page
