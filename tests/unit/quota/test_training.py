@@ -258,13 +258,9 @@ class Branches(nn.Module):
         return torch.cat([outer(inner(part).relu()) for inner, outer, part in parts], 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("start", [None, (8, 8, 22), (22, 8, 8)])
-def test_planted_widths_are_found_from_any_start(start):
-    planted, steps = (10, 20, 12), 1000
+def problem(planted):
+    """A student of 24 channels a branch, its groups, what gives examples of the teacher, and the error on them."""
     teacher, student = Branches(planted, 100), Branches((24, 24, 24), 0)
-    groups = find_groups(student, (1, 72))
-    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
 
     def some(count=128):
@@ -274,6 +270,53 @@ def test_planted_widths_are_found_from_any_start(start):
 
     def error(network, x, y):
         return (network(x) - y).square().mean()
+
+    return student, find_groups(student, (1, 72)), some, error
+
+
+@pytest.mark.parametrize(
+    ("planted", "hand_over"), [((20, 4, 8), False), ((15, 13, 2), False), ((6, 6, 18), True)], ids=str
+)
+def test_curves_of_a_trained_network_are_the_planted_widths(planted, hand_over):
+    student, groups, some, error = problem(planted)
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
+    for _ in range(250):
+        optimizer.zero_grad()
+        error(student, *some()).backward()
+        optimizer.step()
+    aside = [some(256) for _ in range(2)]
+    config = QuotaConfig(share=sum(planted) / 72, minimum=1, end=0.0, adjust="curves", hand_over=hand_over)
+    judges = Judges(None, lambda network, number: error(network, *aside[number]), 2)
+    training = QuotaTraining(student, groups, optimizer, config, judges)
+    training.begin(0, 1)
+    assert [len(channels) for channels in training.keep().values()] == pytest.approx(planted, rel=0.1)
+
+
+def test_curves_wait_for_a_network_that_is_trained_first():
+    planted, steps = (5, 15, 9), 400
+    student, groups, some, error = problem(planted)
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
+    aside = [some(256) for _ in range(2)]
+    config = QuotaConfig(
+        share=sum(planted) / 72, minimum=1, begin=0.6, end=0.6, adjust="curves", draw="none", adjust_every=40
+    )
+    judges = Judges(None, lambda network, number: error(network, *aside[number]), 2)
+    training = QuotaTraining(student, groups, optimizer, config, judges)
+    for step in range(steps):
+        small, own = training.begin(step, steps)
+        own.zero_grad()
+        error(small, *some()).backward()
+        own.step()
+        training.end(step, steps)
+    assert [len(channels) for channels in training.keep().values()] == pytest.approx(planted, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [None, (8, 8, 22), (22, 8, 8)])
+def test_planted_widths_are_found_from_any_start(start):
+    planted, steps = (10, 20, 12), 1000
+    student, groups, some, error = problem(planted)
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.01)
 
     def train(network, own, step):
         for group in own.param_groups:
