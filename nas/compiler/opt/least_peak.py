@@ -105,19 +105,25 @@ class Orders:
         (state,) = layer.values()
         return _order(state)
 
-    def straightest(self, width: int, limit_bytes: int) -> tuple[int, ...] | None:
-        """The order with the fewest jumps of those with peaks up to `limit_bytes`; None where none is found."""
+    def straightest(self, width: int, limit_bytes: int, most_jumps: int) -> tuple[int, ...] | None:
+        """The order with the fewest jumps, up to so many, of those with peaks up to `limit_bytes`; None where none is found."""
         layer = {(0, -1): self._start(0)}
         for _ in self._after:
             following: dict[tuple[int, int], _State] = {}
             for (done, _), state in layer.items():
                 for then in self._each(state, done):
+                    if then.price.peak_bytes > limit_bytes or then.price.jumps + self._jumps_to_come(then) > most_jumps:
+                        continue
                     now = done | 1 << then.last, then.last
-                    better = now not in following or _by_jumps(then.price) < _by_jumps(following[now].price)
-                    if better and then.price.peak_bytes <= limit_bytes:
+                    if now not in following or _by_jumps(then.price) < _by_jumps(following[now].price):
                         following[now] = then
             layer = _best(following, width, _by_jumps)
         return _order(min(layer.values(), key=lambda state: _by_jumps(state.price))) if layer else None
+
+    def _jumps_to_come(self, state: _State) -> int:
+        """At least so many: of what can be next only one step can go on from the last one, and all others have to be jumped to."""
+        going_on = state.ready & self._followers[state.last]
+        return state.ready.bit_count() - (1 if going_on else 0)
 
     def _start(self, floor_bytes: int) -> _State:
         ready = _bits(number for number, after in enumerate(self._after) if not after)

@@ -10,6 +10,7 @@ somewhat lower peak that still overflows made no network faster.
 """
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from nas.compiler.network import Network
 from nas.compiler.opt.alloc import lower_bound_bytes
@@ -38,7 +39,7 @@ class Reorder:
             return network
         plan = _Plan(network)
         order = list(range(len(network.operators)))
-        for first, last in free:
+        for first, last in plan.over(free, processor.sram.size_bytes):
             width = max(_LEAST_WIDTH, self.sets // (last - first))
             order[first:last] = plan.ordered(first, last, width, processor.sram.size_bytes)
         if order == sorted(order):
@@ -97,6 +98,15 @@ class _Plan:
         self._spans = {name: span for name, span in spans_of(self._touched).items() if name in sizes}
         self._makers = {name: index for index, each in enumerate(network.operators) for name in each.outputs}
 
+    def over(self, free: list[tuple[int, int]], room_bytes: int) -> list[tuple[int, int]]:
+        """Those of the stretches that are over the room in the order as traced."""
+        changes = [0] * (len(self._touched) + 1)
+        for name, (first, last) in self._spans.items():
+            changes[first] += self._sizes_bytes[self._number_of[name]]
+            changes[last + 1] -= self._sizes_bytes[self._number_of[name]]
+        live = list(accumulate(changes))
+        return [(first, last) for first, last in free if max(live[first:last]) > room_bytes]
+
     def ordered(self, first: int, last: int, width: int, room_bytes: int) -> list[int]:
         """The operators first..last - 1 in the order in which to do them."""
         steps = [
@@ -126,17 +136,13 @@ class _Plan:
 
 
 def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[int, ...]:
-    """Another order than the one as traced, if that is over the room, and the other is within or has fewer jumps."""
+    """Another order than the one as traced, which is over the room, if the other is within or has fewer jumps."""
     traced = tuple(range(count))
-    price = orders.price(traced)
-    if price.peak_bytes <= room_bytes:
-        return traced
     lowest = orders.lowest(width, room_bytes)
-    limit_bytes = max(room_bytes, orders.price(lowest).peak_bytes)
-    best = orders.straightest(width, limit_bytes) or lowest
-    if limit_bytes > room_bytes and orders.price(best).jumps >= price.jumps:
-        return traced
-    return best
+    price = orders.price(lowest)
+    if price.peak_bytes <= room_bytes:
+        return orders.straightest(width, room_bytes, price.jumps) or lowest
+    return orders.straightest(width, price.peak_bytes, orders.price(traced).jumps - 1) or traced
 
 
 def _sizes(storage: Storage) -> dict[str, int]:

@@ -65,20 +65,23 @@ def spread(
     best = _simulated(ONE_CORE, one_core, processor)
     if processor.cores == 1:
         return replace(best, cycles={})
-    passed = _in_order_of(one_core[0], run_passes(PASSES, network, processor, switched_off))
-    for count in core_counts(processor.cores):
-        found = _fastest_over(count, passed, processor, switched_off, best.cycles)
-        best = best if found is None else _faster(best, found)
+    traced = run_passes(PASSES, network, processor, switched_off)
+    for order in _orders(traced, one_core[0]):
+        for count in core_counts(processor.cores):
+            found = _fastest_over(count, order, processor, switched_off, best.cycles)
+            best = best if found is None else _faster(best, found)
     return best
 
 
-def _in_order_of(program: Program, network: Network) -> Network:
-    """The operators in the order in which one core does them, where it makes all the same tensors."""
+def _orders(network: Network, program: Program) -> list[Network]:
+    """The network as it is, and with its operators in the order in which one core does them, where that is another: what is
+    better for one core need not be for several, of which each has less to keep on chip.
+    """
     places = {name: place for place, operator in enumerate(program.operators) for name in operator.outputs}
     if not all(name in places for operator in network.operators for name in operator.outputs):
-        return network
-    operators = sorted(network.operators, key=lambda operator: max(places[name] for name in operator.outputs))
-    return replace(network, operators=tuple(operators))
+        return [network]
+    operators = tuple(sorted(network.operators, key=lambda each: max(places[name] for name in each.outputs)))
+    return [network] if operators == network.operators else [network, replace(network, operators=operators)]
 
 
 def _fastest_over(

@@ -66,11 +66,16 @@ def test_none_of_those_within_the_limit_has_fewer_jumps(seed):
     orders, everyone = Orders(*problem), list(topological(problem[0]))
     peaks = sorted({peak_of(each, *problem) for each in everyone})
     for limit_bytes in (peaks[0], peaks[len(peaks) // 2]):
-        order = orders.straightest(10_000, limit_bytes)
+        order = orders.straightest(10_000, limit_bytes, len(problem[0]))
         within = [each for each in everyone if peak_of(each, *problem) <= limit_bytes]
         assert order in within
-        assert jumps_of(order, problem[0]) == min(jumps_of(each, problem[0]) for each in within)
-    assert orders.straightest(10_000, peaks[0] - 1) is None
+        fewest = min(jumps_of(each, problem[0]) for each in within)
+        assert jumps_of(order, problem[0]) == orders.price(order).jumps == fewest
+        again = orders.straightest(10_000, limit_bytes, fewest)
+        assert again in within
+        assert jumps_of(again, problem[0]) == fewest
+        assert orders.straightest(10_000, limit_bytes, fewest - 1) is None
+    assert orders.straightest(10_000, peaks[0] - 1, len(problem[0])) is None
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -107,4 +112,4 @@ def test_one_branch_after_the_other():
     assert orders.price(range(9)).peak_bytes == 400
     assert orders.lowest(100) == (0, 3, 6, 1, 4, 7, 2, 5, 8)
     assert orders.price(orders.lowest(100)).peak_bytes == 220
-    assert orders.straightest(100, 220) == (0, 3, 6, 1, 4, 7, 2, 5, 8)
+    assert orders.straightest(100, 220, 8) == (0, 3, 6, 1, 4, 7, 2, 5, 8)
