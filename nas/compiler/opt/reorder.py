@@ -5,8 +5,8 @@
 A stretch lies between two operators that all others come before or behind, so that each can be ordered for itself. One
 that lives within the sram stays as it is. Another is ordered for the lowest peak of live bytes; of the orders that are as
 low (or within the sram) it gets the one in which most operators stand right behind one that they read, since maps between
-two such operators can pass in stripes. Where it neither comes to lie within the sram nor gains in that, it stays as well: a
-somewhat lower peak that still overflows made no network faster.
+two such operators can pass in stripes. Where it neither comes to lie within the sram nor gains in that, it stays as well: with
+a lower peak that still overflows Inception v3 and ShuffleNet v2 were between 0.3 % faster and 6 % slower.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,8 @@ from nas.compiler.opt.storage import Storage, assign_storage
 from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
 
-# So many sets of operators are looked at in a stretch, which is all there are in one of a dozen operators.
+# So many sets of operators are looked at in a stretch. A dozen operators seldom have more; of 24 and of 40 in random graphs
+# many times as many found no lower peak.
 _SETS = 4000
 _LEAST_WIDTH = 16
 
