@@ -72,7 +72,7 @@ def compare(
     records = []
     for seed in contest.seeds:
         whole, whole_s, error = _whole(contest, build(seed), data, folder / str(seed), seed)
-        records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0)))
+        records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0), ()))
         for point in contest.points:
             quota_s = 0.0
             for method in contest.methods:
@@ -82,19 +82,24 @@ def compare(
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)
                     if point.price == "time":
                         case = _remembering(case, folder / str(seed) / f"{point.name}-prices.json")
-                    began_s = time.process_time()
-                    with kept_memory():  # as trainings have it, for prices that are measured
-                        network = METHODS[method](case)
-                    taken_s = time.process_time() - began_s
-                    counts = {name: len(dict(network.named_parameters())[f"{name}.weight"]) for name in case.sizes}
-                    share = case.lookup(counts) / case.lookup.whole
-                    measured = (evaluate(network, data.test), taken_s)
-                    record = _record(point.name, method, seed, network, measured, (data, cost, share))
-                    write_json(path, msgspec.structs.replace(record, widths=tuple(counts.values())), _KIND, _VERSION)
+                    write_json(path, _run(case, point.name, method, cost), _KIND, _VERSION)
                 records.append(read_json(path, PruneRecord, _KIND, _VERSION))
                 quota_s = records[-1].cpu_s if method == "quota" else quota_s
                 told(records[-1])
     return records
+
+
+def _run(case: Case, point: str, method: str, cost: CostModel) -> PruneRecord:
+    began_s = time.process_time()
+    with kept_memory():  # as trainings have it, for prices that are measured
+        network = METHODS[method](case)
+    taken_s = time.process_time() - began_s
+    counts = {name: len(network.get_parameter(f"{name}.weight")) for name in case.sizes}
+    share = case.lookup(counts) / case.lookup.whole
+    measured = (evaluate(network, case.data.test), taken_s)
+    return _record(
+        point, method, case.trainer.seed, network, measured, (case.data, cost, share), tuple(counts.values())
+    )
 
 
 def _whole(
@@ -159,7 +164,7 @@ def _seeded(trainer: TrainConfig, seed: int) -> TrainConfig:
 
 def _record(
     point: str, method: str, seed: int, network: nn.Module, measured: tuple[ErrorRate, float],
-    priced: tuple[Data, CostModel, float],
+    priced: tuple[Data, CostModel, float], widths: tuple[int, ...],
 ) -> PruneRecord:  # fmt: skip
     data, cost, share = priced
     found = cost.cost(network, (1, data.channels, data.size_px, data.size_px))
@@ -167,7 +172,7 @@ def _record(
         point=point,
         method=method,
         seed=seed,
-        widths=(),
+        widths=widths,
         error=measured[0],
         price_share=share,
         cpu_s=measured[1],
