@@ -3,7 +3,7 @@
     one          channels: the quota is a number of channels
     parameters   numbers that are stored
     cycles       of one inference on a processor, as its simulator says: a speed quota
-    time         seconds of one training step on this machine, measured
+    time         of one training step on this machine, measured
 
 A price is a function of the counts of all groups together, for a layer's cost is a product of what it reads and what it
 makes. It is asked through a `Lookup`, which asks once for each combination and only for aligned ones: engines work in
@@ -85,10 +85,9 @@ def cycles(subject: Subject) -> CostOf:
 
 @PRICES.register("time")
 def step_time(subject: Subject) -> CostOf:
-    """Seconds of a training step.
+    """A training step's time, as a multiple of that of one small network.
 
-    Steps are taken in turn with those of one small network, and it is the ratio that is measured: a machine whose speed
-    changes from one second to the next changes both.
+    Their steps are taken in turn: a machine whose speed changes from one second, or one day, to the next changes both.
     """
     step_of = subject.step_of
     if step_of is None:
@@ -96,12 +95,12 @@ def step_time(subject: Subject) -> CostOf:
     sizes = {group.name: group.size for group in subject.groups.cut}
     small = {name: ceil_div(size, _SMALL) for name, size in sizes.items()}
     known_step = step_of(first_channels(subject.network, subject.groups, small))
-    known_s = statistics.median([known_step() for _ in range(1 + _STEPS)][1:])
+    known_step()
 
     def cost(counts: Counts) -> float:
         step = step_of(first_channels(subject.network, subject.groups, counts))
         step()
-        return known_s * statistics.median(step() / known_step() for _ in range(_STEPS))
+        return statistics.median(step() / known_step() for _ in range(_STEPS))
 
     return cost
 
