@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
     register()
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     trainer = {**plain["trainer"], "augment": plain["data"]["augment"]}
-    chosen = {name: plain[name] for name in ("points", "methods", "seeds", "quota")}
+    chosen = {name: plain[name] for name in ("points", "methods", "seeds", "quota", "missing")}
     chosen |= {"trainer": trainer, "method_trainer": {**trainer, **plain["method_trainer"]}}
     contest = from_config(chosen, Contest, "comparison")
     data = load_data(from_config(plain["data"], DataConfig, "data"), device_of(contest.trainer.device))
@@ -55,8 +55,10 @@ def main(config: DictConfig) -> None:
 
     records = compare(contest, build, data, cost, Path(config.folder), told)
     console.print(comparison_table(records))
-    if not contest.points or not contest.methods:
+    ran = {record.point for record in records}
+    if not ran - {""}:
         return
+    points = tuple(point for point in contest.points if point.name in ran)
     budget = Budget(
         source=data.name,
         training_images=len(data.train),
@@ -66,7 +68,7 @@ def main(config: DictConfig) -> None:
         batch_size=contest.method_trainer.batch_size,
         learning_rate=contest.method_trainer.learning_rate,
     )
-    comparison = Comparison(this_machine(), budget, contest.points, tuple(records))
+    comparison = Comparison(this_machine(), budget, points, tuple(records))
     page = Path(config.page)
     write_comparison(page.with_suffix(".json"), comparison)
     save_comparison_picture(page.with_suffix(".png"), comparison)

@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from torch import nn
@@ -54,7 +55,7 @@ class PruneRecord(msgspec.Struct, frozen=True):
 
 
 class Contest(msgspec.Struct, frozen=True):
-    """trainer: of the whole network; method_trainer: of every method."""
+    """trainer: of the whole network; method_trainer: of every method. missing: whether records that are not there are made."""
 
     points: tuple[Point, ...]
     methods: tuple[str, ...]
@@ -62,6 +63,7 @@ class Contest(msgspec.Struct, frozen=True):
     quota: QuotaConfig
     trainer: TrainConfig
     method_trainer: TrainConfig
+    missing: Literal["run", "skip"] = "run"
 
 
 def compare(
@@ -71,12 +73,16 @@ def compare(
     """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights."""
     records = []
     for seed in contest.seeds:
+        if contest.missing == "skip" and not (folder / str(seed) / "whole.json").exists():
+            continue
         whole, whole_s, error = _whole(contest, build(seed), data, folder / str(seed), seed)
         records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0), ()))
         for point in contest.points:
             quota_s = 0.0
             for method in contest.methods:
                 path = folder / str(seed) / f"{point.name}-{method}.json"
+                if not path.exists() and contest.missing == "skip":
+                    continue
                 if not path.exists():
                     case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)

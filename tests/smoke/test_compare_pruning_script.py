@@ -13,8 +13,8 @@ SMALL = [
 
 
 def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> None:
-    def run() -> str:
-        command = [sys.executable, str(SCRIPT), *SMALL]
+    def run(*more: str) -> str:
+        command = [sys.executable, str(SCRIPT), *SMALL, *more]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -28,4 +28,7 @@ def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> 
     assert len(records) == 2
     run()
     assert records == {path: path.stat().st_mtime_ns for path in records}
+    assert (tmp_path / "out" / "comparison.md").read_text() == page
+    run("missing=skip", "seeds=[0,1]", "methods=[quota,even,random]")
+    assert records == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "0").glob("half-*.json")}
     assert (tmp_path / "out" / "comparison.md").read_text() == page
