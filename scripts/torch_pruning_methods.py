@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from nas.core.errors import InputError
 from nas.search.prune_methods import METHODS, Case, trained
 
 _HALVINGS = 12
@@ -39,7 +40,10 @@ def _method(importance: Callable[[], object]) -> Callable[[Case], nn.Module]:
                 high, best = ratio, network
             else:
                 low = ratio
-        return trained(case, _pruned(case, importance(), 0.999) if best is None else best)
+        if best is None:
+            expected = f"a ratio at which the network costs no more than {case.quota.share:.0%} of the whole"
+            raise InputError("comparison", "Torch-Pruning", expected, "none")
+        return trained(case, best)
 
     return method
 

@@ -41,10 +41,10 @@ def _draw(axes: Axes, comparison: Comparison, point: str) -> None:
             axes.annotate(f"{mean:.1f} →", (most, place), ha="right", va="center", color=colour)
     whole = mean_error(comparison.whole()).value
     axes.axvline(100 * whole, color=OTHER, linestyle=":", linewidth=1)
-    axes.annotate("whole", (100 * whole, -0.8), ha="center", fontsize=8, color=OTHER)
+    axes.annotate(" whole network", (100 * whole, -0.8), fontsize=8, color=OTHER)
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(len(methods) - 0.5, -1.2)
-    axes.set_xlim(right=most)
+    axes.set_xlim(right=min(most, axes.get_xlim()[1]))
     axes.set_xlabel("test error, %")
     axes.set_title(point, loc="left", fontsize=11)
     axes.grid(True, axis="x", alpha=0.25)
