@@ -17,6 +17,7 @@ _MEANING = {
     "quota_draws": "draws trained, adjusted by their losses",
     "quota_channels": "draws trained, adjusted by Taylor importance over price",
     "even": "p frozen at even widths; channels by magnitude",
+    "even_equal_time": "the same, trained for the CPU time of the quota with its search",
     "random": "random widths of the same price; channels by magnitude",
     "published": "the published widths, scaled to the price; channels by magnitude",
     "scratch": "even widths, new weights",

@@ -16,6 +16,7 @@ trainer, and see the same batches. What differs:
     published          the widths that were published for half of the channels, scaled to the price, cut at once
     scratch            even widths, new weights
     scratch_equal_time the same, for as long as the training of the whole network and `quota` took together
+    even_equal_time    `even`, for as long as `quota` took with its search
 """
 
 import copy
@@ -138,13 +139,28 @@ def scratch(case: Case) -> nn.Module:
 @METHODS.register("scratch_equal_time")
 def scratch_equal_time(case: Case) -> nn.Module:
     """InputError where `quota` has not run before."""
-    if not case.quota_s:
-        raise InputError("comparison", "scratch_equal_time", "the method quota before it", "none")
     network = first_channels(case.fresh, case.groups, even_widths(case))
+    return _trained_for(case, network, case.whole_s + _quota_s(case, "scratch_equal_time"))
+
+
+@METHODS.register("even_equal_time")
+def even_equal_time(case: Case) -> nn.Module:
+    """InputError where `quota` has not run before."""
+    return _trained_for(case, _cut(case, even_widths(case)), _quota_s(case, "even_equal_time"))
+
+
+def _quota_s(case: Case, method: str) -> float:
+    if not case.quota_s:
+        raise InputError("comparison", method, "the method quota before it", "none")
+    return case.quota_s
+
+
+def _trained_for(case: Case, network: nn.Module, seconds: float) -> nn.Module:
+    """`network` after a training of so many CPU seconds."""
     probe = dataclasses.replace(case.trainer, epochs=case.trainer.epochs / 10)
     began_s = time.process_time()
     train(copy.deepcopy(network), case.data.train, case.data.validation.take(0, 1), probe)
-    epochs = probe.epochs * (case.whole_s + case.quota_s) / (time.process_time() - began_s)
+    epochs = probe.epochs * seconds / (time.process_time() - began_s)
     return trained(case._replace(trainer=dataclasses.replace(case.trainer, epochs=epochs)), network)
 
 
