@@ -51,7 +51,8 @@ def _head(comparison: Comparison, picture: str) -> str:
         f"{mean_error(whole).percent()} % error; from it every method makes one that costs no more than the point allows, and "
         f"trains it for {budget.epochs:g} epochs at a peak rate of {budget.learning_rate:g}, on the same batches. "
         "± is the half of a 95 % interval over the seeds (Student's t). *Against the quota*: the mean, over the same seeds, of "
-        "the method's error less the quota's; in bold where its interval leaves out zero. Latencies are simulated.\n\n"
+        "the method's error less the quota's; in bold where its interval leaves out zero. Who has fewer values was run on the first seeds "
+        "alone. Latencies are simulated.\n\n"
         f"![test error of every method at every point]({picture})"
     )
 
