@@ -19,26 +19,27 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        if _channels_last(x):
-            return _dealt(x.chunk(self.groups, dim=1))
-        images, channels, height, width = x.shape
-        dealt = x.view(images, self.groups, channels // self.groups, height, width).transpose(1, 2)
-        return dealt.reshape(images, channels, height, width)
+        return _shuffled(x, self.groups)
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
 
 
-class ShuffledConcat(ChannelShuffle):
+class ShuffledConcat(nn.Module):
     """The channels of two tensors of one shape, dealt out in turn."""
 
-    def __init__(self) -> None:
-        super().__init__(groups=2)
-
-    def forward(self, first: Tensor, second: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
         if _channels_last(first) and _channels_last(second):
             return _dealt((first, second))
-        return super().forward(torch.cat((first, second), dim=1))
+        return _shuffled(torch.cat((first, second), dim=1), 2)
+
+
+def _shuffled(x: Tensor, groups: int) -> Tensor:
+    if _channels_last(x):
+        return _dealt(x.chunk(groups, dim=1))
+    images, channels, height, width = x.shape
+    dealt = x.view(images, groups, channels // groups, height, width).transpose(1, 2)
+    return dealt.reshape(images, channels, height, width)
 
 
 def _channels_last(x: Tensor) -> bool:
