@@ -31,11 +31,15 @@ results: install ## train the networks of docs/results.md and write that page (a
 tensorboard: install ## compare the runs under runs/ in a browser, on this machine only
 	$(BIN)/tensorboard --logdir runs --host 127.0.0.1
 
+# A worker for each core, with one thread each: more threads than cores would only wait for each other.
+test test-full: export OMP_NUM_THREADS ?= 1
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses=8 --dist=worksteal
+
 test: install ## the quick tests (under 5 minutes on 2 cores)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-full: install ## the quick tests and the slow ones
-	$(BIN)/python -m pytest -m '' $(ARGS)
+	$(PYTEST) -m '' $(ARGS)
 
 lint: install ## style, and the arrows of the house
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
