@@ -47,6 +47,14 @@ def _masked(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return x.masked_fill(mask > 2, -1.0)
 
 
+def _volume_windows(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a transformer of videos does: windows of a volume, a layer on their tokens, back again, and the residual sum."""
+    volume = x[:, :, :6, :8].reshape(2, 6, 6, 4, 2)
+    windows = volume.reshape(2, 2, 3, 3, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(2, 12, 12, 2)
+    tokens = F.linear(windows, module.gate.weight[:2, :2, 0, 0]).reshape(2, 2, 3, 2, 3, 2, 2, 2)
+    return volume + tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(2, 6, 6, 4, 2)
+
+
 PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
 WHOLE = torch.linspace(-1.0, 1.0, 6 * 7 * 9).reshape(6, 7, 9)
 
@@ -126,6 +134,7 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
         lambda m, x: m.linear(x[:, :, :6].reshape(2, 6, 3, 2, 3, 3).permute(0, 2, 4, 3, 5, 1).reshape(2, 9, 6, 6)),
         0,
     ),
+    "a video transformer's windows": (_volume_windows, 0),
     "sizes": (lambda m, x: x.view(x.size(0), x.shape[1] // 2, -1).sum(1), 0),
     "means": (lambda m, x: x.mean((1, 3)) + x.mean((1, 2, 3)).unsqueeze(1), 0),
     "a mean of all": (lambda m, x: x - x.mean(), 2),

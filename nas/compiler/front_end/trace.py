@@ -365,14 +365,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
     """The error of a forward that failed, with the innermost line of the user's own code."""
-    here = Path(__file__).name
-    torch_folder = str(Path(torch.__file__).parent)
+    torch_folder = Path(torch.__file__).parent
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(torch_folder) and Path(frame.filename).name != here
+        if not Path(frame.filename).is_relative_to(torch_folder) and frame.filename != __file__
     ]
-    line = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "unknown line"
+    line = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "forward"
     where = ".".join(part for part in (type(module).__name__, recorder.deepest_path) if part)
     needs_numbers = isinstance(error, NotImplementedError) or "meta" in str(error)
     expected = (

@@ -185,7 +185,18 @@ class _Assignment:
             self._move(index, seen, self._own_buffer(tensor))
             return
         logical = reshaped(image_of(seen, 0), tensor.shape[1:])
-        self.storage.regions[name] = _with_batch(logical, seen) if logical is not None else seen
+        if logical is not None:
+            self.storage.regions[name] = _with_batch(logical, seen)
+        elif self._can_be_read(name, seen):
+            self.storage.regions[name] = seen
+        else:
+            self._move(index, seen, self._own_buffer(tensor))
+
+    def _can_be_read(self, name: str, seen: Region) -> bool:
+        """Whether all readers of a tensor can take it as more axes than it has: engines can if only channels are more of them."""
+        sides = self.network.tensors[name].shape[1:][-2:]
+        readers = [self.network.operators[user].function for user in self.users.get(name, ())]
+        return seen.shape[-2:] == sides or all(isinstance(function, View) for function in readers)
 
     def _move(self, index: int, source: Region, target: Region) -> None:
         landing = reshaped(image_of(target, 0), source.shape[1:])
