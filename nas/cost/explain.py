@@ -26,13 +26,16 @@ _CONSTANT_KINDS = ("weights", "tables", "other constants")
 
 
 class EngineUse(msgspec.Struct, frozen=True):
-    """One engine's part in a layer. waits: cycles it waited to begin these commands, by what for, the longest first."""
+    """One engine's part in a layer. waits: cycles it waited to begin these commands, by what for, the longest first;
+    conflict_cycles: of the busy ones those that others, or its own operands, in the same pages of the sram cost.
+    """
 
     engine: str
     commands: int
     busy_cycles: int
     waiting_cycles: int
     waits: dict[str, int]
+    conflict_cycles: int = 0
 
 
 class Roofline(msgspec.Struct, frozen=True):
@@ -119,7 +122,8 @@ def _engines(spans: Iterable[Span]) -> tuple[EngineUse, ...]:
             if span.start_cycles > span.ready_cycles:
                 waits[span.wait_reason] += span.start_cycles - span.ready_cycles
         busy_cycles = sum(span.busy_cycles for span in own)
-        uses.append(EngineUse(engine, len(own), busy_cycles, waits.total(), dict(waits.most_common())))
+        conflict_cycles = sum(span.conflict_cycles for span in own)
+        uses.append(EngineUse(engine, len(own), busy_cycles, waits.total(), dict(waits.most_common()), conflict_cycles))
     return tuple(sorted(uses, key=lambda use: -use.busy_cycles))
 
 

@@ -48,6 +48,8 @@ def _runs(compiled: Compiled, is_mine: IsMine) -> Iterator[tuple[str, Trace]]:
     dram, sram, matrix, vector = processor.dram, processor.sram, processor.matrix, processor.vector
     faster = _replace(dram, bandwidth_bytes_per_s=2 * dram.bandwidth_bytes_per_s)
     yield "2 x DRAM bandwidth", simulate_parallel(par, _replace(processor, dram=faster))
+    wider = _replace(sram, port_bytes=2 * sram.port_bytes)
+    yield "2 x SRAM ports", simulate_parallel(par, _replace(processor, sram=wider))
     yield "no DRAM latency", simulate_parallel(par, _replace(processor, dram=_replace(dram, latency_s=0.0)))
     better = {
         "2 x SRAM": _replace(processor, sram=_replace(sram, size_bytes=2 * sram.size_bytes)),

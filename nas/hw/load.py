@@ -39,6 +39,8 @@ def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Pro
         raise InputError(
             where, "sram.banks", f"a divisor of sram.size_bytes ({processor.sram.size_bytes})", processor.sram.banks
         )
+    if processor.sram.banks % processor.sram.pages:
+        raise InputError(where, "sram.pages", f"a divisor of sram.banks ({processor.sram.banks})", processor.sram.pages)
     on_chip_bytes = processor.cores * processor.sram.size_bytes
     if processor.dram.size_bytes < on_chip_bytes:
         raise InputError(where, "dram.size_bytes", f"at least the SRAM's {on_chip_bytes}", processor.dram.size_bytes)
@@ -53,6 +55,7 @@ def _check_positive(processor: Processor, where: object) -> None:
         "sram.size_bytes": processor.sram.size_bytes,
         "sram.banks": processor.sram.banks,
         "sram.port_bytes": processor.sram.port_bytes,
+        "sram.pages": processor.sram.pages,
         "matrix.rows": processor.matrix.rows,
         "matrix.columns": processor.matrix.columns,
         "matrix.cell_bits": processor.matrix.cell_bits,

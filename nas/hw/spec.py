@@ -5,6 +5,8 @@ dram with its bandwidth is shared by the DMA engines of all cores, and the host 
 in seconds, and `nas.timing` turns them into cycles.
 """
 
+import math
+
 import msgspec
 
 MOST_CORES = 8
@@ -19,11 +21,26 @@ class Dram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sram(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """On-chip memory of a core: `banks` equal banks, each with one port of `port_bytes` a cycle."""
+    """On-chip memory of a core: `banks` equal banks, each with one port of `port_bytes` a cycle.
+
+    The banks are shared out to `pages`, equal and contiguous ranges of addresses. Within a page words are interleaved over
+    its banks, so that whoever touches a page has the ports of all its banks, and shares them with all others who touch it.
+    """
 
     size_bytes: int
     banks: int
     port_bytes: int
+    pages: int = 1
+
+    @property
+    def page_count(self) -> int:
+        """The pages of whole banks that there are: `pages`, or fewer where the banks can't be shared out to so many."""
+        return math.gcd(self.pages, self.banks)
+
+    @property
+    def page_port_bytes(self) -> int:
+        """The bytes that the ports of one page move a cycle."""
+        return self.banks // self.page_count * self.port_bytes
 
 
 class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

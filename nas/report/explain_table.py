@@ -33,9 +33,10 @@ def print_explanation(seen: Explanation, console: Console) -> None:
 
 
 def _engines(seen: Explanation) -> Table:
-    table = _table("engine", "commands", "busy", "waiting", "for")
+    table = _table("engine", "commands", "busy", "of it conflicts", "waiting", "for")
     for use in seen.engines:
-        table.add_row(use.engine, str(use.commands), f"{use.busy_cycles:,}", f"{use.waiting_cycles:,}", _waits(use))
+        cycles = (f"{each:,}" for each in (use.busy_cycles, use.conflict_cycles, use.waiting_cycles))
+        table.add_row(use.engine, str(use.commands), *cycles, _waits(use))
     return table
 
 

@@ -38,6 +38,7 @@ def trace_events(trace: Trace) -> dict[str, Any]:
             "dram_bytes": span.dram_bytes,
             "sram_bytes": span.sram_bytes,
             "energy_pj": span.energy_pj,
+            "conflict_cycles": span.conflict_cycles,
         }
         events.append({**common, **times, "name": f"{span.layer} {span.op}", "cat": span.op, "args": details})
     totals = {"cycles": trace.cycles, "clock_hz": trace.clock_hz, "energy_pj": trace.energy_pj}

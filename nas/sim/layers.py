@@ -10,6 +10,7 @@ from nas.sim.trace import Span, Trace
 from nas.timing.cycles import bandwidth, clock
 
 _COMPUTE_ENGINES = ("matrix", "vector")
+_NOTICED = 20  # a command that conflicts cost a twentieth of its time is bound by the ports
 
 
 class LayerRow(msgspec.Struct, frozen=True):
@@ -17,7 +18,8 @@ class LayerRow(msgspec.Struct, frozen=True):
 
     busy_cycles: by engine, of all cores together; cycles: their sum; share: of the sum over all layers; utilisation:
     multiply-adds on the matrix engine over its cells and the cycles it was busy; intensity: multiply-adds per byte of dram,
-    infinite without traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`.
+    infinite without traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`; conflict_cycles:
+    of the busy ones those that the ports of single pages cost.
     """
 
     layer: str
@@ -31,6 +33,7 @@ class LayerRow(msgspec.Struct, frozen=True):
     energy_pj: float
     intensity: float
     bound: Literal["compute", "dram", "sram", "host"]
+    conflict_cycles: int = 0
 
 
 def layer_rows(trace: Trace, processor: Processor) -> list[LayerRow]:
@@ -69,6 +72,7 @@ def _row(layer: str, spans: list[Span], total_cycles: int, processor: Processor)
         energy_pj=sum(span.energy_pj for span in spans),
         intensity=macs / dram_bytes if dram_bytes else float("inf"),
         bound=_bound(spans, busy, processor),
+        conflict_cycles=sum(span.conflict_cycles for span in spans),
     )
 
 
@@ -85,12 +89,13 @@ def _bound(spans: list[Span], busy: dict[str, int], processor: Processor) -> Lit
         return "host"
     if dram_cycles > compute_cycles:
         return "dram"
-    port_cycles = sum(
-        span.busy_cycles for span in spans if span.engine == busiest and _fills_the_ports(span, processor)
-    )
+    port_cycles = sum(span.busy_cycles for span in spans if span.engine == busiest and _is_held_up(span, processor))
     return "sram" if 2 * port_cycles > compute_cycles else "compute"
 
 
-def _fills_the_ports(span: Span, processor: Processor) -> bool:
+def _is_held_up(span: Span, processor: Processor) -> bool:
+    """Whether the ports of the whole sram, or those of a page, are what the command takes longest for."""
+    if span.conflict_cycles * _NOTICED > span.busy_cycles:
+        return True
     port_bytes = processor.sram.banks * processor.sram.port_bytes
     return span.sram_bytes > port_bytes * (span.busy_cycles - processor.issue_cycles - 1)

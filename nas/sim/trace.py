@@ -15,7 +15,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     """One command on one engine, from start to end (half-open). engine: its queue, which names the core (`matrix1`).
 
     ready_cycles: when the engine was free for it; from then to the start it waited for `wait_reason` ("" if it did not
-    wait): the command whose token came last. energy_pj: without the static part.
+    wait): the command whose token came last. energy_pj: without the static part. conflict_cycles: of a command that
+    computes, what the ports of its pages cost it beyond its price (`nas.sim.ports`).
     """
 
     engine: str
@@ -29,6 +30,7 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     sram_bytes: int
     macs: int
     energy_pj: float
+    conflict_cycles: int = 0
 
     @property
     def busy_cycles(self) -> int:
@@ -61,9 +63,13 @@ class Trace(msgspec.Struct, frozen=True):
     def macs(self) -> int:
         return sum(span.macs for span in self.spans)
 
+    @property
+    def conflict_cycles(self) -> int:
+        return sum(span.conflict_cycles for span in self.spans)
+
 
 def span_of(command: Command, price: Price, engine: str, start_cycles: int, end_cycles: int) -> Span:
-    """The span of a command that did not wait."""
+    """The span of a command that did not wait and had the dram to itself."""
     return Span(
         engine,
         command.layer,
@@ -76,6 +82,7 @@ def span_of(command: Command, price: Price, engine: str, start_cycles: int, end_
         price.sram_bytes,
         price.macs,
         price.energy_pj,
+        end_cycles - start_cycles - price.cycles,
     )
 
 

@@ -24,6 +24,20 @@ def test_one_core_unless_a_file_says_otherwise() -> None:
     assert len(eight.memory_bytes()) == 9
 
 
+def test_banks_are_shared_out_to_pages_and_a_file_without_pages_has_one() -> None:
+    sram = {"size_bytes": 4096, "banks": 8, "port_bytes": 16}
+    one = processor_from(config(sram=sram), "here").sram
+    assert (one.pages, one.page_count, one.page_port_bytes) == (1, 1, 128)
+    four = processor_from(config(sram={**sram, "pages": 4}), "here").sram
+    assert (four.page_count, four.page_port_bytes) == (4, 32)
+    for pages in (0, -4, 3, 16):
+        with pytest.raises(InputError, match=r"sram\.pages"):
+            processor_from(config(sram={**sram, "pages": pages}), "here")
+    # A processor that is made in code has as many as its banks allow.
+    few = msgspec.structs.replace(four, banks=2)
+    assert (few.page_count, few.page_port_bytes) == (2, 16)
+
+
 @pytest.mark.parametrize("cores", [0, -1, 9, 1.5, "two"])
 def test_a_processor_has_one_to_eight_cores(cores: object) -> None:
     with pytest.raises(InputError, match="cores"):
