@@ -30,10 +30,10 @@ def engine(command: Command) -> str:
 
 
 def dataflow(command: Command) -> str:
-    """The systolic array keeps weights or outputs in place; it has no lanes."""
+    """The systolic array keeps weights, outputs or inputs in place; it has no lanes."""
     attributes = command.attributes
     if command.engine == "matrix" and isinstance(attributes, Conv | Matmul) and attributes.dataflow == "lanes":
-        return 'the matrix engine works weight- or output-stationary, got "lanes"'
+        return 'the matrix engine works weight-, output- or input-stationary, got "lanes"'
     return ""
 
 

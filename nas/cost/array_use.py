@@ -5,9 +5,9 @@ A fold fills the array of R x C cells once (see `nas.timing.matrix`). Of the cyc
     computing     are multiply-adds / (R * C), as if all cells worked all the time on operands of one pass
     wide operands are the further passes of operands wider than a cell (negative where a bit-serial array needs fewer)
     empty rows    are cells in rows that the last fold does not fill, or that K (M if output-stationary) is too short for
-    empty columns the same for the output channels of a group
+    empty columns the same for the output channels of a group (its pixels if input-stationary)
     groups apart  are cells between groups that share a fold: these lie on the diagonal of the array
-    fill, drain   are the wavefront's way through the array, once a fold, and the first weights or last sums
+    fill, drain   are the wavefront's way through the array, once a fold, and the first operands held or the last sums
     overhead      are issue, tail and what the ports of the sram hold up
 
 and nothing else: the parts add up to the cycles of the commands, each alone.
@@ -19,9 +19,9 @@ from collections.abc import Iterable
 import msgspec
 
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Matmul
+from nas.ir.command import Command, Conv, Dataflow, Matmul
 from nas.timing.cycles import command_cycles
-from nas.timing.matrix import array_cycles, passes
+from nas.timing.matrix import array_cycles, held_and_streamed, passes
 from nas.timing.traffic import command_work
 
 
@@ -33,7 +33,7 @@ class Product(msgspec.Struct, frozen=True):
     terms: int
     channels: int
     groups: int
-    dataflow: str
+    dataflow: Dataflow
     folds: int
 
 
@@ -74,27 +74,26 @@ def product_of(command: Command, processor: Processor) -> Product:
     pixels, terms, channels = command_work(command).outputs // weights[0], 1, weights[0] // groups
     for size in weights[1:]:
         terms *= size
-    rows = terms if attributes.dataflow == "weight_stationary" else pixels
+    rows, columns, _ = held_and_streamed(pixels, terms, channels, attributes.dataflow)
     matrix = processor.matrix
-    folds = -(-groups // _packed(rows, channels, groups, processor))
-    folds *= -(-rows // matrix.rows) * -(-channels // matrix.columns)
+    folds = -(-groups // _packed(rows, columns, groups, processor))
+    folds *= -(-rows // matrix.rows) * -(-columns // matrix.columns)
     return Product(1, pixels, terms, channels, groups, attributes.dataflow, folds)
 
 
-def _packed(rows: int, channels: int, groups: int, processor: Processor) -> int:
+def _packed(rows: int, columns: int, groups: int, processor: Processor) -> int:
     """Groups that share a fold."""
-    return max(1, min(groups, processor.matrix.rows // rows, processor.matrix.columns // channels))
+    return max(1, min(groups, processor.matrix.rows // rows, processor.matrix.columns // columns))
 
 
 def _parts(command: Command, product: Product, processor: Processor) -> list[float]:
     attributes, matrix = command.attributes, processor.matrix
     assert isinstance(attributes, Conv | Matmul)
     widths = passes(attributes.weight, attributes.input, matrix)
-    still = product.dataflow == "weight_stationary"
-    rows, stream = (product.terms, product.pixels) if still else (product.pixels, product.terms)
-    packed = _packed(rows, product.channels, product.groups, processor)
+    rows, columns, stream = held_and_streamed(product.pixels, product.terms, product.channels, product.dataflow)
+    packed = _packed(rows, columns, product.groups, processor)
     row_share = min(1.0, packed * rows / (-(-rows // matrix.rows) * matrix.rows))
-    column_share = min(1.0, packed * product.channels / (-(-product.channels // matrix.columns) * matrix.columns))
+    column_share = min(1.0, packed * columns / (-(-columns // matrix.columns) * matrix.columns))
     reached = [command_work(command).macs / (matrix.rows * matrix.columns)]
     reached.append(reached[0] * widths[0] / widths[1])
     reached.append(reached[1] / row_share)

@@ -29,6 +29,10 @@ A region of two axes is rows (m, c); one of three or more is a map. A channel is
 along the last axis of rows. Two coded operands are multiplied and summed in integers, exactly; any other pair as float32
 numbers. A tail that does nothing but encode such sums as 32-bit codes of their own scale (input scale * weight scale)
 writes the sums themselves, so that a later command takes up exactly where this one stopped.
+
+The `dataflow` of conv and matmul says what lies still in the cells of the array while the rest streams by: the weights, the
+outputs or the input (`weight_stationary`, `output_stationary`, `input_stationary`); `lanes` is the vector engine's way. It
+changes how long a command takes, and no number.
 """
 
 from typing import Literal
@@ -39,7 +43,7 @@ from nas.ir.tensor import FLOAT32, Format, Region
 
 Activation = Literal["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "silu"]
 # What stays in place while the rest streams by; "lanes" is the vector engine's way, one output a lane.
-Dataflow = Literal["weight_stationary", "output_stationary", "lanes"]
+Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "lanes"]
 
 
 class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -13,7 +13,9 @@ The peak of an R x C array for one operator, of K terms a sum, where an element 
 With stationary weights a row carries one element a cycle, for at most min(C, N) sums that need it, and a column makes one
 sum a cycle, of at most min(R, K) of its terms: no more than min(R min(C, N), C min(R, K)) useful multiply-adds a cycle. With
 stationary sums a cell makes one sum in a fold of at least K + R + C - 2 cycles: no more than R C K / (K + R + C - 2), and by
-its rows R min(C, N). That holds however the operator is cut or its weights are laid out anew: a depthwise convolution whose
+its rows R min(C, N). With a stationary map a cell does as many useful multiply-adds in a fold as its element has parts in
+sums, N, and a column as the stream is long times min(R, K), in stream + R + C - 2 cycles: together no more than
+R C N / (R N / min(R, K) + R + C - 2). That holds however the operator is cut or its weights are laid out anew: a depthwise convolution whose
 weights are repeated along a diagonal, so that a row serves several neighbouring outputs, does more than one multiply-add a
 row and cycle, but never more than this.
 """
@@ -109,7 +111,10 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
     stationary_weights = min(by_rows, matrix.columns * min(matrix.rows, terms)) * per_cycle / slices
     fold_cycles = terms * slices / per_cycle + matrix.rows + matrix.columns - 2
     stationary_sums = min(by_rows * per_cycle / slices, matrix.rows * matrix.columns * terms / fold_cycles)
-    return _Job(macs, macs / max(stationary_weights, stationary_sums), macs / processor.vector.lanes)
+    stream_cycles = matrix.rows * outputs / min(matrix.rows, terms) * slices / per_cycle
+    stationary_map = matrix.rows * matrix.columns * outputs / (stream_cycles + matrix.rows + matrix.columns - 2)
+    matrix_macs = max(stationary_weights, stationary_sums, stationary_map)
+    return _Job(macs, macs / matrix_macs, macs / processor.vector.lanes)
 
 
 def _best_split_cycles(jobs: list[_Job]) -> float:

@@ -67,6 +67,12 @@ LEGAL: dict[str, tuple] = {
         (at(0, 4, 6, 6), at(160, 4, 1, 1, bits=4), at(256, 1, 6, 6)),
         (at(0, 4, 6, 6),),
     ),
+    "matmul input-stationary": (
+        "matrix",
+        Matmul(U8, S4, Tail(output=U8), "input_stationary"),
+        (at(0, 3, 10), at(32, 5, 10, bits=4)),
+        (at(192, 3, 5),),
+    ),
     "matmul gated in place": (
         "matrix",
         Matmul(U8, S4, Tail(multiply=FLOAT32)),
@@ -117,6 +123,7 @@ BROKEN: list[tuple[str, str, tuple]] = [
     ("engine", "pool on the matrix engine", changed("max pool", engine="matrix")),
     ("engine", "conv on an engine nobody has", changed("conv", engine="tensor")),
     ("dataflow", "lanes on the matrix engine", fields("conv", dataflow="lanes")),
+    ("dataflow", "lanes on the matrix engine, of rows", fields("matmul input-stationary", dataflow="lanes")),
     ("operands", "no table", (*LEGAL[EVERYTHING][:2], LEGAL[EVERYTHING][2][:3], LEGAL[EVERYTHING][3])),
     ("operands", "two results", (*LEGAL["copy"][:3], (at(256, 144), at(512, 144)))),
     ("operands", "host without a result", (*LEGAL["host"][:3], ())),

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.share import engine_cycles
 from nas.compiler.opt.spread import constant_copy
 from nas.compiler.opt.tile import largest_tiles, tile_bytes, tile_parts
-from nas.compiler.tiling import Tile, part_cycles, part_of, roles, tiles_of
+from nas.compiler.tiling import Tile, part_of, roles, tiles_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Pool
@@ -186,7 +187,7 @@ class _Choice:
         reads, write = self.operands.images[0]
         tile = largest_tiles(self.operands, rows, channels)[-1]
         part = part_of(self.operands.function, reads, write, tile)
-        return part_cycles(part, self.processor)
+        return engine_cycles(part, self.operands.array, self.processor)
 
     def _moved(self, size_bytes: int, transfers: int) -> int:
         return transfer_cycles(size_bytes, self.processor) + transfers * self.latency_cycles

@@ -11,35 +11,42 @@ from functools import cached_property
 from typing import NamedTuple
 
 from nas.compiler.network import Network
+from nas.compiler.opt.share import PLAIN, Array
 from nas.compiler.opt.spread import Spread, choose_spread
 from nas.compiler.opt.storage import Storage, assign_storage
 from nas.compiler.regions import place
 from nas.compiler.tiling import Compute, channel_step, image_operands, output_size, roles
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Eltwise, Matmul, Pool
+from nas.ir.command import Conv, Dataflow, Eltwise, Matmul, Pool
 from nas.ir.program import Operator
 from nas.ir.tensor import Region
+from nas.timing.matrix import ARRAY_DATAFLOWS
 
 
 @dataclass(frozen=True)
 class Operands:
     """A function and the regions of its operands, one set per image (or one for all the rows of a matrix).
 
-    Regions start at 0 of their slots; constants: the slots of weights and tables, which all images share; spread: how they are
-    laid out for the array, where that is another way.
+    Regions start at 0 of their slots; constants: the slots of weights and tables, which all images share; array: how the array
+    works on them, if it does.
     """
 
     function: Compute
     images: tuple[tuple[tuple[Region, ...], Region], ...]
     constants: frozenset[str]
-    spread: Spread | None = None
+    array: Array = PLAIN
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.function, self.images, self.spread))
+        return hash((self.function, self.images, self.array))
+
+    @property
+    def spread(self) -> Spread | None:
+        """How the constants are laid out, where that is another way than by themselves."""
+        return self.array.spread
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -97,14 +104,15 @@ def layout_of(
     in_place: bool = True,
     apart: frozenset[str] = frozenset(),
     spread_for: Processor | None = None,
+    dataflows: tuple[Dataflow, ...] = ARRAY_DATAFLOWS,
 ) -> Layout:
     """Regions for all tensors, and the operands that follow from them; see `assign_storage`.
 
-    spread_for: the processor for whose array weights may be spread.
+    spread_for: the processor for whose array weights may be spread; dataflows: those that the array may work in.
     """
     storage = assign_storage(network, in_place, apart)
     placed = tuple(
-        _placed(operator, operator.function, network, storage, spread_for)
+        _placed(operator, operator.function, network, storage, (spread_for, dataflows))
         if isinstance(operator.function, Conv | Matmul | Eltwise | Pool)
         else None
         for operator in network.operators
@@ -113,7 +121,11 @@ def layout_of(
 
 
 def _placed(
-    operator: Operator, function: Compute, network: Network, storage: Storage, spread_for: Processor | None
+    operator: Operator,
+    function: Compute,
+    network: Network,
+    storage: Storage,
+    array_of: tuple[Processor | None, tuple[Dataflow, ...]],
 ) -> Placed:
     is_constant = [name not in storage.regions for name in operator.inputs]
     reads = [
@@ -128,12 +140,13 @@ def _placed(
         (written,) = _in_slots((target,), [f"{number}.out"], homes)
         images.append((_in_slots(parts, slots, homes), written))
     constants = frozenset(str(place_) for place_, constant in enumerate(is_constant) if constant)
+    spread_for, dataflows = array_of
     spread = None
     if spread_for is not None and not {"weight", "table"}.intersection(
         role for role, fixed in zip(roles(function), is_constant, strict=True) if not fixed
     ):
-        spread = choose_spread(function, *images[0], spread_for)
-    return Placed(operator.layer, Operands(function, tuple(images), constants, spread), homes)
+        spread = choose_spread(function, *images[0], spread_for, dataflows)
+    return Placed(operator.layer, Operands(function, tuple(images), constants, Array(spread, dataflows)), homes)
 
 
 def _in_slots(regions: Sequence[Region], slots: list[str], homes: dict[str, Home]) -> tuple[Region, ...]:

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.operands import Layout, Operands, Placed
-from nas.compiler.opt.share import Pace, chunk_for, is_channelwise
-from nas.compiler.tiling import Part, engine_of, part_cycles
+from nas.compiler.opt.share import Pace, chunk_for, engine_cycles, is_channelwise
+from nas.compiler.tiling import Part, engine_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 
@@ -41,4 +41,4 @@ def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> boo
 def whole_cycles(operands: Operands, processor: Processor) -> int:
     """The cycles of one image's operator in one command."""
     reads, write = operands.images[0]
-    return part_cycles(Part(operands.function, reads, write), processor)
+    return engine_cycles(Part(operands.function, reads, write), operands.array, processor)

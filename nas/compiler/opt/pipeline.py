@@ -17,7 +17,7 @@ from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.opt.quickest import Planned, quickest
 from nas.compiler.opt.reorder import Reorder
-from nas.compiler.opt.select import SelectDataflow
+from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import settle
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
@@ -26,12 +26,23 @@ from nas.hw.spec import Processor
 from nas.ir.command import Command
 from nas.ir.program import Program
 from nas.ir.tensor import Region
+from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
 # Kept only where it makes the program quicker.
 REORDER = Reorder()
 # The switches of what happens after the passes.
-PLANNING = (REORDER.name, "in_place", "spread", "residency", "stripes", "sharing", "coalesce", "prefetch")
+PLANNING = (
+    *ARRAY_DATAFLOWS,
+    REORDER.name,
+    "in_place",
+    "spread",
+    "residency",
+    "stripes",
+    "sharing",
+    "coalesce",
+    "prefetch",
+)
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
@@ -90,7 +101,7 @@ def optimise(
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
     memo = Memo() if memo is None else memo
-    network = run_passes(PASSES, network, processor, switched_off)
+    network = run_passes(passes_with(switched_off), network, processor, switched_off)
     reordered = run_passes([REORDER], network, processor, switched_off)
     planned: list[Planned] = []
     misfits: list[DoesNotFit] = []
@@ -102,6 +113,12 @@ def optimise(
     if not planned:
         raise misfits[0]
     return quickest(planned, processor)
+
+
+def passes_with(switched_off: frozenset[str]) -> list[Pass]:
+    """All passes, the choice of dataflows among those that are switched on; the vector engine has but one."""
+    select = SelectDataflow((*array_dataflows(switched_off), "lanes"))
+    return [select if step.name == select.name else step for step in PASSES]
 
 
 def _fitting(network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:

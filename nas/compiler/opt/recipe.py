@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from nas.compiler.opt.constants import locals_of, stretch_bytes
 from nas.compiler.opt.cut import choose_tiling
 from nas.compiler.opt.operands import Operands
-from nas.compiler.opt.share import Pace, parts_on_engines
-from nas.compiler.opt.spread import Spread
+from nas.compiler.opt.share import Array, Pace, parts_on_engines
 from nas.compiler.opt.stripes import Stripes, row_ranges
 from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
 from nas.hw.spec import Processor
@@ -42,7 +41,7 @@ def tiled(
     for image, tile in tiling.steps():
         part = part_of(operands.function, *operands.images[image], tile)
         constants = cook.constants_for(0, operands, part, constants)
-        cook.finish(0, part, cook.local_reads(0, part, constants, held), pace, operands.spread)
+        cook.finish(0, part, cook.local_reads(0, part, constants, held), pace, operands.array)
     return cook.recipe
 
 
@@ -68,7 +67,7 @@ def striped(
                 write = previous[image, turn, number] = cook.stripe(write, made)
             part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
             held = constants[number] = cook.constants_for(number, member, part, constants[number])
-            pace = stripes.paces[number], member.spread
+            pace = stripes.paces[number], member.array
             cook.finish(number, part, cook.local_reads(number, part, held, _Held()), *pace)
     return cook.recipe
 
@@ -145,13 +144,11 @@ class _Cook:
                 local.append(held[role, region])
         return tuple(local)
 
-    def finish(
-        self, number: int, part: Part, reads: tuple[Region, ...], pace: Pace | None, spread: Spread | None
-    ) -> None:
+    def finish(self, number: int, part: Part, reads: tuple[Region, ...], pace: Pace | None, array: Array) -> None:
         """The work itself, and the way of its result to dram where it has to lie there."""
         is_here = self._is_here(number, part.write)
         local = part.write if is_here else self._copy_of(part.write, "output")
-        pieces = parts_on_engines(Part(part.function, reads, local), pace, spread, self._processor)
+        pieces = parts_on_engines(Part(part.function, reads, local), pace, array, self._processor)
         for piece in pieces:
             self._add(number, engine_of(piece.function), piece.reads, piece.write, piece.function)
         if not is_here:

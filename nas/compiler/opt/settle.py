@@ -9,6 +9,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.operands import Layout, layout_of
 from nas.compiler.opt.residency import Residency, decide_residency
+from nas.compiler.opt.select import array_dataflows
 from nas.compiler.opt.storage import Buffer, Storage
 from nas.compiler.opt.stripes import Group, Groups, links, plan_groups
 from nas.hw.spec import Processor
@@ -64,7 +65,7 @@ def _settled(
 
 def _layout(network: Network, processor: Processor, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
     spread_for = None if "spread" in switched_off else processor
-    layout = layout_of(network, "in_place" not in switched_off, apart, spread_for)
+    layout = layout_of(network, "in_place" not in switched_off, apart, spread_for, array_dataflows(switched_off))
     return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
 
 

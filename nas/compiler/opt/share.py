@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from nas.compiler.opt.select import cheapest
 from nas.compiler.opt.spread import Spread, on_array
 from nas.compiler.tiling import (
     Part,
@@ -25,12 +26,15 @@ from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Dataflow, Eltwise, Matmul, Pool
 from nas.ir.tensor import Region
+from nas.timing.matrix import ARRAY_DATAFLOWS
 
-_ON_MATRIX: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary")
-# A cut has to save this share of the time.
+# A cut has to save this share of the time; a larger one where the next operator would begin with the first channels.
 _WORTH = 0.04
+_WORTH_IN_CHUNKS = 0.2
 # An operator that another one follows channel by channel is made in about so many commands.
 _COMMANDS = 4
+# So much longer the array may take over them all.
+_SLOWER = 0.1
 _STEPS = 4
 
 
@@ -43,12 +47,21 @@ class Pace(NamedTuple):
     lead_cycles: int = 0
 
 
+class Array(NamedTuple):
+    """How the array works on an operator. spread: how its weights are laid out; dataflows: those to choose from."""
+
+    spread: Spread | None = None
+    dataflows: tuple[Dataflow, ...] = ARRAY_DATAFLOWS
+
+
+PLAIN = Array()
+
+
 class Share(NamedTuple):
-    """The vector engine makes the first `size` rows or channels (`axis` 0 or 1), the matrix engine the others, `dataflow`."""
+    """The vector engine makes the first `size` rows or channels (`axis` 0 or 1), the matrix engine the others."""
 
     axis: int
     size: int
-    dataflow: Dataflow
 
 
 def is_channelwise(function: object, weights: tuple[int, ...]) -> bool:
@@ -65,54 +78,78 @@ def chunk_for(channels: int, processor: Processor) -> int:
     return chunk if chunk < channels else 0
 
 
-def parts_on_engines(part: Part, pace: Pace | None, spread: Spread | None, processor: Processor) -> list[Part]:
-    """The commands, in the making, that do `part`, each for the engine that its function says; pace: None for one engine only.
-
-    spread: of the weights that `part` reads.
+def parts_on_engines(part: Part, pace: Pace | None, array: Array, processor: Processor) -> list[Part]:
+    """The commands, in the making, that do `part`, each for the engine that its function says, and in the dataflow that is
+    quickest for it; pace: None for one engine only.
     """
-    pieces = [part] if pace is None else _pieces(part, pace, spread, processor)
+    pieces = [part] if pace is None else _pieces(part, pace, array, processor)
     return [
         piece
         for each in pieces
-        for piece in (on_array(each, spread) if engine_of(each.function) == "matrix" else [each])
+        for piece in (_on_array(each, array, processor) if engine_of(each.function) == "matrix" else [each])
     ]
 
 
-def array_part_cycles(part: Part, spread: Spread | None, processor: Processor) -> int:
+def engine_cycles(part: Part, array: Array, processor: Processor) -> int:
+    """The cycles of `part` in one command on the engine that its function says; on the array in the quickest dataflow."""
+    if engine_of(part.function) == "matrix":
+        return _cheapest(part, array.dataflows, processor)[1]
+    return part_cycles(part, processor)
+
+
+def array_part_cycles(part: Part, array: Array, processor: Processor) -> int:
     """The cycles of `part` if the array did all of it; 0 if it can't."""
-    if not isinstance(part.function, Conv | Matmul):
+    if not isinstance(part.function, Conv | Matmul) or not array.dataflows:
         return 0
-    return min(_array_cycles(part, dataflow, spread, processor) for dataflow in _ON_MATRIX)
+    return sum(_cheapest(each, array.dataflows, processor)[1] for each in on_array(part, array.spread))
 
 
-def _array_cycles(part: Part, dataflow: Dataflow, spread: Spread | None, processor: Processor) -> int:
-    tried = Part(msgspec.structs.replace(part.function, dataflow=dataflow), part.reads, part.write)
-    return sum(part_cycles(each, processor) for each in on_array(tried, spread))
+def _on_array(part: Part, array: Array, processor: Processor) -> list[Part]:
+    return [
+        each._replace(function=_cheapest(each, array.dataflows, processor)[0]) for each in on_array(part, array.spread)
+    ]
 
 
-def _pieces(part: Part, pace: Pace, spread: Spread | None, processor: Processor) -> list[Part]:
+def _cheapest(part: Part, dataflows: tuple[Dataflow, ...], processor: Processor) -> tuple[Conv | Matmul, int]:
+    assert isinstance(part.function, Conv | Matmul)
+    return cheapest(part.function, _bare(part.reads), _bare((part.write,))[0], dataflows, processor)
+
+
+def _pieces(part: Part, pace: Pace, array: Array, processor: Processor) -> list[Part]:
     function, reads, write = part
     rows, channels = output_size(function, reads, write)
-    share = _share(Part(function, _bare(reads), _bare((write,))[0]), pace.lead_cycles, spread, processor)
     step = channel_step(function, reads, write)
     chunk = pace.chunk if pace.chunk and pace.chunk % step == 0 else channels
+    # Who takes up the first channels while the array makes the others has little time to help with these.
+    worth = _WORTH_IN_CHUNKS if _keeps_pace(part, chunk, array, processor) else _WORTH
+    share = _share(Part(function, _bare(reads), _bare((write,))[0]), pace.lead_cycles, array, processor, worth)
     if share is None:
         if chunk >= channels:
             return [Part(function, reads, write)]
         return [part_of(function, reads, write, Tile((0, rows), each)) for each in _ranges(0, channels, chunk)]
-    array = msgspec.structs.replace(function, dataflow=share.dataflow)
+    on_matrix = msgspec.structs.replace(function, dataflow=array.dataflows[0])
     if not share.size:
-        return [Part(array, reads, write)]
+        return [Part(on_matrix, reads, write)]
     lanes = msgspec.structs.replace(function, dataflow="lanes")
     if share.axis == 0:
         return [
             part_of(lanes, reads, write, Tile((0, share.size), (0, channels))),
-            part_of(array, reads, write, Tile((share.size, rows), (0, channels))),
+            part_of(on_matrix, reads, write, Tile((share.size, rows), (0, channels))),
         ]
     return [
         *(part_of(lanes, reads, write, Tile((0, rows), each)) for each in _ranges(0, share.size, chunk)),
-        part_of(array, reads, write, Tile((0, rows), (share.size, channels))),
+        part_of(on_matrix, reads, write, Tile((0, rows), (share.size, channels))),
     ]
+
+
+def _keeps_pace(part: Part, chunk: int, array: Array, processor: Processor) -> bool:
+    """Whether the array makes its channels so many at a time, in about the time that it takes for all at once."""
+    rows, channels = output_size(*part)
+    if chunk >= channels or engine_of(part.function) != "matrix":
+        return False
+    chunks = (part_of(*part, Tile((0, rows), each)) for each in _ranges(0, channels, chunk))
+    in_chunks = sum(array_part_cycles(each, array, processor) for each in chunks)
+    return in_chunks <= (1 + _SLOWER) * array_part_cycles(part, array, processor)
 
 
 def _ranges(start: int, stop: int, length: int) -> list[tuple[int, int]]:
@@ -125,36 +162,34 @@ def _bare(regions: tuple[Region, ...]) -> tuple[Region, ...]:
 
 # Stripes and tiles of a layer are alike.
 @lru_cache(maxsize=1 << 12)
-def _share(part: Part, lead_cycles: int, spread: Spread | None, processor: Processor) -> Share | None:
+def _share(part: Part, lead_cycles: int, array: Array, processor: Processor, worth: float) -> Share | None:
     """How to cut the work between the engines; None where the one that its function says does it all as soon."""
     function, reads, write = part
-    if not isinstance(function, Conv | Matmul):
+    if not isinstance(function, Conv | Matmul) or not array.dataflows:
         return None
     whole = output_size(function, reads, write)
 
     whole_rows, whole_channels = everything = Tile((0, whole[0]), (0, whole[1]))
 
-    def cycles(dataflow: Dataflow, tile: Tile) -> int:
+    def cycles(engine: str, tile: Tile) -> int:
         tried = part if tile == everything else part_of(function, reads, write, tile)
-        if dataflow == "lanes":
-            return part_cycles(
-                tried._replace(function=msgspec.structs.replace(tried.function, dataflow=dataflow)), processor
-            )
-        return _array_cycles(tried, dataflow, spread, processor)
+        if engine == "vector":
+            lanes = msgspec.structs.replace(tried.function, dataflow="lanes")
+            return part_cycles(tried._replace(function=lanes), processor)
+        return array_part_cycles(tried, array, processor)
 
-    vector_cycles = cycles("lanes", everything)
-    matrix_cycles, dataflow = min((cycles(each, everything), each) for each in _ON_MATRIX)
+    vector_cycles, matrix_cycles = cycles("vector", everything), cycles("matrix", everything)
     alone = vector_cycles if function.dataflow == "lanes" else matrix_cycles
     best: Share | None = None
     best_cycles: float = alone
-    if spread is not None and lead_cycles + matrix_cycles < alone:
-        best, best_cycles = Share(1, 0, dataflow), lead_cycles + matrix_cycles
+    if array.spread is not None and lead_cycles + matrix_cycles < alone:
+        best, best_cycles = Share(1, 0), lead_cycles + matrix_cycles
     bound = (lead_cycles + matrix_cycles) * vector_cycles / (matrix_cycles + vector_cycles)
-    if bound > (1 - _WORTH) * best_cycles:
+    if bound > (1 - worth) * best_cycles:
         return best
-    best_cycles *= 1 - _WORTH
+    best_cycles *= 1 - worth
     # Blocks of rows and plain rows of one map lie between one another: the engines would wait for each other.
-    axes = ((1, channel_step(function, reads, write)), (0, 1))[: 1 if spread is not None else 2]
+    axes = ((1, channel_step(function, reads, write)), (0, 1))[: 1 if array.spread is not None else 2]
     for axis, step in axes:
         size = whole[axis]
         low, high = 0, size  # of the vector engine's count: too few, too many
@@ -168,9 +203,9 @@ def _share(part: Part, lead_cycles: int, spread: Spread | None, processor: Proce
             )
             if axis == 0 and not (reads_rows(function, reads, first.rows) and reads_rows(function, reads, last.rows)):
                 break
-            on_vector, on_matrix = cycles("lanes", first), lead_cycles + cycles(dataflow, last)
+            on_vector, on_matrix = cycles("vector", first), lead_cycles + cycles("matrix", last)
             if max(on_vector, on_matrix) < best_cycles:
-                best, best_cycles = Share(axis, count, dataflow), max(on_vector, on_matrix)
+                best, best_cycles = Share(axis, count), max(on_vector, on_matrix)
             if on_vector < on_matrix:
                 low = count
             else:

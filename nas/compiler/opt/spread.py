@@ -28,9 +28,8 @@ from nas.hw.spec import Processor
 from nas.ir.command import Conv, Dataflow, Window
 from nas.ir.tensor import Region
 from nas.timing.cycles import transfer_cycles
-from nas.timing.matrix import array_cycles, passes
+from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles, passes
 
-_ON_MATRIX: tuple[Dataflow, ...] = ("weight_stationary", "output_stationary")
 _LARGEST_BLOCK = 16  # outputs along one axis
 # The part of the sram that the spread weights of a layer may take: those of the next layer should fit beside them.
 _PARTS = 8
@@ -64,11 +63,23 @@ class _Layer(NamedTuple):
     stride: tuple[int, int]
     widths: tuple[int, int]
     table: bool
+    dataflows: tuple[Dataflow, ...]
 
 
-def choose_spread(function: Compute, reads: tuple[Region, ...], write: Region, processor: Processor) -> Spread | None:
+def choose_spread(
+    function: Compute,
+    reads: tuple[Region, ...],
+    write: Region,
+    processor: Processor,
+    dataflows: tuple[Dataflow, ...] = ARRAY_DATAFLOWS,
+) -> Spread | None:
     """The block with which both engines together are done first, if it is worth its larger weights."""
-    if not isinstance(function, Conv) or function.tail.pool is not None or function.window.dilation != (1, 1):
+    if (
+        not dataflows
+        or not isinstance(function, Conv)
+        or function.tail.pool is not None
+        or function.window.dilation != (1, 1)
+    ):
         return None
     kernel, stride = function.window.kernel, function.window.stride
     zero = _zero(function)
@@ -82,6 +93,7 @@ def choose_spread(function: Compute, reads: tuple[Region, ...], write: Region, p
         stride,
         passes(function.weight, function.input, processor.matrix),
         function.tail.table,
+        dataflows,
     )
     block = _best_block(layer, processor)
     return None if block is None else Spread(*block, stride, zero)
@@ -133,7 +145,7 @@ def _estimate(layer: _Layer, block: tuple[int, int], processor: Processor) -> tu
         array_cycles(
             blocks, terms, count // layer.groups * size, layer.groups, dataflow, processor.matrix, layer.widths
         )
-        for dataflow in _ON_MATRIX
+        for dataflow in layer.dataflows
     )
     lanes = ceil_div(count * rows * columns * depth * math.prod(kernel), processor.vector.lanes)
     size_bytes = count * size * (terms + _TABLE_BYTES * layer.table)

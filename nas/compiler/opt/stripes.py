@@ -13,11 +13,11 @@ from nas.compiler.network import Network
 from nas.compiler.opt.coalesce import transfer_bytes
 from nas.compiler.opt.operands import Layout, Operands, Placed
 from nas.compiler.opt.residency import Residency
-from nas.compiler.opt.share import Pace, array_part_cycles
+from nas.compiler.opt.share import Pace, array_part_cycles, engine_cycles
 from nas.compiler.opt.spread import constant_copy
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import Tile, engine_of, input_rows, part_cycles, part_of, roles
+from nas.compiler.tiling import Tile, engine_of, input_rows, part_of, roles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.tensor import stored_bytes
@@ -232,9 +232,9 @@ def _paces(
         reads, write = member.images[0]
         part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
         engine = engine_of(part.function)
-        cycles[engine][place] = part_cycles(part, processor)
+        cycles[engine][place] = engine_cycles(part, member.array, processor)
         if engine == "vector":
-            helping_cycles += array_part_cycles(part, member.spread, processor)
+            helping_cycles += array_part_cycles(part, member.array, processor)
     matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
     both = float(matrix_cycles + vector_cycles)
     if is_lagging:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, unused_name
-from nas.compiler.opt.pipeline import PASSES, REORDER, optimise
+from nas.compiler.opt.pipeline import PASSES, REORDER, optimise, passes_with
 from nas.compiler.parallel.candidates import candidates, core_counts
 from nas.compiler.parallel.join import CoreProgram, join
 from nas.compiler.parallel.partition import Partition, pieces_of
@@ -65,7 +65,7 @@ def spread(
     best = _simulated(ONE_CORE, one_core, processor)
     if processor.cores == 1:
         return replace(best, cycles={})
-    traced = run_passes(PASSES, network, processor, switched_off)
+    traced = run_passes(passes_with(switched_off), network, processor, switched_off)
     for order in _orders(traced, one_core[0]):
         for count in core_counts(processor.cores):
             found = _fastest_over(count, order, processor, switched_off, best.cycles)

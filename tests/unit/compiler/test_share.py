@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.share import Pace, parts_on_engines
+from nas.compiler.opt.share import PLAIN, Pace, parts_on_engines
 from nas.compiler.precision import Precision
 from nas.compiler.tiling import Part, engine_of
 from nas.hw.load import find_processor
@@ -41,7 +41,7 @@ def conv(channels: int, size: int, groups: int, kernel: int, dataflow: str) -> t
 )
 def test_every_output_is_made_once_and_sooner(processor, kind, chunk, lead_cycles) -> None:
     function, reads, write = kind
-    parts = parts_on_engines(Part(function, reads, write), Pace(chunk, lead_cycles), None, processor)
+    parts = parts_on_engines(Part(function, reads, write), Pace(chunk, lead_cycles), PLAIN, processor)
     made = np.zeros(write.shape, int)
     busy = {"matrix": 0, "vector": 0}
     for part in parts:

@@ -13,11 +13,12 @@ from nas.core.errors import InputError
 from nas.cost.array_use import array_use
 from nas.cost.explain import Explanation, explain
 from nas.hw.load import find_processor
-from nas.ir.command import Command, Conv
+from nas.ir.command import Command, Conv, Dataflow
 from nas.ir.tensor import Format, dense
 from nas.report.explain_table import print_explanation
 from nas.sim.parallel import simulate_parallel
 from nas.timing.cycles import command_cycles
+from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PROCESSOR = find_processor("edge_npu")
 CODES = Format(8, "code", 1.0, 1, 0, 255)
@@ -39,13 +40,15 @@ def pointwise(compiled: Compiled) -> Explanation:
     return explain(compiled, "4")
 
 
-def conv(channels: int, terms: int, pixels: int, groups: int = 1) -> Command:
+def conv(channels: int, terms: int, pixels: int, groups: int = 1, dataflow: Dataflow = "weight_stationary") -> Command:
     source, weights = (
         dense("sram", 0, (terms * groups, 1, pixels), 8),
         dense("sram", 0, (channels * groups, terms, 1, 1), 8),
     )
     result = dense("sram", 0, (channels * groups, 1, pixels), 8)
-    return Command("matrix", "l", (source, weights), (result,), Conv(groups=groups, input=CODES, weight=CODES))
+    return Command(
+        "matrix", "l", (source, weights), (result,), Conv(groups=groups, input=CODES, weight=CODES, dataflow=dataflow)
+    )
 
 
 def test_the_parts_of_a_full_array_are_computing_and_the_wavefront() -> None:
@@ -69,11 +72,18 @@ def test_what_does_not_fill_the_array_is_told(
     assert parts["empty columns"] == pytest.approx(empty_columns)
 
 
+def test_a_stationary_map_that_does_not_fill_the_array_is_told() -> None:
+    use = array_use([conv(500, 32, 33, dataflow="input_stationary")], PROCESSOR)
+    assert use.parts["empty rows"] == 0
+    assert use.parts["empty columns"] == pytest.approx(1000 - 515.625)
+    assert [product.folds for product in use.products] == [2]
+
+
 def test_the_parts_add_up_to_the_cycles() -> None:
     generator = np.random.default_rng(0)
     for _ in range(200):
         sizes = [int(size) for size in generator.integers(1, 100, 4)]
-        command = conv(*sizes)
+        command = conv(*sizes, dataflow=ARRAY_DATAFLOWS[int(generator.integers(3))])
         use = array_use([command], PROCESSOR)
         assert use.cycles == command_cycles(command, PROCESSOR)
         assert sum(use.parts.values()) == pytest.approx(use.cycles)

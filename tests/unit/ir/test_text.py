@@ -1,13 +1,14 @@
 """Assembly reads back as the very same program, is readable, and says where it is wrong."""
 
 from contextlib import suppress
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core.errors import InputError
-from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
+from nas.ir.command import Command, Conv, Copy, Dataflow, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Concat, Operator, Program, View
 from nas.ir.tensor import ELEMENT_BITS, Format, Region, Tensor, dense
@@ -34,7 +35,7 @@ tails = st.builds(
     formats,
     st.none() | windows,
 )
-flows = st.sampled_from(["weight_stationary", "output_stationary"])
+flows = st.sampled_from(get_args(Dataflow))
 sizes = st.lists(integers, max_size=4).map(tuple)
 regions = st.builds(Region, names, integers, sizes, sizes, st.integers(-2, 64)) | st.builds(
     dense,

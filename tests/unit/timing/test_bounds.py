@@ -12,7 +12,7 @@ from nas.ir.command import Host as HostCall
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import FLOAT32, Format, Tensor
 from nas.timing.bounds import Bounds, program_bounds
-from nas.timing.matrix import array_cycles
+from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles
 
 CODE8, CODE4 = Format(8, "code", levels=255), Format(4, "code", levels=15)
 SMALL = Processor(
@@ -76,7 +76,7 @@ def test_no_layout_of_the_weights_beats_the_array(size, kernel, stride, inputs, 
     cycles = {}
     for rows, columns in itertools.product((1, 2, 3, 4, 6, 8), repeat=2):
         terms = inputs * (stride * (rows - 1) + kernel) * (stride * (columns - 1) + kernel)
-        for dataflow in ("weight_stationary", "output_stationary"):
+        for dataflow in ARRAY_DATAFLOWS:
             cycles[rows, columns, dataflow] = array_cycles(
                 pixels // (rows * columns), terms, rows * columns * outputs, groups, dataflow, matrix, (1, 1)
             )

@@ -49,6 +49,7 @@ def test_conv_on_the_array():
     assert command_cycles(conv(), SMALL) == 5 + 18 * (64 + 14) + 8 + 1
     # 64 pixels are 8 folds; 72 terms stream through.
     assert command_cycles(conv(dataflow="output_stationary"), SMALL) == 5 + 16 * (72 + 14) + 8 + 1
+    assert command_cycles(conv(dataflow="input_stationary"), SMALL) == 5 + 9 * 8 * (16 + 14) + 8 + 1
 
 
 def test_a_fused_tail_costs_its_pipeline_only():
