@@ -59,18 +59,28 @@ def engine_of(function: Compute) -> str:
 
 
 def channel_step(function: Compute, reads: tuple[Region, ...], write: Region) -> int:
-    """The channels of a tile come in multiples of this: whole groups, whole bytes of rows, all of several axes."""
-    # What is cut with the output's channels: the data, unless every output needs all of it, and the tail's operands.
-    cut = [write, *(region for role, region in zip(roles(function), reads, strict=True) if role in ("table", *_TERMS))]
-    if isinstance(function, Eltwise | Pool) or (isinstance(function, Conv) and function.groups > 1):
-        cut.append(reads[0])
-    if max(len(region.shape) for region in cut) > MAP_RANK:
-        return output_size(function, reads, write)[1]
-    if isinstance(function, Conv) and function.groups > 1:
-        return reads[1].shape[0] // function.groups
+    """The channels of a tile come in multiples of this: whole groups, whole bytes of rows, whole steps of the first of several axes."""
     if len(write.shape) == ROWS_RANK:
         return max(1, 8 // min([write.bits, *(region.bits for region in reads)]))
-    return 1
+    # What is cut with the output's channels: the data, unless every output needs all of it, and the tail's operands.
+    cut = [write, *(region for role, region in zip(roles(function), reads, strict=True) if role in _TERMS)]
+    if isinstance(function, Eltwise | Pool):
+        cut.append(reads[0])
+    step = math.lcm(*map(_outer_step, cut))
+    if isinstance(function, Conv) and function.groups > 1:
+        inputs, outputs = reads[1].shape[1], reads[1].shape[0] // function.groups
+        return math.lcm(step, math.lcm(_outer_step(reads[0]), inputs) // inputs * outputs)
+    return step
+
+
+def _outer_axis(region: Region) -> int:
+    """The first of the axes of a map's channels that has steps."""
+    return next((axis for axis, size in enumerate(region.shape[:-2]) if size > 1), 0)
+
+
+def _outer_step(region: Region) -> int:
+    """The channels of a step of that axis."""
+    return math.prod(region.shape[_outer_axis(region) + 1 : -2])
 
 
 def tiles_of(function: Compute, reads: tuple[Region, ...], write: Region, rows: int, channels: int) -> list[Tile]:
@@ -201,17 +211,18 @@ def _window_rows(window: Window, rows: tuple[int, int], height: int) -> tuple[tu
 
 def _part_of_term(region: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
     """A part of a factor or an addend: an axis of size 1 serves all places along it."""
-    is_spread = len(region.shape) == MAP_RANK and region.shape[0] == 1
+    is_spread = math.prod(region.shape[:-2]) == 1
     return _rows_and_channels(region, rows if region.shape[-2] > 1 else (0, 1), None if is_spread else channels)
 
 
 def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[int, int] | None) -> Region:
-    """A part of a map. A map whose channels are several axes keeps them all."""
-    if rows == (0, region.shape[-2]) and (channels is None or channels == (0, region.shape[0])):
+    """A part of a map. Channels that are several axes are cut along the first of them that has steps."""
+    if rows == (0, region.shape[-2]) and (channels is None or channels == (0, math.prod(region.shape[:-2]))):
         return region
-    if len(region.shape) > MAP_RANK:
-        return box(region, *[None] * (len(region.shape) - 2), rows)
-    return box(region, channels, rows)
+    axis, step = _outer_axis(region), _outer_step(region)
+    steps = None if channels is None else (channels[0] // step, channels[1] // step)
+    whole = [None] * (len(region.shape) - MAP_RANK - axis)
+    return box(region, *[None] * axis, steps, *whole, rows)
 
 
 def _replace(function: Pool, window: Window) -> Pool:

@@ -169,6 +169,16 @@ def test_a_function(name: str) -> None:
     check_values(compiled, 2e-6, orders=1)
 
 
+def _shuffled_product(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return module.stem(x[:, :3]) * x.view(2, 8, 12, 7, 9).transpose(1, 2).reshape(2, 96, 7, 9)
+
+
+def test_channels_of_several_axes_are_cut_where_a_row_of_all_does_not_fit() -> None:
+    row_bytes = 96 * 9 * 4
+    compiled = compiled_of(Forward(_shuffled_product, channels=96), (2, 3, 7, 9), sram_bytes=2 * row_bytes)
+    check_values(compiled, 2e-6, orders=1)
+
+
 def test_the_values_can_differ() -> None:
     """The comparison of this file fails where the function is another."""
     compiled = compiled_of(Forward(lambda m, x: x + 1.5), (2, 3, 7, 9))

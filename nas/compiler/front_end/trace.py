@@ -26,6 +26,16 @@ from nas.compiler.front_end.stand_ins import FILLED, stand_in
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
+# What the forward of a module raises for an input that it was not written for.
+_BROKEN_FORWARDS = (
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 # Kinds of arguments, the usual ones, that hold no tensors.
 _WITHOUT_TENSORS = frozenset((type(None), bool, int, float, str))
 
@@ -98,7 +108,7 @@ def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Trace
     with evaluating(module), torch.no_grad(), recorder.installed():
         try:
             result = module(*inputs)
-        except (RuntimeError, NotImplementedError, ValueError, TypeError) as error:
+        except _BROKEN_FORWARDS as error:
             raise _cannot_trace(module, recorder, error) from error
     outputs = tuple(recorder.value_of(tensor) for tensor in tensors_in(result))
     if not outputs:

@@ -65,7 +65,13 @@ def change_a_view(x):
     return x
 
 
+def check_the_size(x):
+    assert x.shape[2] == 224
+    return x
+
+
 REFUSED = {
+    "an assertion": (check_the_size, "assert x.shape[2] == 224"),
     "a branch": (branch, "if x.sum() > 0:"),
     "item": (lambda x: x * x.mean().item(), "x.mean().item()"),
     "a loop": (loop, "for _ in range(int(x.max())):"),
