@@ -12,6 +12,8 @@ import numpy as np
 
 from nas.compiler.opt.exact import pack, parts
 from nas.compiler.regions import aligned
+from nas.ir.command import Command
+from nas.ir.tensor import Region
 
 SEARCH_NODES = 2000  # some tenths of a second at most
 _SEARCHED = 400  # buffers that live together, directly or through others; the search for more takes too long
@@ -24,6 +26,23 @@ class Allocation:
 
     offsets: dict[str, int]
     peak_bytes: int
+
+
+def addressed(command: Command, offsets: dict[str, int]) -> Command:
+    """The command with addresses in sram for the names of buffers."""
+    return Command(
+        command.engine,
+        command.layer,
+        tuple(_at(region, offsets) for region in command.reads),
+        tuple(_at(region, offsets) for region in command.writes),
+        command.attributes,
+    )
+
+
+def _at(region: Region, offsets: dict[str, int]) -> Region:
+    if region.memory == "dram":
+        return region
+    return Region("sram", offsets[region.memory] + region.offset_bytes, region.shape, region.strides, region.bits)
 
 
 def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> int:

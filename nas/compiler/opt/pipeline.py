@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
+from nas.compiler.opt.alloc import addressed
+from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.dram import place_in_dram
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.opt.quickest import Planned, quickest
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
@@ -23,9 +23,7 @@ from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
-from nas.ir.command import Command
 from nas.ir.program import Program
-from nas.ir.tensor import Region
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
@@ -42,6 +40,7 @@ PLANNING = (
     "sharing",
     "coalesce",
     "prefetch",
+    "colour",
 )
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
@@ -50,10 +49,6 @@ SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 _FILLS = (1.0, 0.9, 0.8, 0.65, 0.5)
 # What to do without where nothing fits: it saves time and takes room.
 _ROOMY = frozenset({"stripes", "coalesce"})
-_WINDOW = 64
-# For so many commands after its last use a buffer keeps its bytes, if there is room: whoever gets them next would have to
-# wait for that use, and engines that wait for each other's bytes don't work at the same time.
-_SLACKS = (12, 6, 3, 1, 0)
 
 
 def check_switches(names: Iterable[str]) -> frozenset[str]:
@@ -162,7 +157,7 @@ def _attempt(
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
-    commands, allocation = _arranged(commands, buffer_bytes, processor, "prefetch" not in switched_off)
+    commands, allocation = arranged(commands, buffer_bytes, processor, switched_off)
     program = Program(
         name=network.name,
         processor=processor.name,
@@ -172,46 +167,7 @@ def _attempt(
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
         constants=tuple(pool.bindings),
-        commands=tuple(_addressed(command, allocation.offsets) for command in commands),
+        commands=tuple(addressed(command, allocation.offsets) for command in commands),
         used_bytes={"dram": pool.end_bytes, "sram": allocation.peak_bytes},
     )
     return program, pool.packed
-
-
-def _arranged(
-    commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, with_prefetch: bool
-) -> tuple[list[Command], Allocation]:
-    """The commands in their last order, and the addresses of their buffers."""
-    capacity_bytes = processor.sram.size_bytes
-    spans = lifetimes(commands, buffer_bytes)
-    for slack in _SLACKS:
-        stretched = _stretched(spans, slack)
-        if slack and lower_bound_bytes(stretched, buffer_bytes) > capacity_bytes:
-            continue
-        allocation = allocate(stretched, buffer_bytes, capacity_bytes, 0 if slack else SEARCH_NODES)
-        if allocation.peak_bytes <= capacity_bytes:
-            break
-    if not with_prefetch or allocation.peak_bytes > capacity_bytes:
-        return commands, allocation
-    return prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
-
-
-def _stretched(spans: dict[str, tuple[int, int]], slack: int) -> dict[str, tuple[int, int]]:
-    return {name: (first, last + slack) for name, (first, last) in spans.items()}
-
-
-def _addressed(command: Command, offsets: dict[str, int]) -> Command:
-    """The command with addresses in sram for the names of buffers."""
-    return Command(
-        command.engine,
-        command.layer,
-        tuple(_at(region, offsets) for region in command.reads),
-        tuple(_at(region, offsets) for region in command.writes),
-        command.attributes,
-    )
-
-
-def _at(region: Region, offsets: dict[str, int]) -> Region:
-    if region.memory == "dram":
-        return region
-    return Region("sram", offsets[region.memory] + region.offset_bytes, region.shape, region.strides, region.bits)
