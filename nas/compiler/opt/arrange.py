@@ -2,6 +2,7 @@
 
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.colour import colour, faster, may_conflict, timed
+from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.hw.spec import Processor
 from nas.ir.command import Command
@@ -18,7 +19,7 @@ _SLACKS = (12, 6, 3, 1, 0)
 def arranged(
     commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, switched_off: frozenset[str]
 ) -> Arranged:
-    """The commands with early loads, and addresses in good colours. Over the sram's size where nothing fits it."""
+    """The commands with early loads, and addresses in little room and good colours. Over the sram's size where nothing fits it."""
     capacity_bytes = processor.sram.size_bytes
     plain = _allocated(commands, buffer_bytes, capacity_bytes)
     if plain.peak_bytes > capacity_bytes:
@@ -30,6 +31,8 @@ def arranged(
         return prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
 
     found = prefetched(plain)
+    if "compact" not in switched_off:
+        found = found[0], compact(found[0], buffer_bytes, found[1], capacity_bytes)
     if "colour" in switched_off or not may_conflict(*found, processor):
         return found
     best = timed(*found, processor)

@@ -40,6 +40,7 @@ PLANNING = (
     "sharing",
     "coalesce",
     "prefetch",
+    "compact",
     "colour",
 )
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
