@@ -50,7 +50,7 @@ class SimulatedCost:
             program, constants = optimise(lowered, self.processor, memo=self.memo)
         except DoesNotFit as error:
             return error.violation
-        parallel = spread(lowered, self.processor, (program, constants))
+        parallel = spread(lowered, self.processor, (program, constants), memo=self.memo)
         raise_findings(check_par_program(parallel.parallel, self.processor, parallel.sequence), lowered.name)
         return cost_of(program, parallel.trace, 0, parallel.parallel.used_bytes)
 

@@ -9,12 +9,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.parallel.box import Box, meet
-from nas.compiler.parallel.order import Job, list_schedule
+from nas.compiler.parallel.order import Job, Schedule
 from nas.compiler.parallel.relocate import CoreDram
 from nas.compiler.regions import aligned, place
 from nas.core.errors import DoesNotFit, Violation
@@ -38,13 +39,22 @@ class CoreProgram:
     shared: Mapping[str, tuple[str, Box]]
 
 
-def join(
-    network: Network, cores: Sequence[CoreProgram], processor: Processor, window: int | None = None
-) -> tuple[Program, Packed]:
-    """One program, with all the cores' commands, and the bytes of its constants. Raises `CannotCut`, `DoesNotFit`.
+@dataclass(frozen=True)
+class Joint:
+    """One program of all cores, but for the order of its commands: core by core; jobs: what each of them has to follow."""
 
-    window: of the list scheduling of the commands.
-    """
+    program: Program
+    packed: Packed
+    jobs: Sequence[Job]
+
+    def in_order(self, schedule: Schedule) -> tuple[Program, Packed]:
+        """The program with its commands in the order of `schedule`, and the bytes of its constants."""
+        commands = tuple([self.program.commands[number] for number in schedule.numbers])
+        return msgspec.structs.replace(self.program, commands=commands), self.packed
+
+
+def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -> Joint:
+    """All the cores' commands, where these lie in the memory of all. Raises `CannotCut`, `DoesNotFit`."""
     places, end_bytes = _shared_places(network, cores)
     bindings = {name: Binding(name, region, network.tensors[name].format) for name, region in places.items()}
     used_bytes = {"dram": 0}
@@ -78,10 +88,10 @@ def join(
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
         constants=tuple(constants),
-        commands=tuple(commands[number] for number in list_schedule(_jobs(cores), processor, window)),
+        commands=tuple(commands),
         used_bytes=used_bytes,
     )
-    return program, packed
+    return Joint(program, packed, _jobs(cores))
 
 
 def _shared_places(network: Network, cores: Sequence[CoreProgram]) -> tuple[dict[str, Region], int]:

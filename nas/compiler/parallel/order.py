@@ -28,6 +28,14 @@ class Job:
     after: set[int]
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """numbers: of the jobs in the order in which they start, each behind all that it must follow; cycles: until all have ended."""
+
+    numbers: tuple[int, ...]
+    cycles: int
+
+
 class _Queue:
     """The commands of one engine, by their places: `ready` ones, and those `waiting` that will be from some cycle on.
 
@@ -92,8 +100,8 @@ class _Queue:
         return self._places[self._first] + self._window
 
 
-def list_schedule(jobs: Sequence[Job], processor: Processor, window: int | None = None) -> list[int]:
-    """The numbers of the jobs in the order in which they start; each comes behind all that it must follow.
+def list_schedule(jobs: Sequence[Job], processor: Processor, window: int | None = None) -> Schedule:
+    """An order of the jobs, and how long it takes by this estimate.
 
     window: how many places further back a command may be that passes one that waits; None for any.
     """
@@ -108,7 +116,7 @@ def list_schedule(jobs: Sequence[Job], processor: Processor, window: int | None 
         if not missing[number]:
             queues[job.queue].add(0, job.place, number)
     earliest = [0] * len(jobs)
-    bus_cycle = 0
+    bus_cycle = last_cycle = 0
     order: list[int] = []
     while len(order) < len(jobs):
         # The first of equals: in the order of the queues, so that a run is always the same.
@@ -128,6 +136,7 @@ def list_schedule(jobs: Sequence[Job], processor: Processor, window: int | None 
             moving = transfer_cycles(price.transfer_bytes, processor)
             bus_cycle = end = max(end - moving, bus_cycle) + moving
         best.free_cycle = end
+        last_cycle = max(last_cycle, end)
         order.append(number)
         for follower in followers[number]:
             earliest[follower] = max(earliest[follower], end)
@@ -135,4 +144,4 @@ def list_schedule(jobs: Sequence[Job], processor: Processor, window: int | None 
             if not missing[follower]:
                 job = jobs[follower]
                 queues[job.queue].add(earliest[follower], job.place, follower)
-    return order
+    return Schedule(tuple(order), last_cycle)
