@@ -1,9 +1,11 @@
 """How good the compiled programs are, on three processors, against bounds that hold for any compiler: ratios, 1 is best.
 
-    latency/bound      simulated cycles of the parallel program over `nas.timing.bounds`
-    naive/latency      how many times as long the naive program takes; sequential/latency: the optimised one, engine by engine
-    traffic/compulsory bytes of dram moved over those that must move
-    SRAM/live          the highest address in use over the most bytes that live at one time
+    latency/bound       simulated cycles of the parallel program over `nas.timing.bounds`
+    naive/latency       how many times as long the naive program takes; sequential/latency: the optimised one, engine by engine
+    traffic/compulsory  bytes of dram moved over those that must move
+    latency/wide-ports  simulated cycles over those with ports so wide that there are no bank conflicts
+    SRAM/live           the highest address in use over the most bytes that live at one time (where that spares conflicts,
+                        buffers are spread over the pages of the sram, and the highest address says little)
 
 Networks are of 8-bit integers, and on the meta device: their weights do not matter here. Geometric means, over the networks
 that fit a processor, close the list.
@@ -12,6 +14,7 @@ that fit a processor, close the list.
 import statistics
 from collections.abc import Iterator
 
+import msgspec
 import torchvision
 
 from nas.compiler.driver import compile_network
@@ -69,7 +72,13 @@ def _rows(name: str, processor: Processor) -> Iterator[Row]:
         "naive/latency": simulate(compiled.naive, processor).cycles / cycles,
         "sequential/latency": simulate(compiled.optimised, processor).cycles / cycles,
         "traffic/compulsory": moved_bytes / bounds.compulsory_bytes,
+        "latency/wide-ports": cycles / simulate_parallel(compiled.parallel, _with_wide_ports(processor)).cycles,
         "SRAM/live": compiled.optimised.used_bytes["sram"] / live_bytes(compiled.optimised),
     }
     for figure, ratio in figures.items():
         yield f"{processor.name} {name} {figure}", ratio, "x"
+
+
+def _with_wide_ports(processor: Processor) -> Processor:
+    sram = msgspec.structs.replace(processor.sram, port_bytes=processor.sram.size_bytes)
+    return msgspec.structs.replace(processor, sram=sram)
