@@ -188,3 +188,32 @@ def random_arch(generator: np.random.Generator, quantised: bool) -> models.Arch:
             "edge_activation_bits": edge,
         }
     )
+
+
+class RandomSkips(nn.Module):
+    """An encoder and a decoder: maps of little origin wait for the end, to be added or joined, while larger ones are made."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        super().__init__()
+        self.skips = nn.ModuleList()
+        self.joined: list[bool] = []
+        for _ in range(int(generator.integers(1, 4))):
+            kernel = int(generator.choice([1, 3]))
+            steps: list[nn.Module] = [nn.Conv2d(3, 8, kernel, padding=kernel // 2)]
+            more = [nn.ReLU(), nn.Hardswish(), nn.AvgPool2d(3, 1, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8)]
+            steps += [more[int(generator.integers(len(more)))] for _ in range(int(generator.integers(3)))]
+            self.skips.append(nn.Sequential(*steps))
+            self.joined.append(bool(generator.integers(2)))
+        layers: list[nn.Module] = []
+        for _ in range(int(generator.integers(1, 4))):
+            wide = int(generator.integers(8, 65))
+            layers += [nn.Conv2d(8, wide, 3, padding=1), nn.ReLU(), nn.Conv2d(wide, 8, 3, padding=1)]
+        self.body = nn.Sequential(*layers)
+        self.heads = nn.ModuleList(nn.Conv2d(16 if joined else 8, 8, 1) for joined in self.joined)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = [skip(x) for skip in self.skips]
+        x = self.body(kept[0])
+        for skip, joined, head in zip(reversed(kept), self.joined, self.heads, strict=True):
+            x = head(torch.cat([skip, x], 1) if joined else skip + x)
+        return x

@@ -61,13 +61,14 @@ class _Job(msgspec.Struct, frozen=True):
 def program_bounds(program: Program, processor: Processor) -> Bounds:
     """Lower bounds of `program` on `processor`, whatever its commands are."""
     tensors = {tensor.name: tensor for tensor in program.tensors}
-    by_operator = {i: job for i, each in enumerate(program.operators) if (job := _job(each, tensors, processor))}
+    operators = _once(program, tensors)
+    by_operator = {i: job for i, each in enumerate(operators) if (job := _job(each, tensors, processor))}
     jobs = list(by_operator.values())
     moved = compulsory_bytes(program)
     on_chip_bytes = processor.cores * processor.sram.size_bytes
 
-    def compute(operators: list[int]) -> float:
-        return _best_split_cycles([by_operator[i] for i in operators if i in by_operator]) / processor.cores
+    def compute(places: list[int]) -> float:
+        return _best_split_cycles([by_operator[i] for i in places if i in by_operator]) / processor.cores
 
     def load(size_bytes: int) -> int:
         return transfer_cycles(max(0, size_bytes - on_chip_bytes), processor)
@@ -75,10 +76,10 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
     return Bounds(
         compute_cycles=math.ceil(_best_split_cycles(jobs) / processor.cores - 1e-6),
         traffic_cycles=transfer_cycles(moved, processor),
-        host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in program.operators),
+        host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in operators),
         macs=sum(job.macs for job in jobs),
         compulsory_bytes=moved,
-        waiting_cycles=waiting_cycles(program.operators, tensors, compute, load),
+        waiting_cycles=waiting_cycles(operators, tensors, compute, load),
     )
 
 
@@ -90,6 +91,22 @@ def compulsory_bytes(program: Program) -> int:
         if tensor.role == "output" or (tensor.role in ("input", "constant") and tensor.name in read):
             total += -(-math.prod(tensor.shape) * tensor.format.bits // 8)
     return total
+
+
+def _once(program: Program, tensors: dict[str, Tensor]) -> tuple[Operator, ...]:
+    """The operators but for those that do again what another one did: no compiler has to."""
+    done: dict[tuple[object, tuple[str, ...]], Operator] = {}
+    renamed: dict[str, str] = {}
+    kept = []
+    for operator in program.operators:
+        inputs = tuple(renamed.get(name, name) for name in operator.inputs)
+        known = None if isinstance(operator.function, Host) else done.get((operator.function, inputs))
+        if known is not None and all(tensors[name].role == "feature" for name in operator.outputs):
+            renamed.update(zip(operator.outputs, known.outputs, strict=True))
+        else:
+            done[operator.function, inputs] = operator
+            kept.append(Operator(operator.layer, operator.function, inputs, operator.outputs))
+    return tuple(kept)
 
 
 def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -> _Job | None:

@@ -2,6 +2,7 @@
 
 import copy
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,7 @@ from nas.cost.simulated import SimulatedCost, cost_of
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.sim.parallel import simulate_parallel
-from tests.networks import RandomNetwork, random_arch
+from tests.networks import RandomNetwork, RandomSkips, random_arch
 
 EDGE_NPU, MICRO_NPU = find_processor("edge_npu"), find_processor("micro_npu")
 SHAPE = (2, 3, 16, 16)
@@ -78,6 +79,17 @@ def test_what_is_remembered_changes_no_program(seed: int, processor: Processor) 
         fresh = made(lowered, processor, Memo())
         assert made(lowered, processor, SHARED) == fresh
         assert made(lowered, processor, forgetful) == fresh
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from([8, 16, 32]))
+def test_what_is_remembered_changes_nothing_where_operators_are_done_again(seed: int, kib: int) -> None:
+    sram = msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10)
+    processor = msgspec.structs.replace(EDGE_NPU, sram=sram)
+    network = RandomSkips(np.random.default_rng(seed)).eval()
+    for module in (network, with_one_block_changed(network, seed), network):
+        lowered = network_of(module, ((1, 3, 24, 24),))
+        assert made(lowered, processor, SHARED) == made(lowered, processor, Memo())
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

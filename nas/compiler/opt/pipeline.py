@@ -16,6 +16,7 @@ from nas.compiler.opt.dram import place_in_dram
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.quickest import Planned, quickest
+from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import settle
@@ -27,12 +28,13 @@ from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
-# Kept only where it makes the program quicker.
-REORDER = Reorder()
+# Kept only where they make the program quicker.
+REORDER, RECOMPUTE = Reorder(), Recompute()
 # The switches of what happens after the passes.
 PLANNING = (
     *ARRAY_DATAFLOWS,
     REORDER.name,
+    RECOMPUTE.name,
     "in_place",
     "spread",
     "residency",
@@ -92,16 +94,16 @@ def optimise(
 ) -> Planned:
     """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small.
 
-    Where another order of the operators may be better, both are planned, and the program that simulates faster is taken.
+    Where another order of the operators may be better, or one with some of them done twice, all are planned, and the program
+    that simulates fastest is taken.
 
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
-    reordered = run_passes([REORDER], network, processor, switched_off)
     planned: list[Planned] = []
     misfits: list[DoesNotFit] = []
-    for each in [network] if reordered is network else [network, reordered]:
+    for each in _ways(network, processor, switched_off):
         try:
             planned.append(_fitting(each, processor, switched_off, memo))
         except DoesNotFit as misfit:
@@ -109,6 +111,14 @@ def optimise(
     if not planned:
         raise misfits[0]
     return quickest(planned, processor)
+
+
+def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
+    """The network as it is, and in other orders of its operators."""
+    ways = [network]
+    for step in (REORDER, RECOMPUTE):
+        ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
+    return ways
 
 
 def passes_with(switched_off: frozenset[str]) -> list[Pass]:

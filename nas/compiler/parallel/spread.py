@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, unused_name
-from nas.compiler.opt.pipeline import PASSES, REORDER, optimise, passes_with
+from nas.compiler.opt.pipeline import PASSES, RECOMPUTE, REORDER, optimise, passes_with
 from nas.compiler.parallel.candidates import candidates, core_counts
 from nas.compiler.parallel.join import CoreProgram, Joint, join
 from nas.compiler.parallel.order import list_schedule
@@ -32,7 +32,7 @@ Packed = Mapping[str, NDArray[np.uint8]]
 ONE_CORE = "one core"
 # Done to the whole network before it is cut; dataflows are chosen anew for what each core makes. The pieces of a core stay
 # in their order, in which no two cores wait for each other.
-_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"} | {REORDER.name}
+_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"} | {REORDER.name, RECOMPUTE.name}
 # What is slower by so much by the estimate of list scheduling is not simulated: that takes longer than all the rest, and over
 # 37 programs of four networks the estimate was 0.98 to 1.02 of what was simulated, but for slow ones that it takes for slower.
 _HOPELESS = 1.25
@@ -92,6 +92,12 @@ def _orders(network: Network, program: Program) -> list[Network]:
     if not all(name in places for operator in network.operators for name in operator.outputs):
         return [network]
     operators = tuple(sorted(network.operators, key=lambda each: max(places[name] for name in each.outputs)))
+    made: set[str] = set()
+    for operator in operators:
+        # What one core made again of a copy can come before what it was made of at first.
+        if any(name in places and name not in made for name in operator.inputs):
+            return [network]
+        made.update(operator.outputs)
     return [network] if operators == network.operators else [network, replace(network, operators=operators)]
 
 
