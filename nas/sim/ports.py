@@ -8,11 +8,11 @@ A page's ports move `page_port_bytes` a cycle. Of these, in every cycle and in e
               ports have it. Its pace is its bytes in the page over its cycles alone, so that it ends in time unless
               the ports were too few at some time, and then as much later as they need
 
-A command asks from its start on, and ends `issue_cycles` behind its last byte. All is counted in whole bytes and cycles.
-Most commands ask for so little that nobody can be held up, wherever their operands lie: then no address is looked at.
+A command asks from its start on, and ends `issue_cycles` behind its last byte. All is counted in whole cycles and in parts of
+a byte, `_PARTS` of them, so that a rate that is rounded up is hardly more than it should be. Most commands ask for so little that nobody can be held up, wherever their operands lie: then no address is looked at.
 
 Why the array goes first: who goes first can make a *better* processor slower, as with the dram (see `nas.sim.dram`). On 59
-random networks with narrow ports, each on 10 better processors (590 cases), these were slower:
+random networks with narrow ports, each on 10 better processors (590 cases, counted in whole bytes), these were slower:
 
     matrix first    2 cases, by at most 0.03 %      mean latency 1
     equal shares    3 cases, by at most 0.7 %                    1.000
@@ -29,22 +29,23 @@ from nas.timing.cycles import bandwidth, clock
 from nas.timing.price import Price
 
 _ENGINES = 2  # that compute in a core
+_PARTS = 256
 Ends = list[tuple[int, int]]
 
 
 class _Work:
-    """A command that computes. left_bytes: to come in each page as of the cycle `since`; empty: not looked at yet."""
+    """A command that computes. left: parts to come in each page as of the cycle `since`; empty: not looked at yet."""
 
     def __init__(self, command: Command, price: Price, now: int) -> None:
         self.command, self.price = command, price
         self.start = self.since = now
         self.end = now + price.cycles
-        self.left_bytes: list[int] = []
+        self.left: list[int] = []
         self.paces: list[int] = []
 
 
 class _Transfer:
-    """A load or a store. rates: the bytes a cycle that it takes of each page; empty: not looked at yet."""
+    """A load or a store. rates: the parts a cycle that it takes of each page; empty: not looked at yet."""
 
     def __init__(self, command: Command) -> None:
         self.command = command
@@ -59,19 +60,19 @@ class Ports:
 
     def __init__(self, processor: Processor) -> None:
         self._sram, self._issue_cycles = processor.sram, processor.issue_cycles
-        self._port_bytes = processor.sram.page_port_bytes
-        self._transfer_bytes = -(-bandwidth(processor) // clock(processor))
-        self._light_bytes = max(0, self._port_bytes - self._transfer_bytes) // _ENGINES
+        self._port_parts = processor.sram.page_port_bytes * _PARTS
+        self._transfer_parts = -(-bandwidth(processor) * _PARTS // clock(processor))
+        self._light_parts = max(0, self._port_parts - self._transfer_parts) // _ENGINES
         self._works: dict[int, _Work] = {}
         self._transfers: dict[int, _Transfer] = {}
         self._heavy: set[int] = set()  # those that ask for more than their share of some page, if all lay in it
         self._watched = False  # whether the ports of some page may be too few for what is under way
-        self._free_bytes: list[int] = []
+        self._free_parts: list[int] = []
 
     def begin(self, key: int, command: Command, price: Price, now: int) -> Ends:
         """A command starts to compute; its own end is among those returned."""
         work = _Work(command, price, now)
-        if price.sram_bytes > self._light_bytes * (price.cycles - self._issue_cycles):
+        if price.sram_bytes * _PARTS > self._light_parts * (price.cycles - self._issue_cycles):
             self._heavy.add(key)
         self._serve(now)
         self._works[key] = work
@@ -103,37 +104,37 @@ class Ports:
         if self._watched and not before:
             for _, work in self._in_order():
                 # Until now nobody was in anybody's way.
-                cycles, both = now - work.since, zip(work.left_bytes, work.paces, strict=True)
-                work.left_bytes, work.since = [max(0, left - pace * cycles) for left, pace in both], now
+                cycles, both = now - work.since, zip(work.left, work.paces, strict=True)
+                work.left, work.since = [max(0, left - pace * cycles) for left, pace in both], now
         return self._foretold(now) if before or self._watched else []
 
     def _is_tight(self) -> bool:
         paces = [work.paces for _, work in self._in_order()]
-        return any(sum(page) + self._transfer_bytes > self._port_bytes for page in zip(*paces, strict=True))
+        return any(sum(page) + self._transfer_parts > self._port_parts for page in zip(*paces, strict=True))
 
     def _serve(self, now: int) -> None:
         """Let all that are watched have had what the ports brought until now."""
         if not self._watched:
             return
         works = [work for _, work in self._in_order()]
-        for page, free in enumerate(self._free_bytes):
-            users = [work for work in works if work.left_bytes[page]]
+        for page, free in enumerate(self._free_parts):
+            users = [work for work in works if work.left[page]]
             if users:
-                left, paces = [work.left_bytes[page] for work in users], [work.paces[page] for work in users]
+                left, paces = [work.left[page] for work in users], [work.paces[page] for work in users]
                 for work, rest in zip(users, share_page(left, paces, free, now - users[0].since)[0], strict=True):
-                    work.left_bytes[page] = rest
+                    work.left[page] = rest
         for work in works:
             work.since = now
 
     def _foretold(self, now: int) -> Ends:
         """The ends that change if all that is under way now, and nothing else, goes on for ever."""
-        self._free_bytes = self._left_by_transfers()
+        self._free_parts = self._left_by_transfers()
         works = dict(self._in_order())
         served: dict[int, int] = {}
-        for page, free in enumerate(self._free_bytes):
-            users = [key for key, work in works.items() if work.left_bytes[page]]
+        for page, free in enumerate(self._free_parts):
+            users = [key for key, work in works.items() if work.left[page]]
             if users:
-                left, paces = [works[key].left_bytes[page] for key in users], [works[key].paces[page] for key in users]
+                left, paces = [works[key].left[page] for key in users], [works[key].paces[page] for key in users]
                 for key, cycles in zip(users, share_page(left, paces, free)[1], strict=True):
                     served[key] = max(served.get(key, 0), now + cycles)
         changed = []
@@ -148,33 +149,33 @@ class Ports:
     def _in_order(self) -> list[tuple[int, _Work]]:
         """The commands that compute, who goes first first, with what they ask for."""
         for work in self._works.values():
-            if not work.left_bytes:
+            if not work.left:
                 cycles = max(1, work.price.cycles - self._issue_cycles)
-                work.left_bytes = bytes_by_page(work.command, self._sram)
-                work.paces = [-(-size // cycles) for size in work.left_bytes]
+                work.left = [size_bytes * _PARTS for size_bytes in bytes_by_page(work.command, self._sram)]
+                work.paces = [-(-parts // cycles) for parts in work.left]
         return sorted(self._works.items(), key=lambda item: item[1].command.engine)  # "matrix" is before "vector"
 
     def _left_by_transfers(self) -> list[int]:
-        """The bytes a cycle that the transfers leave of each page."""
+        """The parts a cycle that the transfers leave of each page."""
         taken = [0] * self._sram.page_count
         for transfer in self._transfers.values():
             if not transfer.rates:
                 by_page = bytes_by_page(transfer.command, self._sram)
                 total = max(1, sum(by_page))
-                transfer.rates = [-(-self._transfer_bytes * size_bytes // total) for size_bytes in by_page]
+                transfer.rates = [-(-self._transfer_parts * size_bytes // total) for size_bytes in by_page]
             for page, rate in enumerate(transfer.rates):
                 taken[page] += rate
-        return [max(1, self._port_bytes - min(self._transfer_bytes, each)) for each in taken]
+        return [max(_PARTS, self._port_parts - min(self._transfer_parts, each)) for each in taken]
 
 
 def share_page(
-    left_bytes: Sequence[int], paces: Sequence[int], free: int, cycles: int | None = None
+    asked: Sequence[int], paces: Sequence[int], free: int, cycles: int | None = None
 ) -> tuple[list[int], list[int]]:
-    """Serve some commands, one before the other, with `free` bytes a cycle, for so many cycles (None: until all are done).
+    """Serve some commands, one before the other, with `free` parts a cycle, for so many cycles (None: until all are done).
 
     Returns what is left of each, and after how many cycles each was done (0: it was not).
     """
-    left, done = list(left_bytes), [0] * len(left_bytes)
+    left, done = list(asked), [0] * len(asked)
     now = 0
     while any(left) and (cycles is None or now < cycles):
         rest, rates, alike = free, [], []

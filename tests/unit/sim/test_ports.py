@@ -47,10 +47,10 @@ class Job:
         return Price(self.cycles + ISSUE, 0, 0, sum(size for _, size in self.runs), 0, 0.0)
 
     def counted(self):
-        pages = [0] * PAGES
+        pages = [0] * PAGES  # in 256ths of a byte
         for start, size in self.runs:
             for address in range(start, start + size):
-                pages[address // PAGE_BYTES] += 1
+                pages[address // PAGE_BYTES] += 256
         return pages
 
 
@@ -123,8 +123,8 @@ def cycle_by_cycle(engines, flows):
             for start, length, (address, size) in flows:
                 if start <= now < start + length:
                     here = sum(byte // PAGE_BYTES == page for byte in range(address, address + size))
-                    taken += -(-DRAM_BYTES * here // size)
-            free = PORT_BYTES - min(taken, DRAM_BYTES)
+                    taken += -(-DRAM_BYTES * 256 * here // size)
+            free = PORT_BYTES * 256 - min(taken, DRAM_BYTES * 256)
             for _, job in sorted(running, key=lambda each: each[0]):
                 part = min(free, job.pace[page], job.left[page])
                 job.left[page] -= part
