@@ -5,14 +5,15 @@ reads of constants comes as one stretch for each range of channels. A recipe dep
 of one network or of the next one, share it.
 """
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
 
 from nas.compiler.opt.constants import locals_of, stretch_bytes
 from nas.compiler.opt.cut import choose_tiling
+from nas.compiler.opt.heights import Stripes, row_ranges
 from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.passing import turns
 from nas.compiler.opt.share import Array, Pace, parts_on_engines
-from nas.compiler.opt.stripes import Stripes, row_ranges
 from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
 from nas.hw.spec import Processor
 from nas.ir.command import Attributes, Command, Load, Store
@@ -56,28 +57,31 @@ def striped(
         row_ranges(members, (start, min(start + stripes.rows, row_count)))
         for start in range(0, row_count, stripes.rows)
     ]
-    previous: dict[tuple[int, int, int], Region] = {}
+    # By image, stripe, member, and the first channel of a chunk.
+    passed: dict[tuple[int, int, int, int], Region] = {}
+    pair = stripes.passing.pair
     for image in range(len(members[0].images)):
-        for turn, number in turns(len(ranges), stripes.lags):
-            member, made = members[number], ranges[turn][number]
+        held = [(-1, _Held())] * len(members)
+        for turn in turns(len(ranges), stripes.passing, members):
+            stripe, number, channels, _ = turn
+            member, made = members[number], ranges[stripe][number]
             reads, write = member.images[image]
             if number:
-                reads = (previous[image, turn, number - 1], *reads[1:])
+                reads = (passed[image, stripe, number - 1, channels[0] if number - 1 == pair else 0], *reads[1:])
             if number < len(members) - 1:
-                write = previous[image, turn, number] = cook.stripe(write, made)
+                key = image, stripe, number, channels[0] if number == pair else 0
+                if key not in passed:
+                    passed[key] = cook.stripe(write, made, channels if number == pair else (0, member.size[1]))
+                write = passed[key]
             part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
-            held = constants[number] = cook.constants_for(number, member, part, constants[number])
-            pace = stripes.paces[number], member.array
-            cook.finish(number, part, cook.local_reads(number, part, held, _Held()), *pace)
+            there = constants[number] = cook.constants_for(number, member, part, constants[number])
+            if held[number][0] != stripe:
+                held[number] = stripe, _Held()
+            part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
+            if channels != (0, member.size[1]):
+                part = part_of(*part, Tile((0, made[1] - made[0]), channels))
+            cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
     return cook.recipe
-
-
-def turns(stripes: int, lags: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """(stripe, member) in the order of work: a member with a lag of one begins when those before it begin the next stripe."""
-    for time in range(stripes + lags[-1]):
-        for number, lag in enumerate(lags):
-            if 0 <= time - lag < stripes:
-                yield time - lag, number
 
 
 class _Held(dict[tuple[str, Region], Region]):
@@ -98,13 +102,15 @@ class _Cook:
         self._on_chip = on_chip
         self._made: set[str] = set()
 
-    def stripe(self, write: Region, rows: tuple[int, int]) -> Region:
-        """The region of a whole map of which only `rows` exist, in a new buffer."""
-        shape = (*write.shape[:-2], rows[1] - rows[0], write.shape[-1])
+    def stripe(self, write: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
+        """The region of a whole map of which only `rows` and `channels` exist, in a new buffer."""
+        count = channels[1] - channels[0]
+        outer = write.shape[:-2] if count == math.prod(write.shape[:-2]) else (count,)
+        shape = (*outer, rows[1] - rows[0], write.shape[-1])
         local = dense(self._next_buffer(), 0, shape, write.bits)
         self._take(local.end_bytes)
-        row_bytes = local.strides[-2] * local.bits // 8
-        return Region(local.memory, -rows[0] * row_bytes, write.shape, local.strides, write.bits)
+        before = rows[0] * local.strides[-2] + channels[0] * local.strides[-3]
+        return Region(local.memory, -(before * local.bits // 8), write.shape, local.strides, write.bits)
 
     def constants_for(
         self, number: int, operands: Operands, part: Part, held: dict[Region, Region] | None

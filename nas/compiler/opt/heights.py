@@ -1,0 +1,209 @@
+"""Chains of operators -> the stripes in which they are done: how tall, in which order of work, and shared in which way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.passing import Passing, Turn, in_turn, overlapping
+from nas.compiler.opt.share import Pace, array_part_cycles, engine_cycles
+from nas.compiler.opt.spread import constant_copy
+from nas.compiler.regions import aligned
+from nas.compiler.tiling import Tile, engine_of, input_rows, part_of, roles
+from nas.core.units import ceil_div
+from nas.hw.spec import Processor
+from nas.ir.tensor import stored_bytes
+
+# A stripe that makes more than this share of its rows twice is not worth it.
+_LARGEST_OVERHEAD = 0.6
+# So many heights are tried, from the tallest that fits.
+_TRIED = 3
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
+    the engines, None for one engine only; with chunks, that of a whole chunk.
+    """
+
+    rows: int
+    passing: Passing
+    paces: tuple[Pace | None, ...]
+
+    def pace(self, turn: Turn) -> Pace | None:
+        """What is shared otherwise is the last chunk of a stripe, and those beside which the matrix engine has nothing else to do."""
+        pace = self.paces[turn.member]
+        if pace is None or not self.passing.is_chunked(turn.member):
+            return pace
+        channels = turn.channels[1] - turn.channels[0]
+        return Pace(0, 0 if turn.is_late else pace.lead_cycles * channels // self.passing.chunk)
+
+
+def choose_stripes(
+    members: tuple[Operands, ...],
+    on_chip: tuple[frozenset[str], ...],
+    free_bytes: int,
+    processor: Processor,
+    sharing: bool,
+) -> Stripes | None:
+    """The stripes of a chain done first by estimate, of the tallest that fit, at least four of them; None where they overlap too
+    much.
+
+    They fit twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
+    sharing: whether convolutions may be cut between the engines.
+    """
+    choice = _Choice(members, on_chip, free_bytes, processor)
+    passings = overlapping(members, processor) if sharing else []
+    if members[-1].images[0][1].memory not in on_chip[-1]:
+        # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
+        passings = [each for each in passings if not each.chunk]
+    found = [each for passing in passings if (each := choice.best(passing)) is not None]
+    if not found and (each := choice.best(in_turn(members))) is not None:
+        found = [each]
+    if not found:
+        return None
+    best, _ = min(found, key=lambda each: each[1])
+    return best if sharing else Stripes(best.rows, best.passing, (None,) * len(members))
+
+
+class _Choice:
+    """One chain, and the stripes that are tried on it."""
+
+    def __init__(
+        self,
+        members: tuple[Operands, ...],
+        on_chip: tuple[frozenset[str], ...],
+        free_bytes: int,
+        processor: Processor,
+    ) -> None:
+        self.members, self.on_chip = members, on_chip
+        self.free_bytes, self.processor = free_bytes, processor
+
+    def best(self, passing: Passing) -> tuple[Stripes, float] | None:
+        """The stripes with the fewest cycles by estimate, and these."""
+        best, fitting = None, 0
+        for rows in _heights(self.members):
+            if _group_bytes(self.members, self.on_chip, rows, passing) <= self.free_bytes:
+                found = _stripes(self.members, rows, passing, self.processor)
+                if found is not None and (best is None or found[1] < best[1]):
+                    best = found
+                fitting += 1
+            if fitting == _TRIED:
+                break
+        return best
+
+
+def _heights(members: tuple[Operands, ...]) -> list[int]:
+    """The rows of the last member's output that a stripe may have: at least four stripes, of whole blocks of the last spread."""
+    row_count = members[-1].size[0]
+    step = max(member.spread.rows if member.spread else 1 for member in members)
+    heights: list[int] = []
+    stripes = 4
+    while not heights or heights[-1] > 1:
+        rows = ceil_div(row_count, stripes)
+        heights.append(ceil_div(rows, step) * step if rows > step else rows)
+        stripes += max(1, stripes // 4)
+    return list(dict.fromkeys(heights))
+
+
+def _stripes(
+    members: tuple[Operands, ...], rows: int, passing: Passing, processor: Processor
+) -> tuple[Stripes, float] | None:
+    """Stripes of so many rows, and their cycles by estimate; None where they overlap too much."""
+    row_count = members[-1].size[0]
+    if not _all_read(members, row_count, rows):
+        return None
+    ranges = row_ranges(members, _middle(row_count, rows))
+    made = [stop - start for start, stop in ranges]
+    overhead = max(
+        height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
+    )
+    if overhead > _LARGEST_OVERHEAD:
+        return None
+    paces, cycles = _paces(members, ranges, passing, processor)
+    # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
+    alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
+    return Stripes(rows, passing, paces), cycles * (row_count / rows + alone)
+
+
+def _paces(
+    members: Sequence[Operands], ranges: Sequence[tuple[int, int]], passing: Passing, processor: Processor
+) -> tuple[tuple[Pace, ...], float]:
+    """Where the members overlap, the vector engine makes as much of its own as the matrix engine's own takes.
+
+    Also the cycles of one stripe, about.
+    """
+    chunks = passing.chunks(members)
+    cycles = {"matrix": [0] * len(members), "vector": [0] * len(members)}
+    helping_cycles = 0
+    for place, (member, made) in enumerate(zip(members, ranges, strict=True)):
+        reads, write = member.images[0]
+        channels, times = member.size[1], 1
+        if passing.is_chunked(place):
+            channels, times = passing.chunk, chunks
+        part = part_of(member.function, reads, write, Tile(made, (0, channels)))
+        engine = engine_of(part.function)
+        cycles[engine][place] = times * engine_cycles(part, member.array, processor)
+        if engine == "vector":
+            helping_cycles += times * array_part_cycles(part, member.array, processor)
+    matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
+    both = float(matrix_cycles + vector_cycles)
+    if passing.overlaps:
+        both = max(matrix_cycles, vector_cycles)
+        if helping_cycles and vector_cycles > matrix_cycles:
+            both = vector_cycles * (matrix_cycles + helping_cycles) / (vector_cycles + helping_cycles)
+    leads = [matrix_cycles * own // vector_cycles // chunks if passing.overlaps else 0 for own in cycles["vector"]]
+    return tuple(Pace(0, lead) for lead in leads), both
+
+
+def _all_read(members: Sequence[Operands], row_count: int, rows: int) -> bool:
+    """Whether every stripe of every map, the one that is read included, has a row: one that sees only padding has none.
+
+    If there is any, the first or the last is one.
+    """
+    first = members[0]
+    for row in (0, (row_count - 1) // rows * rows):
+        made = row_ranges(members, (row, min(row + rows, row_count)))
+        read = input_rows(first.function, first.images[0][0][0], made[0])
+        if any(start >= stop for start, stop in (read, *made)):
+            return False
+    return True
+
+
+def _middle(row_count: int, rows: int) -> tuple[int, int]:
+    start = (row_count // 2) // rows * rows
+    return start, min(start + rows, row_count)
+
+
+def row_ranges(members: Sequence[Operands], rows: tuple[int, int]) -> list[tuple[int, int]]:
+    """The rows of its output that each member makes for `rows` of the last one's."""
+    ranges = [rows]
+    for member in reversed(members[1:]):
+        data = member.images[0][0][0]
+        ranges.append(input_rows(member.function, data, ranges[-1]))
+    return list(reversed(ranges))
+
+
+def _group_bytes(
+    members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing
+) -> int:
+    """Constants of all members, and the stripes of all maps that are not on chip: one of each that lives at a time, and another
+    one of what comes or goes while the engines are at work, where they don't wait for each other anyway.
+    """
+    overlap = 1 + passing.overlaps
+    ranges = row_ranges(members, _middle(members[-1].size[0], rows))
+    total = 0
+    for place, (member, slots, made) in enumerate(zip(members, on_chip, ranges, strict=True)):
+        reads, write = member.images[0]
+        for region, role in zip(reads, roles(member.function), strict=True):
+            if region.memory in member.constants:
+                total += constant_copy(region, role, member.spread, "", 0)[1]
+            elif region.memory not in slots and (place == 0 or role != "data"):
+                height = input_rows(member.function, region, made)
+                extent = (*region.shape[:-2], height[1] - height[0], region.shape[-1])
+                total += overlap * aligned(stored_bytes(extent, region.bits))
+        if write.memory not in slots:
+            outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
+            extent = (*outer, made[1] - made[0], write.shape[-1])
+            generations = overlap if place == len(members) - 1 else passing.generations(place)
+            total += generations * aligned(stored_bytes(extent, write.bits))
+    return total
