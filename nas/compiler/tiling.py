@@ -219,6 +219,8 @@ def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[in
     """A part of a map. Channels that are several axes are cut along the first of them that has steps."""
     if rows == (0, region.shape[-2]) and (channels is None or channels == (0, math.prod(region.shape[:-2]))):
         return region
+    if len(region.shape) == MAP_RANK:
+        return box(region, channels, rows)
     axis, step = _outer_axis(region), _outer_step(region)
     steps = None if channels is None else (channels[0] // step, channels[1] // step)
     whole = [None] * (len(region.shape) - MAP_RANK - axis)
