@@ -7,6 +7,8 @@ Measured on an AMD EPYC with AVX512-bf16, torch 2.15, one thread, channels last:
   of stride 1 is as fast or faster in bfloat16.
 - the gradient of a ReLU over 24 channels of 16x16, batch 128, takes 2.6 ms where it comes in as a part of the channels of
   a concatenation, as in ShuffleNet v2, and 0.2 ms where it is dense; to make it dense takes 0.2 ms.
+- the gradient of a max pool over 256 channels of 8x8, batch 128, takes 5.1 ms where a linear layer reads the pooled map, whose
+  gradient then comes in channel by channel, and what comes before it is slower, too: 3 % of a step of svhn_net.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ _Forward = Callable[[Tensor], Tensor]
 @contextmanager
 def without_slow_kernels(network: nn.Module) -> Iterator[None]:
     """Inside the block, where they are on a CPU, slow convolutions of `network` leave autocast and compute in float32, and
-    ReLUs make their gradients dense, which changes no value.
+    ReLUs and max pools make their gradients dense, which changes no value.
 
     Blocks may be nested: the inner one finds nothing left to do.
     """
@@ -40,7 +42,7 @@ def without_slow_kernels(network: nn.Module) -> Iterator[None]:
 
 
 def _quick_forward(module: nn.Module) -> Callable[[_Forward, Tensor], Tensor] | None:
-    if isinstance(module, nn.ReLU | nn.ReLU6):
+    if isinstance(module, nn.ReLU | nn.ReLU6 | nn.MaxPool2d):
         return _with_dense_gradient
     return _in_float32 if isinstance(module, nn.Conv2d) and _is_slow(module) else None
 

@@ -58,13 +58,18 @@ def _gradients(network, x):
     return [parameter.grad.clone() for parameter in network.parameters()]
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_a_relu_gets_a_dense_gradient_of_the_same_values(layout, monkeypatch):
-    received = []
-    dense = Tensor.contiguous
+@pytest.fixture
+def received(monkeypatch):
+    """Whether each gradient came in dense, as far as anybody made it so."""
+    dense, asked = Tensor.contiguous, []
     monkeypatch.setattr(
-        Tensor, "contiguous", lambda self, **named: received.append(self.is_contiguous(**named)) or dense(self, **named)
+        Tensor, "contiguous", lambda self, **named: asked.append(self.is_contiguous(**named)) or dense(self, **named)
     )
+    return asked
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_relu_gets_a_dense_gradient_of_the_same_values(layout, received):
     network = _TwoBranches().to(memory_format=layout)
     x = torch.randn(3, 4, 5, 5).to(memory_format=layout)
     expected = _gradients(network, x)
@@ -74,6 +79,27 @@ def test_a_relu_gets_a_dense_gradient_of_the_same_values(layout, monkeypatch):
     assert received == [False, False]  # they came in as slices
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_max_pool_that_is_flattened_gets_a_dense_gradient_of_the_same_values(received):
+    layout = torch.channels_last
+    network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32, 8)).to(
+        memory_format=layout
+    )
+    x = torch.randn(3, 4, 6, 6).to(memory_format=layout)
+
+    def gradients():
+        network.zero_grad()
+        network(x).square().sum().backward()
+        return [parameter.grad.clone() for parameter in network.parameters()]
+
+    expected = gradients()
+    assert not received
+    with without_slow_kernels(network):
+        found = gradients()
+    assert received == [False]  # the linear layer's gradient lies channel by channel
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_network_is_restored_when_training_fails():
