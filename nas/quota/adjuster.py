@@ -7,6 +7,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from nas.quota.curves import Curves
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance, judge
 from nas.quota.price import CostOf
@@ -34,8 +35,8 @@ class Adjuster(Protocol):
     def see(self, drawn: Keep) -> None:
         """After a step of the optimiser on the sub-network `drawn`, gradients in place."""
 
-    def adjust(self, done: int, progress: float) -> None:
-        """After `done` steps, which are the share `progress` of all."""
+    def adjust(self, done: int, progress: float) -> Curves:
+        """After `done` steps, which are the share `progress` of all; what was known of all widths, nothing if {}."""
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

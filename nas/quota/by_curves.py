@@ -5,6 +5,7 @@ from typing import Any
 
 from nas.core.seeding import stream
 from nas.quota.adjuster import Judges, order_by_whole
+from nas.quota.curves import Curves
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance
 from nas.quota.legacy import Legacy
@@ -37,19 +38,21 @@ class ByCurves:
     def see(self, drawn: Keep) -> None:
         """Nothing."""
 
-    def adjust(self, done: int, progress: float) -> None:
+    def adjust(self, done: int, progress: float) -> Curves:
         """Look at what is in the urn, find the widths, and let those that leave hand over."""
         holding, legacy = self._holding, self._legacy
         before, order = holding.first(holding.balls()), dict(holding.order)
         legacy.look(holding, before)
+        known: Curves = {}
         if self._config.adjust == "curves":
-            self._shrink_by_curves(done, progress, before)
+            known = self._shrink_by_curves(done, progress, before)
         else:
             holding.adjusted(holding.widths, progress, grows=False)
         if self._config.hand_over:
             legacy.hand_over(before, holding.first(holding.balls()))
         else:
             holding.order = order
+        return known
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -59,7 +62,7 @@ class ByCurves:
         """Go on from what `state` gave."""
         self._importance.load_state(state["importance"])
 
-    def _shrink_by_curves(self, done: int, progress: float, before: Keep) -> None:
+    def _shrink_by_curves(self, done: int, progress: float, before: Keep) -> Curves:
         holding, config = self._holding, self._config
         pairs = min(_MOST_PAIRS, len(holding.sizes) + 2) if config.pairs is None else config.pairs
         self._legacy.weigh(holding, before, stream(self._seed, "draws of a look", done), 2 * pairs)
@@ -68,3 +71,4 @@ class ByCurves:
             holding.finish(widths)
         else:
             holding.adjusted({name: float(width) for name, width in widths.items()}, progress, grows=False)
+        return self._legacy.curves

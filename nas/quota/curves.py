@@ -15,6 +15,7 @@ from nas.core.units import ceil_div
 from nas.quota.price import Lookup
 
 Floats = NDArray[np.float64]
+Curves = Mapping[str, Floats]  # by group, what is lost with 0 .. n of its channels
 
 _ROUNDS, _HALVINGS, _EXCHANGES = 4, 10, 40  # each asks for a price, which takes some hundredths of a second
 _WIDER = 1.6  # of a width, in one round: prices are marginal ones
@@ -44,12 +45,12 @@ def weights_of(lost: Floats, losses: Floats) -> Floats:
 
 
 def best_widths(
-    curves: Mapping[str, Floats], start: Mapping[str, int], lookup: Lookup, limit: float, floor: Mapping[str, int],
+    curves: Curves, start: Mapping[str, int], lookup: Lookup, limit: float, floor: Mapping[str, int],
     align: int,
 ) -> dict[str, int]:  # fmt: skip
     """Aligned widths that cost no more than `limit`, as `start` does, and lose the least that was found.
 
-    curves: by group, what is lost with 0 .. n channels. Lagrange's condition at the marginal prices, then exchanges of blocks.
+    Lagrange's condition at the marginal prices, then exchanges of blocks.
     """
     best = dict(start)
     for _ in range(_ROUNDS):
@@ -98,7 +99,7 @@ def _least(curve: Floats, choices: Sequence[int], price: float) -> int:
 
 
 def _exchanges(
-    curves: Mapping[str, Floats], widths: Mapping[str, int], sizes: Mapping[str, int], floor: Mapping[str, int], align: int
+    curves: Curves, widths: Mapping[str, int], sizes: Mapping[str, int], floor: Mapping[str, int], align: int
 ) -> list[dict[str, int]]:  # fmt: skip
     """A block or two more of one group, for a block or two less of another or for nothing."""
     more = [
@@ -112,5 +113,5 @@ def _exchanges(
     return [{**down, **up} for up in more for down in [{}, *less] if not set(up) & set(down)]
 
 
-def _lost(curves: Mapping[str, Floats], widths: Mapping[str, int]) -> float:
+def _lost(curves: Curves, widths: Mapping[str, int]) -> float:
     return sum(float(curve[widths[name]]) for name, curve in curves.items())

@@ -26,6 +26,7 @@ class Legacy:
     """subnet: of `network`. loss_of: of a network on batch 0 .. batches - 1 of the pictures.
 
     sees_all: whether each group has a reader; where one has none, somebody else must have put its channels in order.
+    curves: by group, what is lost with 0 .. n of its channels, as the last look and its weighing found it.
     """
 
     def __init__(self, network: nn.Module, groups: Groups, subnet: Subnet, loss_of: LossOf, batches: int) -> None:
@@ -33,26 +34,26 @@ class Legacy:
         self._readers = readers_of(network, groups)
         self.sees_all = all(self._readers.values())
         self._moments: dict[str, list[Moments]] = {}
-        self._curves: dict[str, Floats] = {}
+        self.curves: dict[str, Floats] = {}
 
     def look(self, holding: Holding, before: Keep) -> None:
         """Learn from the network of the channels `before`, which are in the urn, and put them in order."""
         small, _ = self._subnet.take(before, training=False)
         self._moments = moments_of(small, self._readers, before, self._subnet.places, self._loss_of, self._batches)
-        self._curves = {}
+        self.curves = {}
         for name, channels in before.items():
             found = ranking(self._moments[name])
             if found is not None:
                 left = holding.order[name][len(channels) :]
                 holding.order[name] = np.concatenate([channels[found.order], left])
-                self._curves[name] = found.lost
-        usual = _usual(list(self._curves.values()))
+                self.curves[name] = found.lost
+        usual = _usual(list(self.curves.values()))
         for name, channels in before.items():
-            curve = self._curves.get(
+            curve = self.curves.get(
                 name, np.interp(np.linspace(0, 1, len(channels) + 1), np.linspace(0, 1, len(usual)), usual)
             )
-            self._curves[name] = np.concatenate([curve, np.zeros(holding.sizes[name] - len(channels))])
-        self._curves = {name: self._curves[name] for name in holding.sizes}
+            self.curves[name] = np.concatenate([curve, np.zeros(holding.sizes[name] - len(channels))])
+        self.curves = {name: self.curves[name] for name in holding.sizes}
         self._subnet.drop()
 
     def weigh(self, holding: Holding, before: Keep, generator: np.random.Generator, draws: int) -> None:
@@ -66,16 +67,16 @@ class Legacy:
         drawn = generator.multivariate_hypergeometric(free, rest, size=draws, method="marginals")
         counts = [holding.named(floor + each) for each in drawn]
         losses = np.array([self._rehearsed(before, holding.first(each)) for each in counts])
-        lost = np.array([[self._curves[name][count] for name, count in each.items()] for each in counts])
-        self._curves = {
+        lost = np.array([[self.curves[name][count] for name, count in each.items()] for each in counts])
+        self.curves = {
             name: curve * weight
-            for (name, curve), weight in zip(self._curves.items(), weights_of(lost, losses), strict=True)
+            for (name, curve), weight in zip(self.curves.items(), weights_of(lost, losses), strict=True)
         }
 
     def widths(self, holding: Holding, align: int) -> dict[str, int]:
         """Those that lose least, for the quota."""
         start = holding.rounded()
-        return best_widths(self._curves, start, holding.lookup, holding.limit, holding.floor, align)
+        return best_widths(self.curves, start, holding.lookup, holding.limit, holding.floor, align)
 
     def hand_over(self, before: Keep, after: Keep) -> None:
         """For good."""

@@ -30,12 +30,16 @@ from nas.quota.while_training import WhileTraining
 
 
 class Look(msgspec.Struct, frozen=True):
-    """How the quota stands after `step` steps. widths: p_g; balls: m_g; drawn: X_g of the last draw; all in channels."""
+    """How the quota stands after `step` steps. widths: p_g; balls: m_g; drawn: X_g of the last draw; all in channels.
+
+    curves: by group, what is lost with 0 .. n channels, in a unit that all groups share; {} where curves do not adjust.
+    """
 
     step: int
     widths: dict[str, float]
     balls: dict[str, int]
     drawn: dict[str, int]
+    curves: dict[str, tuple[float, ...]] = {}
 
 
 class QuotaTraining:
@@ -133,7 +137,8 @@ class QuotaTraining:
 
     def _adjust(self, done: int, progress: float) -> None:
         """After `done` steps."""
-        self._adjuster.adjust(done, progress)
+        curves = self._adjuster.adjust(done, progress)
         self._draws, self._changed = None, True
         drawn = {name: len(channels) for name, channels in (self._drawn or self.keep()).items()}
-        self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn))
+        known = {name: tuple(np.round(curve, 5).tolist()) for name, curve in curves.items()}
+        self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn, known))

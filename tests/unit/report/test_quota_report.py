@@ -1,5 +1,6 @@
 import io
 
+import msgspec
 import numpy as np
 from rich.console import Console
 
@@ -40,3 +41,16 @@ def test_the_picture_has_a_place_for_every_group_with_its_widths_balls_and_draws
     assert width.get_xdata().tolist() == [20, 40, 60]
     show_quota(tmp_path, result())
     assert (tmp_path / "quota.png").exists()
+
+
+def test_where_widths_come_from_curves_the_picture_shows_why():
+    whole = result()
+    falling = {name: tuple(np.linspace(1.0 / (1 + index), 0, 21)) for index, name in enumerate(whole.channels)}
+    axes = quota_figure(msgspec.structs.replace(whole, history=(Look(0, {}, {}, {}, falling),))).axes
+    assert len(axes) == 5
+    for index, place in enumerate(axes):
+        curve, width = place.lines
+        assert curve.get_xdata().tolist() == list(range(21))
+        assert np.allclose(curve.get_ydata()[:-1], falling[f"layer{index}"][:-1])
+        assert (width.get_xdata()[0], width.get_ydata()[0]) == (10, falling[f"layer{index}"][10])
+        assert place.get_ylim() == axes[0].get_ylim()
