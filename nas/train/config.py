@@ -9,7 +9,6 @@ from nas.train.early_stop import EarlyStopConfig
 from nas.train.mixing import MixConfig
 from nas.train.optimizer import OptimizerName
 from nas.train.precision import Precision
-from nas.train.resizing import ResizeConfig
 from nas.train.schedule import ScheduleShape, check_schedule
 
 
@@ -34,7 +33,6 @@ class TrainConfig:
     shape: ScheduleShape = field(default_factory=ScheduleShape)
     label_smoothing: float = 0.0
     mix: MixConfig = field(default_factory=MixConfig)
-    resize: ResizeConfig = field(default_factory=ResizeConfig)
     ema_decay: float = 0.0
     clip_norm: float = 0.0
     early_stop: EarlyStopConfig = field(default_factory=EarlyStopConfig)

@@ -15,7 +15,6 @@ from nas.train.optimizer import build_optimizer, set_learning_rate
 from nas.train.options import Options
 from nas.train.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
 from nas.train.precision import autocast_dtype
-from nas.train.resizing import resized
 from nas.train.schedule import factor
 from nas.train.slow_kernels import without_slow_kernels
 from nas.train.stepper import WholeNetwork
@@ -65,7 +64,7 @@ class TrainStep:
         network, optimizer = self.stepper.begin(step, steps)
         set_learning_rate(optimizer, self.learning_rate(step, steps))
         optimizer.zero_grad(set_to_none=True)
-        images, target = self._seen(step, steps, images, labels)
+        images, target = mix(images, labels, self._config.mix, self._config.seed, step)
         # The whole network is relieved of its slow kernels once and for all by the loop.
         with without_slow_kernels(network) if self._given else compiler_errors():
             loss = self._gradients(network if self._compiled is None else self._compiled, images, target)
@@ -84,13 +83,8 @@ class TrainStep:
     def first_bad_layer(self, step: int, steps: int, images: Tensor, labels: Tensor) -> str:
         """What is not finite first at this step, in words, "" for nothing; it is not trained, and spoils statistics."""
         network, _ = self.stepper.begin(step, steps)
-        images, target = self._seen(step, steps, images, labels)
-        return first_bad_layer(network, lambda: self._loss(network, images, target))
-
-    def _seen(self, step: int, steps: int, images: Tensor, labels: Tensor) -> tuple[Tensor, Target]:
-        """The batch as it is trained on: mixed, and as large as it is by now."""
         images, target = mix(images, labels, self._config.mix, self._config.seed, step)
-        return resized(images, self._config.resize.share(step, steps)), target
+        return first_bad_layer(network, lambda: self._loss(network, images, target))
 
     def _gradients(self, network: nn.Module, images: Tensor, target: Target) -> Tensor:
         """Add up the gradients of this process's share of each part of a batch; the mean loss."""

@@ -27,7 +27,6 @@ from nas.train.metrics import evaluate
 from nas.train.observer import Observers
 from nas.train.options import Options
 from nas.train.random_state import RandomPart
-from nas.train.resizing import check_sizes
 from nas.train.result import CurvePoint, DivergedError, TrainResult
 from nas.train.session import Session
 from nas.train.shared_batch_norm import shared_batch_norms
@@ -70,9 +69,6 @@ class _Trainer:
         self.evaluate_every = round(config.evaluate_every_epochs * len(self.batches)) or self.steps
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-        teacher = [] if options.teacher is None else [options.teacher.network]
-        for network in (self.model, *teacher):
-            check_sizes(network, data_train.images, config.resize)
         self.group.as_first_([*self.model.parameters(), *self.model.buffers()])
         self.random = RandomPart(device, self.group.rank)
         self.train_step = TrainStep(self.model, config, device, options, self.group)
