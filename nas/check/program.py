@@ -41,6 +41,8 @@ def bindings(subject: Subject) -> Iterator[Place]:
             yield where, "expected a name of its own, got one that is taken"
         names.add(binding.name)
         wrong = _binding_breach(binding)
+        if not wrong and part == "input" and binding.format.is_code and binding.format.multiplier != 1:
+            wrong = f"only codes of multiplier 1 can be written, got {binding.format.multiplier}"
         if wrong:
             yield where, wrong
 

@@ -10,7 +10,7 @@ from nas.check.parallel import RULES_PAR, check_par_program
 from nas.check.rule import Finding, raise_findings
 from nas.check.sequential import RULES_SEQ, check_program
 from nas.core.errors import ContractError
-from nas.ir.command import Command, Host
+from nas.ir.command import Command, Copy, Host
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Program
 from nas.ir.tensor import FLOAT32, Format, Region, dense
@@ -54,6 +54,11 @@ SEQUENTIAL: list[tuple[str, str, Callable[[Program], Program]]] = [
     ("bindings", "an input on chip", lambda p: bound(p, "inputs", 0, region=dense("sram", 0, (1, 4, 8, 8), 8))),
     ("bindings", "bytes as floats", lambda p: bound(p, "inputs", 0, format=FLOAT32)),
     ("bindings", "no scale", lambda p: bound(p, "inputs", 0, format=Format(8, "code", -1.0, levels=255))),
+    (
+        "bindings",
+        "an input nobody can write",
+        lambda p: bound(p, "inputs", 0, format=Format(8, "code", 1.0, 2, 0, 255)),
+    ),
     (
         "bindings",
         "elements that share a place",
@@ -129,6 +134,21 @@ def test_two_results_of_one_command_that_share_a_byte(legal, around) -> None:
     command = replace(command, writes=(command.writes[0], replace(command.writes[1], offset_bytes=12)))
     findings = check_program(replace(program, commands=(command,)), legal.processor)
     assert {finding.rule for finding in findings} == {"in_place", "outputs_complete"}
+
+
+def test_part_of_a_byte_is_not_all_of_it(legal, around) -> None:
+    """A load that brings five codes of four bits leaves garbage in the half byte behind them."""
+    place = dense("sram", 0, (4, 6), 4)
+    program = around("vector", Copy(), (place,), (replace(place, offset_bytes=32),))
+    assert check_program(program, legal.processor) == ()
+    load = program.commands[0]
+    short = replace(
+        load, reads=(replace(load.reads[0], shape=(4, 5)),), writes=(replace(load.writes[0], shape=(4, 5)),)
+    )
+    findings = check_program(replace(program, commands=(short, *program.commands[1:])), legal.processor)
+    assert [str(finding) for finding in findings] == [
+        "command 1 (it): read 0, sram[0x0: 4x6 @4]: 4 byte(s) were never written [written_before_read]"
+    ]
 
 
 def step(par: ParProgram, queue: str, position: int, **fields) -> ParProgram:
