@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.quota.groups import Group, Groups
-from nas.quota.slices import Keep, Places
+from nas.quota.slices import Keep, Places, kept_of
 
 Floats = NDArray[np.float64]
 
@@ -131,8 +131,8 @@ def _summed(group: Group, kept: NDArray[np.int64], rows: Mapping[str, Floats], p
     for part in group.parts:
         if part.axis == 0 and part.name in rows:
             own = part.places[kept]
-            stays = places.get(part.name, {}).get(0)
-            found = own if stays is None else np.searchsorted(stays.cpu().numpy(), own)
+            stays = kept_of(places, part.name, 0)
+            found = own if stays is None else np.searchsorted(stays, own)
             worth += rows[part.name][found].sum(axis=1)
     return worth
 

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from nas.core.units import ceil_div
 from nas.quota.groups import Groups
 from nas.quota.labels import Ints
-from nas.quota.slices import Keep, Places
+from nas.quota.slices import Keep, Places, kept_of
 
 Floats = NDArray[np.float64]
 
@@ -132,8 +132,8 @@ def _watching(
 def _own_columns(reader: Reader, kept: Ints | None, places: Mapping[str, Places]) -> Tensor:
     """The columns of the kept channels, as numbers of the sub-network's layer."""
     columns = reader.columns if kept is None else reader.columns[kept]
-    left = places.get(f"{reader.layer}.weight", {}).get(1)
-    return torch.from_numpy(columns if left is None else np.searchsorted(left.cpu().numpy(), columns))
+    left = kept_of(places, f"{reader.layer}.weight", 1)
+    return torch.from_numpy(columns if left is None else np.searchsorted(left, columns))
 
 
 def _weights(small: nn.Module, reader: Reader, own: Tensor) -> Floats:

@@ -9,9 +9,24 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.quota.groups import Group, Groups
 from nas.quota.labels import Ints
+from nas.quota.runs import Runs, order_of, runs_of
 
 Keep = Mapping[str, Ints]  # by the name of a group: the channels that stay
-Places = dict[int, Tensor]  # of one tensor, by axis: the indices that stay, in rising order
+
+
+class Places:
+    """What stays of one tensor. kept: by axis the indices, in rising order; axes that are not named stay whole."""
+
+    def __init__(self, kept: Mapping[int, Ints], device: torch.device) -> None:
+        self.kept, self._device = kept, device
+        self._runs: dict[tuple[int, ...], Runs] = {}
+
+    def runs(self, tensor: Tensor) -> Runs:
+        """Of `tensor`, whose axes lie in memory as they like."""
+        order = order_of(tensor)
+        if order not in self._runs:
+            self._runs[order] = runs_of(order, tuple(tensor.shape), self.kept, self._device)
+        return self._runs[order]
 
 
 def kept_places(groups: Groups, keep: Keep, tensors: Mapping[str, Tensor]) -> dict[str, Places]:
@@ -20,36 +35,35 @@ def kept_places(groups: Groups, keep: Keep, tensors: Mapping[str, Tensor]) -> di
     Raises InputError for a group that would be empty, that is unknown, or has no such channel.
     """
     gone: dict[tuple[str, int], list[Ints]] = {}
-    for group, kept in _checked(groups, keep):
-        lost = np.setdiff1d(np.arange(group.size), kept, assume_unique=True)
+    for group, chosen in _checked(groups, keep):
+        lost = np.setdiff1d(np.arange(group.size), chosen, assume_unique=True)
         for part in group.parts:
             gone.setdefault((part.name, part.axis), []).append(part.places[lost].ravel())
-    places: dict[str, Places] = {}
+    kept: dict[str, dict[int, Ints]] = {}
     for (name, axis), lost_indices in gone.items():
         stays = np.ones(tensors[name].shape[axis], bool)
         stays[np.concatenate(lost_indices)] = False
-        places.setdefault(name, {})[axis] = torch.from_numpy(np.flatnonzero(stays)).to(tensors[name].device)
-    return places
+        kept.setdefault(name, {})[axis] = np.flatnonzero(stays)
+    return {name: Places(axes, tensors[name].device) for name, axes in kept.items()}
 
 
-def take(tensor: Tensor, places: Places) -> Tensor:
-    """A copy of what stays of `tensor`, detached."""
-    taken = tensor.detach()
-    for axis, indices in places.items():
-        taken = taken.index_select(axis, indices)
-    return taken if places else taken.clone()
+def kept_of(places: Mapping[str, Places], name: str, axis: int) -> Ints | None:
+    """What stays of that axis of the tensor `name`; None: all."""
+    return places[name].kept.get(axis) if name in places else None
 
 
-def put_back(tensor: Tensor, taken: Tensor, places: Places) -> None:
+def take(tensor: Tensor, places: Places | None) -> Tensor:
+    """A copy of what stays of `tensor`, detached; all of it without places."""
+    return tensor.detach().clone() if places is None else places.runs(tensor).take(tensor.detach())
+
+
+def put_back(tensor: Tensor, taken: Tensor, places: Places | None) -> None:
     """Write what `take` took into its places; the rest of `tensor` is left as it is."""
     with torch.no_grad():
-        if set(places) == {0, 1}:
-            tensor[places[0][:, None], places[1]] = taken
-        elif places:
-            ((axis, indices),) = places.items()
-            tensor.index_copy_(axis, indices, taken)
-        else:
+        if places is None:
             tensor.copy_(taken)
+        else:
+            places.runs(tensor).put_back(tensor, taken)
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class Subnet:
             self._keep, self._drawn = keep, (small, optimizer)
             return self.small.train(training), optimizer
         places = kept_places(self._groups, keep, self._tensors)
-        small = {name: like(tensor, take(tensor, places.get(name, {}))) for name, tensor in self._tensors.items()}
+        small = {name: like(tensor, take(tensor, places.get(name))) for name, tensor in self._tensors.items()}
         fill(self._slots, self._whole, small)
         optimizer = self._small_optimizer(small, places)
         self.places, self._drawn, self._keep = places, (small, optimizer), keep
@@ -57,10 +57,10 @@ class Subnet:
             return
         (small, optimizer), places = self._drawn, self.places
         for name, tensor in self._tensors.items():
-            put_back(tensor, small[name].detach(), places.get(name, {}))
+            put_back(tensor, small[name].detach(), places.get(name))
             state = optimizer.state.get(small[name])
             if state:
-                self._return_state(tensor, state, small[name], places.get(name, {}))
+                self._return_state(tensor, state, small[name], places.get(name))
         _copy_options(optimizer, self._optimizer)
         self._drawn, self._given_back = None, (self._keep, small, optimizer, self._marks())
 
@@ -85,12 +85,11 @@ class Subnet:
         for weight, state in self._optimizer.state.items():
             name = names[id(weight)]
             optimizer.state[small[name]] = {
-                key: take(value, places.get(name, {})) if _is_like(value, weight) else value
-                for key, value in state.items()
+                key: take(value, places.get(name)) if _is_like(value, weight) else value for key, value in state.items()
             }
         return optimizer
 
-    def _return_state(self, tensor: Tensor, state: dict[str, Any], small: Tensor, places: Places) -> None:
+    def _return_state(self, tensor: Tensor, state: dict[str, Any], small: Tensor, places: Places | None) -> None:
         own = self._optimizer.state[tensor]
         for key, value in state.items():
             if not _is_like(value, small):
