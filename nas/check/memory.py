@@ -1,4 +1,4 @@
-"""Regions -> the bytes that they touch: exact overlap of two regions, and which bits of a memory have been written.
+"""Regions -> the bytes that they touch: exact overlap of two regions, and the lattices that a sweep over a memory marks.
 
 A region is seen as a few **lattices**: runs of `run_bytes` bytes, repeated along axes of (stride_bytes, size). Contiguous
 axes are merged into the run, so that nearly every region of a real program is one lattice of at most two axes. Two
@@ -8,7 +8,6 @@ executes programs.
 """
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from nas.ir.tensor import Region
 Axes = tuple[tuple[int, int], ...]  # (stride, size), the largest stride first
 Bounds = tuple[tuple[int, int, int], ...]  # (stride, least, greatest factor)
 
-_WHOLE_BYTE = 0xFF
+WHOLE_BYTE = 0xFF
 _SEARCH_STEPS = 20_000
 _ENUMERATED_RUNS = 1 << 22
 
@@ -65,24 +64,24 @@ def _pieces(
             merged.append((stride, size))
     whole = tuple((stride * bits // 8, size) for stride, size in reversed(merged) if stride * bits % 8 == 0)
     within = [(stride, size) for stride, size in merged if stride * bits % 8]
-    element = _WHOLE_BYTE if whole_bytes or bits >= 8 else (1 << bits) - 1
+    element = WHOLE_BYTE if whole_bytes or bits >= 8 else (1 << bits) - 1
     if not within:
         return ((_joined(0, (bits + 7) // 8, whole), element),)
     if len(within) == 1 and within[0][0] == 1:
         run_bits = within[0][1] * bits
         if whole_bytes or run_bits % 8 == 0:
-            return ((_joined(0, (run_bits + 7) // 8, whole), _WHOLE_BYTE),)
+            return ((_joined(0, (run_bits + 7) // 8, whole), WHOLE_BYTE),)
         last = (_joined(run_bits // 8, 1, whole), (1 << run_bits % 8) - 1)
-        return ((_joined(0, run_bits // 8, whole), _WHOLE_BYTE), last) if run_bits > 8 else (last,)
+        return ((_joined(0, run_bits // 8, whole), WHOLE_BYTE), last) if run_bits > 8 else (last,)
     # Elements of less than a byte at odd distances: the bytes of one row are written out.
     offsets = np.zeros(1, np.int64)
     for stride, size in within:
         if len(offsets) * size > _ENUMERATED_RUNS:
-            return ((Lattice(0, span_bytes(shape, strides, bits), ()), _WHOLE_BYTE),)
+            return ((Lattice(0, span_bytes(shape, strides, bits), ()), WHOLE_BYTE),)
         offsets = np.unique(offsets[:, None] + np.arange(size, dtype=np.int64) * stride)
     touched, place = np.unique(offsets * bits >> 3, return_inverse=True)
     masks = np.zeros(len(touched), np.int64)
-    np.bitwise_or.at(masks, place, _WHOLE_BYTE if whole_bytes else element << (offsets * bits & 7))
+    np.bitwise_or.at(masks, place, WHOLE_BYTE if whole_bytes else element << (offsets * bits & 7))
     starts = [0, *(np.flatnonzero((np.diff(touched) != 1) | (np.diff(masks) != 0)) + 1).tolist()]
     runs = zip(starts, [*starts[1:], len(touched)], strict=True)
     return tuple((_joined(int(touched[start]), end - start, whole), int(masks[start])) for start, end in runs)
@@ -204,43 +203,3 @@ def unit_bytes(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> i
     for (start, run, axes), _ in bit_lattices(shape, strides, bits):
         unit = math.gcd(unit, start, run, *(stride for stride, _ in axes))
     return unit
-
-
-class Written:
-    """Which bits of one memory have been written so far. Grows only; every region must lie inside.
-
-    Kept in units of some bytes that divide every address and length in question: the memory of a float32 network needs a
-    quarter of the marks. Where elements are narrower than a byte the unit is a byte, and each of its bits has a mark.
-    """
-
-    def __init__(self, size_bytes: int, unit_bytes: int = 1) -> None:
-        self._unit_bytes = unit_bytes
-        self._written = np.zeros(size_bytes // unit_bytes + 1, np.uint8)
-        self._complete: set[Region] = set()
-
-    def add(self, region: Region) -> None:
-        """`region` is written now."""
-        if region in self._complete:
-            return
-        for view, mask in self._views(region):
-            view[...] = mask if mask == _WHOLE_BYTE else view | mask
-        self._complete.add(region)
-
-    def missing(self, region: Region) -> int:
-        """How many bytes of `region` were never written, or not all of their bits that belong to it."""
-        if region in self._complete:
-            return 0
-        views = list(self._views(region))
-        if all(np.bitwise_and.reduce(view, axis=None) & mask == mask for view, mask in views):
-            self._complete.add(region)
-            return 0
-        return sum(int(np.count_nonzero(view & mask != mask)) for view, mask in views) * self._unit_bytes
-
-    def _views(self, region: Region) -> Iterator[tuple[NDArray[np.uint8], int]]:
-        """The marks of a region, with the bits that belong to it."""
-        unit = self._unit_bytes
-        for lattice, mask in bit_lattices(region.shape, region.strides, region.bits):
-            start, run = (region.offset_bytes + lattice.start_bytes) // unit, lattice.run_bytes // unit
-            shape = (*(size for _, size in lattice.axes), run)
-            strides = (*(stride // unit for stride, _ in lattice.axes), 1)
-            yield np.ndarray(shape, np.uint8, self._written.data, start, strides), mask

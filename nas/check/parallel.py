@@ -15,6 +15,7 @@ import numpy as np
 
 from nas.check import program as rules
 from nas.check.command import COMMAND_RULES, command_breaches
+from nas.check.kept import format_kept
 from nas.check.order import Order, Steps, cycle_of, order_of, steps_of
 from nas.check.race import inversions, races
 from nas.check.rule import CommandRule, Finding, Place, ProgramRule, findings_of
@@ -151,6 +152,12 @@ def order(subject: ParSubject) -> Iterator[Place]:
     yield from _told(subject, pairs, "sequentially it comes after, here before")
 
 
+def kept_alone(subject: ParSubject) -> Iterator[Place]:
+    """`format_kept`, where no sequential program, in which the same is read, has been asked it."""
+    if subject.sequential is None:
+        yield from format_kept(subject)
+
+
 def _told(subject: ParSubject, pairs: Iterator[tuple[int, int]], what: str) -> Iterator[Place]:
     accesses = subject.accesses
     told: set[tuple[int, int]] = set()
@@ -183,6 +190,7 @@ PROGRAM_RULES: tuple[ProgramRule[ParSubject], ...] = (
     ProgramRule("order", "a value is read after it was made and before it is replaced, as sequentially", 5, order),
     ProgramRule("written_before_read", "memory holds garbage until it is written", 6, rules.written_before_read),
     ProgramRule("outputs_complete", "what is not written of an output is garbage", 6, rules.outputs_complete),
+    ProgramRule("format_kept", "the same bits are other numbers in another format", 6, kept_alone),
 )
 RULES_PAR: tuple[CommandRule | ProgramRule[ParSubject], ...] = (*COMMAND_RULES, *PROGRAM_RULES)
 

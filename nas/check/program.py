@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from nas.check.formats import format_breach
-from nas.check.memory import Written, overlap, repeats, span_bytes
+from nas.check.marks import Written
+from nas.check.memory import overlap, repeats, span_bytes
 from nas.check.operands import LARGEST
 from nas.check.rule import Place
 from nas.check.subject import Subject

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import pytest
 
 from nas.hw.spec import Dram, Energies, Host, Matrix, Processor, Sram, Vector
-from nas.ir.command import Attributes, Command, Conv, Copy, Eltwise, Load, Store, Tail, Window
+from nas.ir.command import Attributes, Command, Conv, Copy, Eltwise, Load, Matmul, Pool, Store, Tail, Window
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Program
 from nas.ir.tensor import FLOAT32, Format, Region, box, dense
 
 CODES = Format(8, "code", 0.1, 1, 0, 255)
 WEIGHTS = Format(8, "code", 0.05, 2, -255, 255)
+PLAIN = Format(8, "code", levels=255)  # bytes of any format
+SCALED = Format(8, "code", 0.2, 1, 0, 255)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _program() -> Program:
         conv = Conv(
             Window((3, 3), (1, 1), padding), 1, CODES, WEIGHTS, Tail(table=True, activation="relu", output=CODES)
         )
-        scale = Eltwise(CODES, Tail(output=Format(8, "code", 0.2, 1, 0, 255)))
+        scale = Eltwise(CODES, Tail(output=SCALED))
         commands += [
             Command("dma_in", "conv", (box(x_map, None, rows_in),), (x_here,), Load()),
             Command("matrix", "conv", (x_here, w_here, table_copy), (y_here,), conv),
@@ -76,7 +78,7 @@ def _program() -> Program:
         tensors=(),
         operators=(),
         inputs=(Binding("x", x, CODES),),
-        outputs=(Binding("y", y, CODES),),
+        outputs=(Binding("y", y, SCALED),),
         constants=(Binding("w", w, WEIGHTS), Binding("table", table, FLOAT32)),
         commands=tuple(commands),
         used_bytes={"dram": 704, "sram": 800},
@@ -126,8 +128,12 @@ class Around:
                 home = dense("dram", at, region.shape, region.bits)
                 at = home.end_bytes
                 operands[role].append(home if region.memory == "dram" else region)
-                name = f"{('read', 'write')[role]}{index}"
-                (constants, outputs)[role].append(Binding(name, home, _some_format(region.bits)))
+                if role == 0:
+                    constants.append(
+                        Binding(f"read{index}", dense("dram", home.offset_bytes, (at - home.offset_bytes,), 8), PLAIN)
+                    )
+                else:
+                    outputs.append(Binding(f"write{index}", home, _result_format(attributes, region.bits)))
                 if region.memory == "sram" and role == 0:
                     before.append(Command("dma_in", "around", (home,), (region,), Load()))
                 elif region.memory == "sram":
@@ -139,8 +145,12 @@ class Around:
         )  # fmt: skip
 
 
-def _some_format(bits: int) -> Format:
-    return FLOAT32 if bits == 32 else Format(16) if bits == 16 else Format(bits, "code", levels=(1 << bits) - 1)
+def _result_format(attributes: Attributes, bits: int) -> Format:
+    """The format that a command gives its result, or any of so many bits."""
+    form = FLOAT32 if bits == 32 else Format(16) if bits == 16 else Format(bits, "code", levels=(1 << bits) - 1)
+    if isinstance(attributes, Conv | Matmul | Eltwise):
+        form = attributes.tail.output if attributes.tail.output.bits == bits else form
+    return attributes.output if isinstance(attributes, Pool) and attributes.output.bits == bits else form
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,14 @@ SEQUENTIAL: list[tuple[str, str, Callable[[Program], Program]]] = [
     ("written_before_read", "computed before it is loaded", lambda p: swapped(p, X1, CONV1)),
     ("outputs_complete", "a store left out", lambda p: without(p, STORE1)),
     ("outputs_complete", "both tiles stored to one place", lambda p: placed(p, STORE1, 448)),
+    (
+        "format_kept",
+        "a result scaled twice",
+        lambda p: replace(p, commands=(*p.commands[:STORE0], *p.commands[SCALE0:])),
+    ),
+    ("format_kept", "one scale left out", lambda p: without(p, SCALE1)),
+    ("format_kept", "an output in another scale", lambda p: bound(p, "outputs", 0, format=p.inputs[0].format)),
+    ("format_kept", "an input in another scale", lambda p: bound(p, "inputs", 0, format=p.outputs[0].format)),
 ]
 
 

@@ -1,7 +1,8 @@
 """Random mutants of legal programs, against an interpreter and a race detector that go byte by byte.
 
 The interpreter knows no arithmetic: a byte holds a number that stands for how its value came about, 0 for garbage. So two
-programs give the same outputs here exactly if they do the same things to the same values. The race detector closes the
+programs give the same outputs here exactly if they do the same things to the same values. Beside it stands the format of
+the byte, None where it was moved together with bytes of another one. The race detector closes the
 order over all edges and intersects sets of bytes. Both are slow, short, and written without the checker.
 """
 
@@ -20,7 +21,7 @@ from nas.core.seeding import stream
 from nas.ir.command import Command, Conv, Copy, Eltwise, Load, Store
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Program
-from nas.ir.tensor import Region
+from nas.ir.tensor import FLOAT32, Format, Region
 
 replace = msgspec.structs.replace
 MUTANTS = 400
@@ -45,11 +46,13 @@ class Interpreter:
     def __init__(self, program: Program | ParProgram) -> None:
         self.program = program
         self.memories = {name: np.zeros(size, np.uint64) for name, size in program.used_bytes.items()}
+        self.formats = {name: np.full(size, None, object) for name, size in program.used_bytes.items()}
         self.protected: set[int] = set()
         for binding in (*program.inputs, *program.constants):
             places = list(touched(binding.region))
             self.protected.update(places)
             self.memories["dram"][places] = [self._number(binding.name, place) for place in places]
+            self.formats["dram"][places] = numbers_of(binding.format)
 
     def run(self, commands: tuple[Command, ...]) -> list[np.ndarray]:
         for command in commands:
@@ -57,6 +60,8 @@ class Interpreter:
         outputs = [self.memories["dram"][list(touched(binding.region))] for binding in self.program.outputs]
         if any((output == 0).any() for output in outputs):
             raise Broken("garbage in an output")
+        for binding in self.program.outputs:
+            self._expect(binding.format, "dram", list(touched(binding.region)))
         return outputs
 
     def execute(self, command: Command) -> None:
@@ -77,9 +82,19 @@ class Interpreter:
             raise Broken("garbage read")
         if isinstance(command.attributes, Load | Store | Copy):
             self.memories[target.memory][write] = values[0]
+            moved = set(self.formats[command.reads[0].memory][reads[0]])
+            self.formats[target.memory][write] = moved.pop() if len(moved) == 1 else None
         else:
+            *taken, given = formats_of(command.attributes)
+            for form, region, places in zip(taken, command.reads, reads, strict=True):
+                self._expect(form, region.memory, places)
+            self.formats[target.memory][write] = numbers_of(given)
             made_of = self._number(repr(command.attributes), *(value.tobytes() for value in values))
             self.memories[target.memory][write] = [self._number(made_of, place) for place in range(len(write))]
+
+    def _expect(self, form: Format, memory: str, places: list[int]) -> None:
+        if not set(self.formats[memory][places]) <= {None, numbers_of(form)}:
+            raise Broken("another format")
 
     def _bytes(self, region: Region) -> list[int]:
         places = list(touched(region))
@@ -90,6 +105,16 @@ class Interpreter:
     @staticmethod
     def _number(*parts: object) -> int:
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "little") + 1
+
+
+def formats_of(attributes: Conv | Eltwise) -> list[Format]:
+    taken = [attributes.input, attributes.weight, FLOAT32] if isinstance(attributes, Conv) else [attributes.input]
+    return [*taken, attributes.tail.output]
+
+
+def numbers_of(form: Format) -> Format:
+    """Without what the number of a code does not depend on."""
+    return replace(form, levels=0)
 
 
 def shapes_fit(command: Command) -> None:

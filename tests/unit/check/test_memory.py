@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.check.memory import Lattice, Written, _runs_meet, lattices, overlap, repeats, span_bytes
+from nas.check.marks import Written
+from nas.check.memory import Lattice, _runs_meet, lattices, overlap, repeats, span_bytes
 from nas.ir.tensor import ELEMENT_BITS, Region, dense
 
 

@@ -1,0 +1,101 @@
+"""What is known of each byte of one memory while a program is swept: whether it was written, and in which format.
+
+Kept in units of some bytes that divide every address and length in question: the memory of a float32 network needs a
+quarter of the marks. Where elements are narrower than a byte the unit is a byte. Every region must lie inside the memory.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.check.memory import WHOLE_BYTE, bit_lattices, span_bytes
+from nas.ir.tensor import Region
+
+# Parts of a memory in which a change makes what is known of its regions out of date.
+_STRETCHES = 256
+
+
+class Written:
+    """Which bits have been written so far. Grows only."""
+
+    def __init__(self, size_bytes: int, unit_bytes: int = 1) -> None:
+        self._unit_bytes = unit_bytes
+        self._marks = np.zeros(size_bytes // unit_bytes + 1, np.uint8)
+        self._complete: set[Region] = set()
+
+    def add(self, region: Region) -> None:
+        """`region` is written now."""
+        if region in self._complete:
+            return
+        for view, mask in _views(self._marks, self._unit_bytes, region):
+            view[...] = mask if mask == WHOLE_BYTE else view | mask
+        self._complete.add(region)
+
+    def missing(self, region: Region) -> int:
+        """How many bytes of `region` were never written, or not all of their bits that belong to it."""
+        if region in self._complete:
+            return 0
+        views = list(_views(self._marks, self._unit_bytes, region))
+        if all(np.bitwise_and.reduce(view, axis=None) & mask == mask for view, mask in views):
+            self._complete.add(region)
+            return 0
+        return sum(int(np.count_nonzero(view & mask != mask)) for view, mask in views) * self._unit_bytes
+
+
+class Numbers:
+    """The number that was last put on each byte, 0 at first."""
+
+    def __init__(self, size_bytes: int, unit_bytes: int, most: int) -> None:
+        self._unit_bytes = unit_bytes
+        self._marks = np.zeros(size_bytes // unit_bytes + 1, np.min_scalar_type(most))
+        # What is known of regions, and when it was found out; for each stretch of the memory, when it changed last.
+        self._known: dict[Region, tuple[int, int]] = {}
+        self._changed = [0] * (_STRETCHES + 1)
+        self._stretch_bytes = size_bytes // _STRETCHES + 1
+        self._now = 0
+
+    def put(self, region: Region, number: int) -> None:
+        """All bytes of `region` have `number` now."""
+        first, stop = self._stretches(region)
+        if self._fact(region, first, stop) == number:
+            return
+        for view, _ in _views(self._marks, self._unit_bytes, region):
+            view[...] = number
+        self._now += 1
+        self._changed[first:stop] = [self._now] * (stop - first)
+        self._known[region] = number, self._now
+
+    def of(self, region: Region) -> tuple[int, ...]:
+        """The numbers on the bytes of `region`, each once."""
+        first, stop = self._stretches(region)
+        fact = self._fact(region, first, stop)
+        if fact is not None:
+            return (fact,)
+        found: set[int] = set()
+        for view, _ in _views(self._marks, self._unit_bytes, region):
+            low, high = int(view.min()), int(view.max())
+            found.update((low, high) if high - low < 2 else np.unique(view).tolist())
+        if len(found) == 1:
+            self._known[region] = next(iter(found)), self._now
+        return tuple(sorted(found))
+
+    def _fact(self, region: Region, first: int, stop: int) -> int | None:
+        known = self._known.get(region)
+        return known[0] if known is not None and max(self._changed[first:stop]) <= known[1] else None
+
+    def _stretches(self, region: Region) -> tuple[int, int]:
+        last = region.offset_bytes + span_bytes(region.shape, region.strides, region.bits) - 1
+        return region.offset_bytes // self._stretch_bytes, last // self._stretch_bytes + 1
+
+
+def _views(
+    marks: NDArray[np.unsignedinteger], unit_bytes: int, region: Region
+) -> Iterator[tuple[NDArray[np.unsignedinteger], int]]:
+    """The marks of a region, with the bits of each byte that belong to it."""
+    width = marks.itemsize
+    for lattice, mask in bit_lattices(region.shape, region.strides, region.bits):
+        start, run = (region.offset_bytes + lattice.start_bytes) // unit_bytes, lattice.run_bytes // unit_bytes
+        shape = (*(size for _, size in lattice.axes), run)
+        strides = (*(stride // unit_bytes * width for stride, _ in lattice.axes), width)
+        yield np.ndarray(shape, marks.dtype, marks.data, start * width, strides), mask
