@@ -123,8 +123,10 @@ def _linear(builder: NetworkBuilder, call: Call) -> bool:
     return True
 
 
+CONVOLUTIONS = [F.conv2d, torch.conv2d]
+
 _TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
-    (_conv2d, [F.conv2d, torch.conv2d]),
+    (_conv2d, CONVOLUTIONS),
     (_conv1d, [F.conv1d, torch.conv1d]),
     (_linear, [F.linear]),
 ]

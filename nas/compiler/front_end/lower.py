@@ -12,6 +12,7 @@ from torch import nn
 
 from nas.compiler.front_end import arithmetic, layers, pointwise, pooling, shapes, slicing
 from nas.compiler.front_end.builder import NetworkBuilder
+from nas.compiler.front_end.commute import activations_first
 from nas.compiler.front_end.fallback import lower_to_host
 from nas.compiler.front_end.trace import Call, Quantise, Value, trace
 from nas.compiler.network import Network
@@ -38,7 +39,7 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 
 def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
     """The network, and the builder, which knows the tensors of all traced values."""
-    forward = trace(module, input_shapes)
+    forward = activations_first(trace(module, input_shapes))
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values)
     names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))

@@ -133,13 +133,15 @@ def _quantise(builder: NetworkBuilder, call: Call) -> bool:
     return True
 
 
-_RELU = [F.relu, F.relu_, *torch_functions("relu", "relu_", "Tensor.relu", "Tensor.relu_")]
+RELUS = [F.relu, F.relu_, *torch_functions("relu", "relu_", "Tensor.relu", "Tensor.relu_")]
+BATCH_NORMS = [F.batch_norm, *torch_functions("batch_norm")]
+HARD_TANHS = [F.hardtanh, F.hardtanh_]
 _SIGMOID = torch_functions("sigmoid", "sigmoid_", "Tensor.sigmoid", "Tensor.sigmoid_", "special.expit")
 
 _TABLE: list[tuple[Lowering, list[Any]]] = [
-    (_batch_norm, [F.batch_norm, *torch_functions("batch_norm")]),
+    (_batch_norm, BATCH_NORMS),
     (_quantise, [Quantise]),
-    (_activation("relu"), _RELU),
+    (_activation("relu"), RELUS),
     (_activation("clip", 0.0, 6.0), [F.relu6]),
     (_activation("sigmoid"), [F.sigmoid, *_SIGMOID]),
     (_activation("hard_sigmoid"), [F.hardsigmoid]),
@@ -147,7 +149,7 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (_activation("silu"), [F.silu]),
     (_leaky_relu, [F.leaky_relu, *torch_functions("nn.functional.leaky_relu_")]),
     (_tanh, [F.tanh, *torch_functions("tanh", "tanh_", "Tensor.tanh", "Tensor.tanh_")]),
-    (_clip("input min_val=-1.0 max_val=1.0", "min_val", "max_val"), [F.hardtanh, F.hardtanh_]),
+    (_clip("input min_val=-1.0 max_val=1.0", "min_val", "max_val"), HARD_TANHS),
     (
         _clip("input min=None max=None", "min", "max"),
         torch_functions(

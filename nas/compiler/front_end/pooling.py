@@ -140,10 +140,14 @@ def _reduce(kind: Kind, is_sum: bool = False) -> Callable[[NetworkBuilder, Call]
     return lower
 
 
-_MAX = torch_functions("max_pool2d", "nn.functional._max_pool2d", "nn.functional.max_pool1d", "max_pool1d")
+MAX_POOLS = [
+    F.max_pool2d,
+    *torch_functions("max_pool2d", "nn.functional._max_pool2d"),
+    *torch_functions("nn.functional.max_pool1d", "max_pool1d", "nn.functional._max_pool1d"),
+]
 
 _TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
-    (_max_pool, [F.max_pool2d, *_MAX, *torch_functions("nn.functional._max_pool1d")]),
+    (_max_pool, MAX_POOLS),
     (_avg_pool, [F.avg_pool2d, F.avg_pool1d, torch.avg_pool1d]),
     (_adaptive("mean"), [F.adaptive_avg_pool2d, F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d]),
     (_adaptive("max"), torch_functions("nn.functional._adaptive_max_pool2d", "nn.functional.adaptive_max_pool2d")),
