@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.units import ceil_div
-from nas.quota.training import Look
 from nas.report.figure import ACCENT, MAIN, new_figure, save_figure, without_frame
 from nas.search.pruning import PruneResult
 
@@ -33,7 +32,7 @@ def quota_figure(result: PruneResult) -> Figure:
         if curves:
             _curve(axes, curves[name], result.channels[name], max(curve[0] for curve in curves.values()))
         else:
-            _history(axes, history, name, sizes[name])
+            _history(axes, result, name, sizes[name])
         axes.set_title(f"{name}: {result.channels[name]} of {sizes[name]}", loc="left", fontsize=8)
         axes.tick_params(labelsize=7)
         without_frame(axes)
@@ -49,7 +48,8 @@ def _curve(axes: Axes, curve: tuple[float, ...], width: int, most: float) -> Non
     axes.set_ylim(_LOWEST * most, 1.5 * most)
 
 
-def _history(axes: Axes, history: tuple[Look, ...], name: str, size: int) -> None:
+def _history(axes: Axes, result: PruneResult, name: str, size: int) -> None:
+    history = result.history
     steps = [look.step for look in history]
     axes.fill_between(steps, 0, [look.balls[name] / size for look in history], color=MAIN, alpha=0.15, lw=0)
     axes.plot(steps, [look.widths[name] / size for look in history], color=MAIN, lw=1.6)
