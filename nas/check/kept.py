@@ -5,9 +5,6 @@ nobody can say it are read in any: those of a constant that is bound as plain by
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
-
-from msgspec.structs import replace
 
 from nas.check.marks import Numbers
 from nas.check.program import box_text
@@ -29,9 +26,7 @@ def format_kept(subject: Subject) -> Iterator[Place]:
         kind = id(command.attributes), len(command.reads)
         if kind not in kinds:
             kinds[kind] = [formats.setdefault(form, len(formats)) for form in _formats_of(command)]
-    bound = [
-        (part, each, formats.setdefault(_numbers_of(each.format), len(formats))) for part, each in subject.bindings()
-    ]
+    bound = [(part, each, formats.setdefault(_known(each.format), len(formats))) for part, each in subject.bindings()]
     if len(formats) <= 2:
         return  # one format, and plain bytes
     names = list(formats)
@@ -75,12 +70,11 @@ def _formats_of(command: Command) -> list[Format | None]:
         forms = [attributes.input] if isinstance(attributes, Eltwise) else [attributes.input, attributes.weight]
         forms += [FLOAT32] if tail.table else []
         forms += [form for form in (tail.multiply, tail.add, tail.output) if form is not None]
-    return [_numbers_of(form) for form in forms]
+    return [_known(form) for form in forms]
 
 
-@lru_cache(maxsize=1 << 12)
-def _numbers_of(form: Format) -> Format | None:
-    """The format without what its numbers do not depend on; None for plain bytes, which may be anything."""
-    if form == _PLAIN_BYTES:
-        return None
-    return replace(form, levels=0) if form.is_code else Format(form.bits)
+def _known(form: Format) -> Format | None:
+    """None for plain bytes, which may be anything; floats by their bits alone."""
+    if form.is_code:
+        return None if form == _PLAIN_BYTES else form
+    return Format(form.bits)

@@ -101,6 +101,11 @@ SEQUENTIAL: list[tuple[str, str, Callable[[Program], Program]]] = [
         lambda p: replace(p, commands=(*p.commands[:STORE0], *p.commands[SCALE0:])),
     ),
     ("format_kept", "one scale left out", lambda p: without(p, SCALE1)),
+    (
+        "format_kept",
+        "an output of other levels",
+        lambda p: bound(p, "outputs", 0, format=replace(p.outputs[0].format, levels=15)),
+    ),
     ("format_kept", "an output in another scale", lambda p: bound(p, "outputs", 0, format=p.inputs[0].format)),
     ("format_kept", "an input in another scale", lambda p: bound(p, "inputs", 0, format=p.outputs[0].format)),
 ]

@@ -52,7 +52,7 @@ class Interpreter:
             places = list(touched(binding.region))
             self.protected.update(places)
             self.memories["dram"][places] = [self._number(binding.name, place) for place in places]
-            self.formats["dram"][places] = numbers_of(binding.format)
+            self.formats["dram"][places] = binding.format
 
     def run(self, commands: tuple[Command, ...]) -> list[np.ndarray]:
         for command in commands:
@@ -88,12 +88,12 @@ class Interpreter:
             *taken, given = formats_of(command.attributes)
             for form, region, places in zip(taken, command.reads, reads, strict=True):
                 self._expect(form, region.memory, places)
-            self.formats[target.memory][write] = numbers_of(given)
+            self.formats[target.memory][write] = given
             made_of = self._number(repr(command.attributes), *(value.tobytes() for value in values))
             self.memories[target.memory][write] = [self._number(made_of, place) for place in range(len(write))]
 
     def _expect(self, form: Format, memory: str, places: list[int]) -> None:
-        if not set(self.formats[memory][places]) <= {None, numbers_of(form)}:
+        if not set(self.formats[memory][places]) <= {None, form}:
             raise Broken("another format")
 
     def _bytes(self, region: Region) -> list[int]:
@@ -110,11 +110,6 @@ class Interpreter:
 def formats_of(attributes: Conv | Eltwise) -> list[Format]:
     taken = [attributes.input, attributes.weight, FLOAT32] if isinstance(attributes, Conv) else [attributes.input]
     return [*taken, attributes.tail.output]
-
-
-def numbers_of(form: Format) -> Format:
-    """Without what the number of a code does not depend on."""
-    return replace(form, levels=0)
 
 
 def shapes_fit(command: Command) -> None:
