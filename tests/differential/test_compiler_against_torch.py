@@ -104,3 +104,26 @@ def test_an_operator_that_nobody_knows_goes_to_the_host() -> None:
     layers = {command.layer for command in compiled.parallel.queues["host"] for command in [command.command]}
     assert layers == {"1"}
     check_values(compiled, 1e-4)
+
+
+class _Unrolled(nn.Module):
+    """A cell that the host does, three times with the same weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = state = x.new_zeros(x.shape[0], 5)
+        for row in range(3):
+            hidden, state = self.cell(x[:, 0, row], (hidden, state))
+        return hidden
+
+
+def test_constants_that_the_host_reads_more_than_once_are_stored_once() -> None:
+    compiled = compiled_of(_Unrolled(), (2, 3, 8, 8))
+    host_reads = [region for step in compiled.parallel.queues["host"] for region in step.command.reads]
+    assert len(set(host_reads)) < len(host_reads)
+    names = [binding.name for binding in compiled.optimised.constants]
+    assert sorted(set(names)) == sorted(names)
+    check_values(compiled, 1e-4)

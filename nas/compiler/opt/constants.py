@@ -32,6 +32,7 @@ class ConstantPool:
     bindings: list[Binding] = field(default_factory=list)
     packed: dict[str, Bytes] = field(default_factory=dict)
     _known: dict[tuple[tuple[tuple[Region, str], ...], Spread | None], Region] = field(default_factory=dict)
+    _whole: dict[str, Region] = field(default_factory=dict)
 
     def pack(self, layer: str, parts: Sequence[tuple[Region, str]], spread: Spread | None = None) -> Region:
         """The stretch of dram that holds copies of `parts` (region of a constant, role), as `locals_of` lays out."""
@@ -50,15 +51,16 @@ class ConstantPool:
         return self._known[key]
 
     def whole(self, region: Region) -> Region:
-        """A constant of its own, for the host."""
+        """A constant of its own, for the host; the same one for all its calls."""
         name = region.memory
-        size_bytes = aligned(region.end_bytes)
-        placed = Region("dram", self.end_bytes, region.shape, region.strides, region.bits)
-        self.bindings.append(Binding(name, Region("dram", self.end_bytes, (size_bytes,), (1,), 8), _RAW))
-        if name in self.stored:
-            self.packed[name] = _padded(self.stored[name])
-        self.end_bytes += size_bytes
-        return placed
+        if name not in self._whole:
+            size_bytes = aligned(region.end_bytes)
+            self._whole[name] = Region("dram", self.end_bytes, region.shape, region.strides, region.bits)
+            self.bindings.append(Binding(name, Region("dram", self.end_bytes, (size_bytes,), (1,), 8), _RAW))
+            if name in self.stored:
+                self.packed[name] = _padded(self.stored[name])
+            self.end_bytes += size_bytes
+        return self._whole[name]
 
 
 def stretch_bytes(parts: Sequence[tuple[Region, str]], spread: Spread | None) -> int:
