@@ -24,6 +24,7 @@ from nas.report.comparison import Budget, Comparison, write_comparison
 from nas.report.comparison_page import comparison_page
 from nas.report.comparison_picture import save_comparison_picture
 from nas.report.comparison_table import comparison_table
+from nas.report.terminal import LOADING
 from nas.search.prune_compare import Contest, PruneRecord, compare
 from nas.train.device import device_of
 
@@ -37,12 +38,13 @@ def main(config: DictConfig) -> None:
     chosen = {name: plain[name] for name in ("points", "methods", "seeds", "quota", "missing")}
     chosen |= {"trainer": trainer, "method_trainer": {**trainer, **plain["method_trainer"]}}
     contest = from_config(chosen, Contest, "comparison")
-    data = load_data(from_config(plain["data"], DataConfig, "data"), device_of(contest.trainer.device))
-    image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
-    cost = SimulatedCost(processor_from(config.hardware, "hardware"))
     console = Console()
     if not console.is_terminal:
         console.width = 160
+    with console.status(LOADING):
+        data = load_data(from_config(plain["data"], DataConfig, "data"), device_of(contest.trainer.device))
+    image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
+    cost = SimulatedCost(processor_from(config.hardware, "hardware"))
 
     def told(record: PruneRecord) -> None:
         widths = " ".join(map(str, record.widths))

@@ -20,6 +20,7 @@ from nas.cost.profile import profile
 from nas.hw.load import processor_from
 from nas.report.explain_table import print_explanation
 from nas.report.profile_table import print_profile
+from nas.report.terminal import COMPILING
 from nas.report.timeline import draw_timeline
 from nas.report.trace_events import write_trace_events
 
@@ -38,9 +39,10 @@ def main(config: DictConfig) -> None:
         with input_of(f"weights_file={config.weights_file}"):
             model.load_state_dict(load_file(config.weights_file))
     shape = (options.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
-    compiled = compile_network(
-        model, shape, processor, switched_off=switched_off, seed=options.seed, precision=precision
-    )
+    with console.status(COMPILING):
+        compiled = compile_network(
+            model, shape, processor, switched_off=switched_off, seed=options.seed, precision=precision
+        )
     if isinstance(compiled, Violation):
         console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)
         raise SystemExit(3)

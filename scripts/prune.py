@@ -19,7 +19,7 @@ from nas.quota.quota_config import QuotaConfig
 from nas.report.quota_picture import show_quota
 from nas.report.quota_table import print_quota_table
 from nas.report.tensorboard import TensorBoardObserver
-from nas.report.terminal import TerminalObserver
+from nas.report.terminal import LOADING, TerminalObserver
 from nas.search.pruning import PruneConfig, prune
 from nas.train.config import TrainConfig
 from nas.train.device import device_of
@@ -38,7 +38,8 @@ def main(config: DictConfig) -> None:
         for name in ("whole_trainer", "quota_trainer", "fine_trainer")
     ]
     plan = PruneConfig(quota, *trainers, start=config.start, distil=config.distil)
-    data = load_data(from_config(config.data, DataConfig, "data"), device_of(trainers[0].device))
+    with console.status(LOADING):
+        data = load_data(from_config(config.data, DataConfig, "data"), device_of(trainers[0].device))
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
     network = described_network(config, image, stream_seed(trainers[0].seed, "weights"))
     processor = processor_from(config.hardware, "hardware")

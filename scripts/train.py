@@ -14,7 +14,7 @@ from nas.core.seeding import stream_seed
 from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.report.tensorboard import TensorBoardObserver
-from nas.report.terminal import TerminalObserver
+from nas.report.terminal import LOADING, TerminalObserver
 from nas.train.config import TrainConfig
 from nas.train.device import device_of
 from nas.train.distillation import DistillationConfig, Teacher
@@ -34,7 +34,8 @@ def main(config: DictConfig) -> None:
     with ExitStack() as open_until_the_end:
         group = open_until_the_end.enter_context(processes(trainer.device))
         console = Console(quiet=not group.is_first)
-        data = load_data(data_config, device_of(trainer.device))
+        with console.status(LOADING):
+            data = load_data(data_config, device_of(trainer.device))
         image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
         model = described_network(config, image, stream_seed(trainer.seed, "weights"))
         teacher = None

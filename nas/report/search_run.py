@@ -19,6 +19,7 @@ from nas.report.front_picture import save_front
 from nas.report.live import LiveView
 from nas.report.search_board import BY_CHANCE, SearchBoard, write_front
 from nas.report.search_table import comparison, front_table, summary, write_front_csv
+from nas.report.terminal import LOADING
 from nas.search.best import write_best
 from nas.search.evaluate import load_parts
 from nas.search.plan import PLAN_NAME, Plan, write_plan
@@ -59,7 +60,7 @@ def search_and_report(folder: Path, plan: Plan, options: RunOptions, console: Co
     goes_on = (folder / PLAN_NAME).exists()
     write_plan(folder, plan)
     console.print(f"{'going on with' if goes_on else 'searching in'} {folder}", highlight=False, soft_wrap=True)
-    with console.status("data: loading, or drawing it the first time ..."):
+    with console.status(LOADING):
         parts = load_parts(plan.factory, plan.settings)
     try:
         found, others = _search(folder, plan, workers, max(1, cores // workers), options.baseline, console)
