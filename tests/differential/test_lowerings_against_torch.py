@@ -179,6 +179,14 @@ def test_channels_of_several_axes_are_cut_where_a_row_of_all_does_not_fit() -> N
     check_values(compiled, 2e-6, orders=1)
 
 
+def test_a_sum_over_channels_has_a_table_of_channels() -> None:
+    """Its places are channels while it is pooled; a table of them all would be as large as the map."""
+    for function in (lambda m, x: x.view(2, 2, 3, 7, 9).sum(1), lambda m, x: x.view(2, 2, 3, 7, 9).mean(1) / 3):
+        compiled = compiled_of(Forward(function), (2, 3, 7, 9))
+        assert sorted(each.shape for each in compiled.naive.tensors if each.name.endswith(".table")) == [(2, 3)]
+        check_values(compiled, 2e-6, orders=1)
+
+
 def test_the_values_can_differ() -> None:
     """The comparison of this file fails where the function is another."""
     compiled = compiled_of(Forward(lambda m, x: x + 1.5), (2, 3, 7, 9))

@@ -1,5 +1,6 @@
 """Lowerings of functions of one element: activations, batch norms, quantisers; and the tables of scalars and channels."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
-from nas.compiler.front_end.frames import ROWS_RANK, as_map, channel_count, from_map
+from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, channel_count, from_map
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Quantise, Value
@@ -33,6 +34,9 @@ def everywhere(builder: NetworkBuilder, value: Value, output: Value, tail: Tail,
 def scalar(builder: NetworkBuilder, value: Value, output: Value, factor: float, term: float, layer: str) -> None:
     """value * factor + term."""
     look = builder.look(value, layer)
+    if len(value.shape) == MAP_RANK and look.in_order and math.prod(builder.tensors[look.name].shape[2:]) == 1:
+        # A mean over channels has its places as channels, and a table has a column for every channel: a map again.
+        look = Look(builder.read(value, layer), value.shape[1:], tuple(range(MAP_RANK - 1)))
     tensor = builder.tensors[look.name]
     channels = channel_count(tensor.shape)
     table = builder.table(np.full(channels, factor), np.full(channels, term), f"{layer}.table")
