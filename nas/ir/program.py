@@ -1,7 +1,7 @@
 """A compiled network as data: what is computed (operators on tensors) and how (commands on regions).
 
-The operators are the network as the front end understood it; the optimiser plans from them, reports count from them. The
-commands stand alone: simulators, checkers and engines never look at the operators.
+The operators are the network as the front end understood it; the optimiser plans from them, reports count from them, the
+checker holds commands against them. The commands stand alone: simulators and engines never look at the operators.
 """
 
 from typing import Literal

@@ -15,9 +15,10 @@ from nas.core.errors import ContractError
 from nas.core.seeding import stream
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
-from nas.ir.command import Command
+from nas.ir.command import Attributes, Command, Conv, Eltwise, Matmul, Pool
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Program
+from nas.ir.tensor import Format
 from nas.ir.text import program_from_text, program_to_text
 from nas.sim.values import run_values, run_values_parallel
 from tests.networks import random_arch
@@ -122,6 +123,33 @@ def test_broken_commands_of_every_kind_are_caught(seed: int) -> None:
             findings = check_program(replace(it.optimised, commands=commands), it.processor)
             assert {finding.rule for finding in findings} <= names
             assert [finding.where for finding in findings] == [f"command {index} ({command.layer})"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_another_function_is_caught(seed: int) -> None:
+    """What a command computes is held against the operators, and formats against each other."""
+    it = compiled(seed)
+    for index, command in enumerate(it.optimised.commands):
+        for broken in other_functions(command.attributes):
+            commands = list(it.optimised.commands)
+            commands[index] = replace(command, attributes=broken)
+            findings = check_program(replace(it.optimised, commands=tuple(commands)), it.processor)
+            assert findings and findings[0].where == f"command {index} ({command.layer})"
+
+
+def other_functions(attributes: Attributes) -> list[Attributes]:
+    if isinstance(attributes, Pool):
+        return [replace(attributes, kind="max" if attributes.kind == "mean" else "mean")]
+    if not isinstance(attributes, Conv | Matmul | Eltwise):
+        return []
+    tail = attributes.tail
+    tails = [replace(tail, activation="sigmoid"), replace(tail, high=tail.high + 1)]
+    other = replace(attributes.input, scale=attributes.input.scale / 2) if attributes.input.is_code else Format(16)
+    tails.append(replace(tail, output=other))
+    broken: list[Attributes] = [replace(attributes, tail=each) for each in tails]
+    if not isinstance(attributes, Eltwise) and attributes.weight.is_code:
+        broken.append(replace(attributes, weight=replace(attributes.weight, offset=attributes.weight.offset + 1)))
+    return broken
 
 
 def inputs_of(it: Compiled) -> dict[str, np.ndarray]:

@@ -10,9 +10,9 @@ from nas.check.parallel import RULES_PAR, check_par_program
 from nas.check.rule import Finding, raise_findings
 from nas.check.sequential import RULES_SEQ, check_program
 from nas.core.errors import ContractError
-from nas.ir.command import Command, Copy, Host
+from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Window
 from nas.ir.par_program import ParProgram, Step
-from nas.ir.program import Binding, Program
+from nas.ir.program import Binding, Operator, Program
 from nas.ir.tensor import FLOAT32, Format, Region, dense
 
 replace = msgspec.structs.replace
@@ -164,6 +164,33 @@ def test_part_of_a_byte_is_not_all_of_it(legal, around) -> None:
     ]
 
 
+def test_commands_that_no_operator_asks_for(legal) -> None:
+    program = legal.program
+    conv, scale = program.commands[CONV0].attributes, program.commands[SCALE0].attributes
+    whole = replace(conv, window=replace(conv.window, padding=(1, 1, 1, 1)), dataflow="output_stationary")
+
+    def findings(conv: Conv, scale: Eltwise) -> list[tuple[str, str]]:
+        operators = (Operator("conv", conv, ("x", "w", "table"), ("c",)), Operator("scale", scale, ("c",), ("y",)))
+        found = check_program(replace(program, operators=operators), legal.processor)
+        return [(finding.rule, finding.where) for finding in found]
+
+    assert findings(whole, scale) == []
+    both = [("operator", f"command {CONV0} (conv)"), ("operator", f"command {CONV1} (conv)")]
+    for broken in (
+        conv,  # less padding than its tiles have
+        replace(whole, weight=replace(whole.weight, scale=0.06)),
+        replace(whole, tail=replace(whole.tail, activation="none")),
+        replace(whole, tail=replace(whole.tail, pool=Window((2, 2), (2, 2)))),
+        replace(whole, window=Window((3, 3), (1, 2), (1, 1, 1, 1))),
+        scale,
+    ):
+        assert findings(broken, scale)[-1:] == both[-1:]
+    scales = [("operator", f"command {SCALE0} (scale)"), ("operator", f"command {SCALE1} (scale)")]
+    assert findings(whole, replace(scale, tail=replace(scale.tail, activation="relu"))) == scales
+    other = replace(program, operators=(Operator("another", scale, ("c",), ("y",)),))
+    assert check_program(other, legal.processor) == ()  # nothing is known of these layers
+
+
 def step(par: ParProgram, queue: str, position: int, **fields) -> ParProgram:
     steps = par.queues[queue]
     new = replace(steps[position], **fields)
@@ -279,7 +306,7 @@ BROKEN_ELSEWHERE = {"order", "own_sram"}
 
 def test_every_rule_about_programs_is_broken_here() -> None:
     of_commands = len(COMMAND_RULES)
-    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL}
+    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL} | {"operator"}
     assert {rule.name for rule in RULES_PAR[of_commands:]} == {
         rule for rule, _, _ in SEQUENTIAL + PARALLEL
     } | BROKEN_ELSEWHERE
