@@ -9,15 +9,8 @@
 
 The parts may overlap, so the bound is the largest (a roofline, Williams et al., Communications of the ACM 52(4), 2009).
 
-The peak of an R x C array for one operator, of K terms a sum, where an element of the data has a part in at most N sums.
-With stationary weights a row carries one element a cycle, for at most min(C, N) sums that need it, and a column makes one
-sum a cycle, of at most min(R, K) of its terms: no more than min(R min(C, N), C min(R, K)) useful multiply-adds a cycle. With
-stationary sums a cell makes one sum in a fold of at least K + R + C - 2 cycles: no more than R C K / (K + R + C - 2), and by
-its rows R min(C, N). With a stationary map a cell does as many useful multiply-adds in a fold as its element has parts in
-sums, N, and a column as the stream is long times min(R, K), in stream + R + C - 2 cycles: together no more than
-R C N / (R N / min(R, K) + R + C - 2). That holds however the operator is cut or its weights are laid out anew: a depthwise convolution whose
-weights are repeated along a diagonal, so that a row serves several neighbouring outputs, does more than one multiply-add a
-row and cycle, but never more than this.
+The peak of the array for one operator is `peak`'s. A command works for one operator: a compiler that merges two has made
+another network of them. Products with padding are no work, since a command for the border alone can leave them out.
 """
 
 import math
@@ -27,11 +20,12 @@ import msgspec
 from nas.core.errors import ContractError
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Host, Matmul
+from nas.ir.command import Conv, Host, Matmul, Window
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
 from nas.timing.cycles import seconds_to_cycles, transfer_cycles
 from nas.timing.matrix import passes
+from nas.timing.peak import Product, peak_macs
 from nas.timing.precedence import waiting_cycles
 
 
@@ -115,23 +109,38 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
         return None
     source, weights = (_tensor(operator, tensors, index) for index in (0, 1))
     if isinstance(function, Conv):
-        rows, columns = function.window.output_size(*source.shape[-2:])
-        macs = source.shape[0] * rows * columns * math.prod(weights.shape)
-        terms, channels = math.prod(weights.shape[1:]), weights.shape[0] // function.groups
+        window, groups = function.window, function.groups
+        sides = source.shape[-2:]
+        pixels = source.shape[0] * math.prod(window.output_size(*sides))
+        kernel, terms = math.prod(window.kernel), math.prod(weights.shape[1:])
+        macs = pixels * math.prod(weights.shape)
+        useful = macs // (pixels * kernel) * source.shape[0] * _taps(window, 0, sides[0]) * _taps(window, 1, sides[1])
         # So many outputs, at most, see one place of the map.
-        outputs = channels * math.prod(map(ceil_div, function.window.kernel, function.window.stride))
+        uses = weights.shape[0] // groups * _seen(window, 0) * _seen(window, 1)
     else:
-        terms, outputs = weights.shape[1], weights.shape[0]
-        macs = math.prod(source.shape) * weights.shape[0]
-    slices, per_cycle = passes(function.weight, function.input, matrix)
-    by_rows = matrix.rows * min(matrix.columns, outputs)
-    stationary_weights = min(by_rows, matrix.columns * min(matrix.rows, terms)) * per_cycle / slices
-    fold_cycles = terms * slices / per_cycle + matrix.rows + matrix.columns - 2
-    stationary_sums = min(by_rows * per_cycle / slices, matrix.rows * matrix.columns * terms / fold_cycles)
-    stream_cycles = matrix.rows * outputs / min(matrix.rows, terms) * slices / per_cycle
-    stationary_map = matrix.rows * matrix.columns * outputs / (stream_cycles + matrix.rows + matrix.columns - 2)
-    matrix_macs = max(stationary_weights, stationary_sums, stationary_map)
-    return _Job(macs, macs / matrix_macs, macs / processor.vector.lanes)
+        terms, uses, groups = weights.shape[1], weights.shape[0], 1
+        pixels = math.prod(source.shape) // terms
+        useful = macs = pixels * terms * uses
+    product = Product(pixels, terms, groups, uses, useful)
+    matrix_macs = peak_macs(product, matrix, passes(function.weight, function.input, matrix))
+    return _Job(macs, useful / matrix_macs, useful / processor.vector.lanes)
+
+
+def _taps(window: Window, axis: int, size: int) -> int:
+    """How often, along one axis, an output meets a place of the map rather than padding."""
+    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis]
+    outputs = window.output_size(size, size)[axis]
+    return sum(
+        0 <= place * stride + tap * dilation - before < size
+        for place in range(outputs)
+        for tap in range(window.kernel[axis])
+    )
+
+
+def _seen(window: Window, axis: int) -> int:
+    """The most outputs that see one place, along one axis: every so many steps of the kernel meet it."""
+    stride, dilation = window.stride[axis], window.dilation[axis]
+    return ceil_div(window.kernel[axis], stride // math.gcd(stride, dilation))
 
 
 def _best_split_cycles(jobs: list[_Job]) -> float:
