@@ -22,8 +22,8 @@ from nas.train.kept_memory import kept_memory
 from nas.train.slow_kernels import without_slow_kernels
 
 NAME = "subnet"
-_STEPS = 21
-_COLD = 6  # steps that meet new shapes more often than those after them
+_STEPS = 45
+_COLD = 15  # steps, whose shapes are mostly new; a training of some hundred meets them again
 _BATCH = 128
 _ALIGN = 8
 _HOLD = 4  # steps
