@@ -8,7 +8,7 @@ from nas.check.command import COMMAND_RULES
 from nas.check.kept import format_kept
 from nas.check.rule import CommandRule, Finding, ProgramRule, findings_of
 from nas.check.subject import Subject
-from nas.check.work import operator
+from nas.check.work import operator, tensors
 from nas.hw.spec import Processor
 from nas.ir.program import Program
 
@@ -16,6 +16,7 @@ PROGRAM_RULES: tuple[ProgramRule[Subject], ...] = (
     ProgramRule("processor", "tiles and addresses fit the processor they were made for", 1, rules.processor),
     ProgramRule("used_bytes", "the size of a memory is a hard limit", 1, rules.used_bytes),
     ProgramRule("bindings", "a person finds inputs, constants and outputs by their bindings", 1, rules.bindings),
+    ProgramRule("tensors", "a network has its inputs and outputs, and no others", 2, tensors),
     ProgramRule("operator", "a network is what its operators say", 2, operator),
     ProgramRule("inside", "an address outside the memory in use belongs to nobody or to others", 2, rules.inside),
     ProgramRule("bindings_apart", "one tensor would destroy the other", 3, rules.bindings_apart),

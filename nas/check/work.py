@@ -1,4 +1,4 @@
-"""Rule: what a command computes is what an operator of its layer computes, but for what a tile makes of it.
+"""Rules: inputs and outputs are those of the network; what a command computes is what an operator of its layer computes.
 
 A tile has less of the padding and fewer groups, and whichever dataflow is quickest; a block of neighbouring outputs, made at once,
 has a larger kernel and takes larger steps. All else is the operator's: what it is, its formats, and its tail. A program
@@ -13,6 +13,7 @@ from nas.check.rule import Place
 from nas.check.subject import Subject
 from nas.ir.command import Attributes, Conv, Copy, Load, Matmul, Pool, Store, Window
 from nas.ir.program import Function, Program
+from nas.ir.tensor import Format
 
 
 def operator(subject: Subject) -> Iterator[Place]:
@@ -30,6 +31,24 @@ def operator(subject: Subject) -> Iterator[Place]:
             known[key] = any(_is_part(command.attributes, function) for function in functions[command.layer])
         if not known[key]:
             yield subject.place(index), f"no operator of the layer does this {command.op}: {command.attributes}"
+
+
+def tensors(subject: Subject) -> Iterator[Place]:
+    """The bound inputs and outputs are the network's, each once, in shape and format."""
+    known = subject.program.tensors if isinstance(subject.program, Program) else ()
+    if not known:
+        return
+    expected: dict[tuple[str, str], tuple[tuple[int, ...], Format]] = {}
+    for tensor in known:
+        if tensor.role in ("input", "output"):
+            expected[tensor.role, tensor.name] = tensor.shape, tensor.format
+    bound = {
+        (part, each.name): (each.region.shape, each.format) for part, each in subject.bindings() if part != "constant"
+    }
+    for part, name in {**expected, **bound}:
+        wanted, got = expected.get((part, name), "nothing"), bound.get((part, name), "nothing")
+        if wanted != got:
+            yield f"{part} {name}", f"expected the network's {wanted}, got {got}"
 
 
 def _is_part(attributes: Attributes, function: Function) -> bool:

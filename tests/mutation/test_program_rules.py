@@ -13,7 +13,7 @@ from nas.core.errors import ContractError
 from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Window
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Operator, Program
-from nas.ir.tensor import FLOAT32, Format, Region, dense
+from nas.ir.tensor import FLOAT32, Format, Region, Tensor, dense
 
 replace = msgspec.structs.replace
 W, TABLE, X0, CONV0, SCALE0, STORE0, X1, CONV1, SCALE1, STORE1 = 0, 1, 3, 4, 5, 6, 7, 8, 9, 10
@@ -164,6 +164,23 @@ def test_part_of_a_byte_is_not_all_of_it(legal, around) -> None:
     ]
 
 
+def test_inputs_and_outputs_that_are_not_the_networks(legal) -> None:
+    x, y = (
+        Tensor(each.name, each.region.shape, each.format, role)
+        for role, each in (("input", legal.program.inputs[0]), ("output", legal.program.outputs[0]))
+    )
+    assert check_program(replace(legal.program, tensors=(x, y)), legal.processor) == ()
+    for broken in (
+        (x,),
+        (x, y, replace(y, name="z")),
+        (x, replace(y, shape=(1, 4, 64))),
+        (replace(x, role="output"), y),
+        (x, replace(y, format=x.format)),
+    ):
+        findings = check_program(replace(legal.program, tensors=broken), legal.processor)
+        assert {finding.rule for finding in findings} == {"tensors"}
+
+
 def test_commands_that_no_operator_asks_for(legal) -> None:
     program = legal.program
     conv, scale = program.commands[CONV0].attributes, program.commands[SCALE0].attributes
@@ -306,7 +323,10 @@ BROKEN_ELSEWHERE = {"order", "own_sram"}
 
 def test_every_rule_about_programs_is_broken_here() -> None:
     of_commands = len(COMMAND_RULES)
-    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL} | {"operator"}
+    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL} | {
+        "operator",
+        "tensors",
+    }
     assert {rule.name for rule in RULES_PAR[of_commands:]} == {
         rule for rule, _, _ in SEQUENTIAL + PARALLEL
     } | BROKEN_ELSEWHERE
