@@ -9,8 +9,8 @@
 
 The parts may overlap, so the bound is the largest (a roofline, Williams et al., Communications of the ACM 52(4), 2009).
 
-The peak of the array for one operator is `peak`'s. A command works for one operator: a compiler that merges two has made
-another network of them. Products with padding are no work, since a command for the border alone can leave them out.
+The peak of the array for one operator is `peak`'s. A command works for one operator and makes whole sums, products with
+padding included, as the checker's rule `operator` has it.
 """
 
 import math
@@ -18,9 +18,8 @@ import math
 import msgspec
 
 from nas.core.errors import ContractError
-from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Host, Matmul, Window
+from nas.ir.command import Conv, Host, Matmul
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
 from nas.timing.cycles import seconds_to_cycles, transfer_cycles
@@ -108,39 +107,17 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
     if not isinstance(function, Conv | Matmul):
         return None
     source, weights = (_tensor(operator, tensors, index) for index in (0, 1))
+    images, sides, kernel, stride, groups = source.shape[0], (1, 1), (1, 1), (1, 1), 1
+    depth = weights.shape[1]
     if isinstance(function, Conv):
         window, groups = function.window, function.groups
-        sides = source.shape[-2:]
-        pixels = source.shape[0] * math.prod(window.output_size(*sides))
-        kernel, terms = math.prod(window.kernel), math.prod(weights.shape[1:])
-        macs = pixels * math.prod(weights.shape)
-        useful = macs // (pixels * kernel) * source.shape[0] * _taps(window, 0, sides[0]) * _taps(window, 1, sides[1])
-        # So many outputs, at most, see one place of the map.
-        uses = weights.shape[0] // groups * _seen(window, 0) * _seen(window, 1)
+        sides, kernel, stride = window.output_size(*source.shape[-2:]), window.kernel, window.stride
     else:
-        terms, uses, groups = weights.shape[1], weights.shape[0], 1
-        pixels = math.prod(source.shape) // terms
-        useful = macs = pixels * terms * uses
-    product = Product(pixels, terms, groups, uses, useful)
+        images = math.prod(source.shape) // depth
+    macs = images * math.prod(sides) * math.prod(weights.shape)
+    product = Product(images, sides, kernel, stride, depth, weights.shape[0] // groups, groups)
     matrix_macs = peak_macs(product, matrix, passes(function.weight, function.input, matrix))
-    return _Job(macs, useful / matrix_macs, useful / processor.vector.lanes)
-
-
-def _taps(window: Window, axis: int, size: int) -> int:
-    """How often, along one axis, an output meets a place of the map rather than padding."""
-    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis]
-    outputs = window.output_size(size, size)[axis]
-    return sum(
-        0 <= place * stride + tap * dilation - before < size
-        for place in range(outputs)
-        for tap in range(window.kernel[axis])
-    )
-
-
-def _seen(window: Window, axis: int) -> int:
-    """The most outputs that see one place, along one axis: every so many steps of the kernel meet it."""
-    stride, dilation = window.stride[axis], window.dilation[axis]
-    return ceil_div(window.kernel[axis], stride // math.gcd(stride, dilation))
+    return _Job(macs, macs / matrix_macs, macs / processor.vector.lanes)
 
 
 def _best_split_cycles(jobs: list[_Job]) -> float:

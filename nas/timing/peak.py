@@ -1,71 +1,67 @@
-"""One product on the array -> the useful multiply-adds a cycle that no cut and no layout of its weights can go beyond.
+"""One operator on the array -> the multiply-adds a cycle that no legal command goes beyond.
 
-Legend: R x C cells; M output pixels; K terms a sum; N channels; g groups, each with T useful multiply-adds; u: in so many
-sums, at most, an element of the data has a part. Operands that go through slice by slice stretch the stream q times.
+Legend: R x C cells; M output pixels; K terms a sum; N channels a group; q: so many times longer is a stream of operands that
+go through slice by slice. `nas.check` holds every command against one operator: it makes whole sums, of its kernel or of
+blocks of v x u neighbouring outputs, whose kernel has K' = depth ((v - 1) s + k) ((u - 1) t + l) terms for strides s and t.
+So a group streams or holds at most M / v u blocks, K' terms and N v u sums. A fold lasts q S + R + C - 2 cycles for a stream
+of S (`nas.timing.matrix`); for one group that is, of a fold,
 
-A fold lasts q S + R + C - 2 cycles for a stream of S (`nas.timing.matrix`). Say that a group has r rows and c columns of
-it. Then the fold does no more of it than T, nor more than `cells`, nor more than `pace` for every step of the stream:
+    weight-stationary   K min(C, N v u) M / v u multiply-adds in q M / v u + R + C - 2     / ceil(K' / R)
+    output-stationary   K min(C, N v u) min(R, M / v u)       in q K' + R + C - 2
+    input-stationary    K min(C, M / v u) N v u               in q N v u + R + C - 2       / ceil(K' / R)
 
-    dataflow            a cell holds    cells    a row carries                a column            pace, at most
-    weight-stationary   a weight        r c M    an element, u uses           makes a sum, of K   r u, c K, r c
-    output-stationary   a sum           r c K    an element, u uses           a weight, M uses    r u, c M, r c
-    input-stationary    an element      r c u    a weight, M uses             makes a sum, of K   r M, c K, r c
-
-With m = min(T, cells) that is m / (q m / pace + R + C - 2) a cycle: a longer stream brings nothing more of this group, a
-shorter one is filled and drained for less. Groups lie apart in a fold, so that r / R summed over all groups is at most one,
-and so is c / C, and a (r / R) + (1 - a) (c / C) for every a from 0 to 1. Hence the fold does no more than the largest, over
-all r and c, of the rate of one group divided by its part of the fold; of these bounds, one for each a, the least holds. A
-single group has the fold to itself.
-
-That holds whatever the weights' layout is: a depthwise convolution whose weights are repeated along a diagonal, so that a
-row serves several neighbouring outputs, does more than one multiply-add a row and cycle, but never more than this.
+Several groups share a fold along its diagonal, or y of them are made as one, with zeros between them, so that all that a
+group has is y times as long. Parts of what is in the fold count here, which is more than whole groups can reach.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.hw.spec import Matrix
 
-_Floats = NDArray[np.float64]
-_SHARES = (0.0, 0.5, 1.0)
-
 
 class Product(NamedTuple):
-    """pixels M, terms K, groups g, uses u and macs, the useful multiply-adds of all groups together."""
+    """images, sides (rows and columns of outputs), kernel and stride of a convolution; depth, channels of one of its groups."""
 
-    pixels: int
-    terms: int
+    images: int
+    sides: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    depth: int
+    channels: int
     groups: int
-    uses: int
-    macs: int
 
 
 @lru_cache(maxsize=1 << 12)
 def peak_macs(product: Product, matrix: Matrix, widths: tuple[int, int]) -> float:
-    """Useful multiply-adds a cycle, at most, with any dataflow; `widths` from `nas.timing.matrix.passes`."""
-    single = product.groups == 1
-    rows = np.arange(matrix.rows if single else 1, matrix.rows + 1, dtype=float)[:, None]
-    columns = np.arange(matrix.columns if single else 1, matrix.columns + 1, dtype=float)
-    rates = [_rate(product, which, rows, columns, matrix, widths) for which in range(3)]
-    if single:
-        return max(float(rate.max()) for rate in rates)
-    parts = [share * rows / matrix.rows + (1 - share) * columns / matrix.columns for share in _SHARES]
-    return max(min(float((rate / part).max()) for part in parts) for rate in rates)
-
-
-def _rate(
-    product: Product, which: int, rows: _Floats, columns: _Floats, matrix: Matrix, widths: tuple[int, int]
-) -> _Floats:
-    """The rate of one group for every number of rows and of columns; which: the row of the table above."""
-    held = (product.pixels, product.terms, product.uses)[which]
-    by_row = product.pixels if which == 2 else product.uses
-    by_column = product.pixels if which == 1 else product.terms
-    cells = rows * columns
-    pace = np.minimum(np.minimum(rows * by_row, columns * by_column), cells)
-    most = np.minimum(cells * held, product.macs / product.groups)
-    slices, per_cycle = widths
-    rate: _Floats = most / (most / pace * slices / per_cycle + matrix.rows + matrix.columns - 2)
-    return rate
+    """Multiply-adds a cycle, at most, of any block and dataflow; `widths` from `nas.timing.matrix.passes`."""
+    high, wide = (np.arange(1.0, side + 1) for side in product.sides)
+    down, across = (
+        (block - 1) * step + size
+        for block, step, size in zip((high, wide), product.stride, product.kernel, strict=True)
+    )
+    outputs = np.outer(high, wide)
+    terms = product.depth * np.outer(down, across)
+    own_terms = product.depth * product.kernel[0] * product.kernel[1]
+    blocks = product.images * product.sides[0] * product.sides[1] / outputs
+    sums = product.channels * outputs
+    rows, columns, fill = matrix.rows, matrix.columns, matrix.rows + matrix.columns - 2
+    slow = widths[0] / widths[1]
+    pixels = np.minimum(columns, blocks)  # an input-stationary fold's
+    held = np.minimum(rows, blocks)  # an output-stationary fold's
+    if product.groups == 1:
+        folds = np.ceil(terms / rows)
+        weights = np.minimum(columns, sums) / folds * blocks / (blocks * slow + fill)
+        outs = np.minimum(columns, sums) * held / (terms * slow + fill)
+        inputs = pixels / folds * sums / (sums * slow + fill)
+    else:
+        share = rows / terms  # so many groups lie one below the other
+        weights = np.minimum(columns * np.minimum(1, share), share * sums) * blocks / (blocks * slow + fill)
+        # As many groups made as one as bring more: their sums fill the columns, or their terms the rows.
+        joined = np.maximum(1, columns * held / (rows * sums))
+        outs = columns * held / (joined * terms * slow + fill)
+        joined = np.maximum(1, share * pixels / columns)
+        inputs = np.minimum(columns, share * pixels / joined) * joined * sums / (joined * sums * slow + fill)
+    return own_terms * max(float(rate.max()) for rate in (weights, outs, inputs))

@@ -40,8 +40,8 @@ CONV = Operator("c", Conv(Window((3, 3)), input=CODE8, weight=CODE4), ("x", "w")
 def test_one_convolution():
     macs = 2 * 16 * 64 * 72
     moved = 2 * 800 + 16 * 72 // 2 + 2 * 1024
-    # The best of 64 * 128 / (128 + 14), 64 * 72 / (72 + 14) and 64 * 144 / (144 + 14), and four lanes.
-    compute = math.ceil(macs / (64 * 144 / 158 + 4))
+    # 64 cells for 128 pixels, which take 14 cycles more to fill and drain, and four lanes.
+    compute = math.ceil(macs / (64 * 128 / 142 + 4))
     assert program_bounds(program(TENSORS, [CONV]), SMALL) == Bounds(compute, moved // 4, 0, macs, moved)
 
 
@@ -58,41 +58,6 @@ def test_depthwise_may_serve_several_outputs_with_one_row():
     assert bounds.compute_cycles >= bounds.macs / (64 + 4)
     # One place at a time: 8 * 9 rows, each with one output, would take longer.
     assert bounds.compute_cycles < bounds.macs / (8 + 4)
-
-
-def useful(shape, window):
-    """The products of an output with a place of the map, for one channel, counted one by one."""
-    sizes = window.output_size(*shape)
-    axes = [
-        [
-            (place, tap)
-            for place in range(sizes[axis])
-            for tap in range(window.kernel[axis])
-            if 0 <= place * window.stride[axis] + tap * window.dilation[axis] - window.padding[axis] < shape[axis]
-        ]
-        for axis in (0, 1)
-    ]
-    return len(list(itertools.product(*axes)))
-
-
-@pytest.mark.parametrize(
-    "window",
-    [Window((3, 3), (1, 1), (1,) * 4), Window((3, 5), (2, 3), (1, 2, 0, 2)), Window((3, 2), (2, 1), (2,) * 4, (2, 3))],
-)
-def test_products_with_padding_are_no_work(window):
-    """The lanes alone: a program that leaves the padding out by commands of their own for the border is as quick."""
-    shape = (7, 8)
-    tensors = [
-        Tensor("x", (1, 4, *shape), CODE8, "input"),
-        Tensor("k", (4, 1, *window.kernel), CODE8, "constant"),
-        Tensor("h", (1, 4, *window.output_size(*shape)), CODE8),
-    ]
-    operator = Operator("d", Conv(window, 4, CODE8, CODE8), ("x", "k"), ("h",))
-    processor = msgspec.structs.replace(SMALL, matrix=Matrix(1, 1), vector=Vector(4))
-    bounds = program_bounds(program(tensors, [operator]), processor)
-    lanes, array = useful(shape, window), 4 * useful(shape, window)
-    assert bounds.compute_cycles <= lanes
-    assert bounds.compute_cycles >= lanes * array / (lanes + array) - 1e-6
 
 
 @pytest.mark.parametrize("size", [8, 16, 32])
@@ -149,7 +114,7 @@ def test_the_best_split_between_the_engines_is_found(first_bits, second_bits):
     processor = msgspec.structs.replace(SMALL, vector=Vector(8))
     macs = (64 * 64, 64 * 96)
     passes = (slices[first_bits], slices[second_bits])
-    products = (Product(1, 64, 1, 64, macs[0]), Product(1, 64, 1, 96, macs[1]))
+    products = [Product(1, (1, 1), (1, 1), (1, 1), 64, channels, 1) for channels in (64, 96)]
     peaks = [
         peak_macs(product, processor.matrix, (slowed, 1)) for product, slowed in zip(products, passes, strict=True)
     ]
