@@ -15,6 +15,7 @@ from nas.check.sequential import check_program
 from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
+from nas.compiler.memo import Memo
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import Spread, spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
@@ -81,13 +82,13 @@ def compile_network(
     Returns a `Violation` where the network does not fit the processor. Raises InputError for a module that cannot be
     compiled, and ContractError where a checker finds a program at fault.
     """
-    network = network_in(module, input_shape, processor, precision, name)
+    network, memo = network_in(module, input_shape, processor, precision, name), Memo()
     try:
         naive = naive_program(network, processor)
-        optimised, constants = optimise(network, processor, switched_off)
+        optimised, constants = optimise(network, processor, switched_off, memo)
     except DoesNotFit as error:
         return error.violation
-    parallel = spread(network, processor, (optimised, constants), switched_off)
+    parallel = spread(network, processor, (optimised, constants), switched_off, memo)
     raise_findings(check_program(naive, processor), f"{naive.name}, cmds.json")
     raise_findings(check_program(optimised, processor), f"{naive.name}, cmds-o.json")
     raise_findings(check_par_program(parallel.parallel, processor, parallel.sequence), f"{naive.name}, cmds-o-par.json")

@@ -4,7 +4,7 @@ Whoever compiles many networks that resemble each other keeps one `Memo` and han
 the function would give again; it is bounded, and forgets what was asked longest ago.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any, TypeVar, TypeVarTuple
@@ -13,6 +13,7 @@ _Arguments = TypeVarTuple("_Arguments")
 _Answer = TypeVar("_Answer")
 
 _ANSWERS = 1 << 14
+_LATELY = 8
 
 
 class Memo:
@@ -22,6 +23,7 @@ class Memo:
         self._answers = answers
         self._known: dict[Any, Any] = {}
         self._under: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lately: deque[tuple[Any, Any, Any]] = deque(maxlen=_LATELY)
 
     def of(self, function: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
         """function(*arguments), worked out now or before. The function is pure, its arguments and answer never change."""
@@ -30,6 +32,15 @@ class Memo:
             known = self._known[function] = lru_cache(self._answers)(function)
         answer: _Answer = known(*arguments)
         return answer
+
+    def lately(self, function: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
+        """As `of`, for arguments that are too large to be kept, or hashed, for long: only the last few answers are."""
+        for known, given, answer in self._lately:
+            if known is function and given == arguments:
+                return answer  # type: ignore[no-any-return]
+        found = function(*arguments)
+        self._lately.append((function, arguments, found))
+        return found
 
     def under(self, key: Hashable, make: Callable[[], _Answer]) -> _Answer:
         """make(), worked out now or before under `key`: all that the answer depends on, or a digest of it where that is

@@ -1,5 +1,6 @@
 """Arrange: commands on named buffers -> their last order, and an address in sram for every buffer."""
 
+from nas.compiler.memo import Memo
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
 from nas.compiler.opt.colour import colour, faster, may_conflict, timed
 from nas.compiler.opt.compact import compact
@@ -17,7 +18,11 @@ _SLACKS = (12, 6, 3, 1, 0)
 
 
 def arranged(
-    commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, switched_off: frozenset[str]
+    commands: list[Command],
+    buffer_bytes: dict[str, int],
+    processor: Processor,
+    switched_off: frozenset[str],
+    memo: Memo,
 ) -> Arranged:
     """The commands with early loads, and addresses in little room and good colours. Over the sram's size where nothing fits it."""
     capacity_bytes = processor.sram.size_bytes
@@ -35,13 +40,13 @@ def arranged(
         found = found[0], compact(found[0], buffer_bytes, found[1], capacity_bytes)
     if "colour" in switched_off or not may_conflict(*found, processor):
         return found
-    best = timed(*found, processor)
+    best = timed(*found, processor, memo)
     if best.has_conflicts:
-        best = colour(best, buffer_bytes, processor)
+        best = colour(best, buffer_bytes, processor, memo)
         # Before loads have moved up there is more room to choose from.
-        early = colour(timed(commands, plain, processor), buffer_bytes, processor).allocation
+        early = colour(timed(commands, plain, processor, memo), buffer_bytes, processor, memo).allocation
         if early is not plain:
-            best = faster(best, colour(timed(*prefetched(early), processor), buffer_bytes, processor))
+            best = faster(best, colour(timed(*prefetched(early), processor, memo), buffer_bytes, processor, memo))
     return best.commands, best.allocation
 
 

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.compiler.memo import Memo
 from nas.compiler.opt.alloc import Allocation, addressed
 from nas.compiler.opt.prefetch import lifetimes
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.trial import commands_tried
 from nas.compiler.regions import ALIGNMENT_BYTES, aligned
 from nas.hw.spec import Processor
 from nas.ir.command import Command
-from nas.ir.program import Program
 from nas.ir.tensor import Region
 from nas.sim.pages import region_pages
-from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import Trace
 from nas.timing.cycles import bandwidth, clock
 from nas.timing.price import command_price
@@ -50,11 +49,10 @@ class Timed:
         return self.trace.conflict_cycles * _WORTH >= max(1, self.trace.cycles)
 
 
-def timed(commands: list[Command], allocation: Allocation, processor: Processor) -> Timed:
+def timed(commands: list[Command], allocation: Allocation, processor: Processor, memo: Memo) -> Timed:
     """Simulate commands on buffers at these addresses."""
     placed = tuple(addressed(command, allocation.offsets) for command in commands)
-    program = Program("", processor.name, "opt", (), (), (), (), (), placed, {})
-    return Timed(commands, allocation, simulate_parallel(parallelise(program), processor))
+    return Timed(commands, allocation, memo.lately(commands_tried, placed, processor).trace)
 
 
 def faster(one: Timed, other: Timed) -> Timed:
@@ -64,14 +62,14 @@ def faster(one: Timed, other: Timed) -> Timed:
     return other if gain > 0 and (not roomy or gain * _WORTH_ROOM >= one.trace.cycles) else one
 
 
-def colour(before: Timed, buffer_bytes: dict[str, int], processor: Processor) -> Timed:
+def colour(before: Timed, buffer_bytes: dict[str, int], processor: Processor, memo: Memo) -> Timed:
     """The same commands at addresses within the sram at which they are faster; `before` itself if none are found."""
     best = before
     for _ in range(_ROUNDS):
         if not best.has_conflicts:
             break
         moved = _Colouring(best, buffer_bytes, processor).moved()
-        after = best if moved.offsets == best.allocation.offsets else timed(best.commands, moved, processor)
+        after = best if moved.offsets == best.allocation.offsets else timed(best.commands, moved, processor, memo)
         if faster(best, after) is best:
             break
         best = after

@@ -29,4 +29,4 @@ def quickest_rung(
             planned.append(optimise(network, rung, switched_off, memo))
         except DoesNotFit:
             break
-    return quickest(planned, processor)
+    return quickest(planned, processor, memo)

@@ -110,7 +110,7 @@ def optimise(
             misfits.append(misfit)
     if not planned:
         raise misfits[0]
-    return quickest(planned, processor)
+    return quickest(planned, processor, memo)
 
 
 def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
@@ -168,7 +168,7 @@ def _attempt(
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
-    commands, allocation = arranged(commands, buffer_bytes, processor, switched_off)
+    commands, allocation = arranged(commands, buffer_bytes, processor, switched_off, memo)
     program = Program(
         name=network.name,
         processor=processor.name,

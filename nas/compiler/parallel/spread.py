@@ -20,6 +20,7 @@ from nas.compiler.parallel.order import list_schedule
 from nas.compiler.parallel.partition import Partition, pieces_of
 from nas.compiler.parallel.piece import CannotCut, core_network
 from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import run_passes
 from nas.core.errors import DoesNotFit
 from nas.hw.spec import Processor
@@ -69,11 +70,13 @@ def spread(
     memo: Memo | None = None,
 ) -> Spread:
     """`network` over the cores of `processor`, given the program (and its constants) of one of them; memo: as of `optimise`."""
-    alone = _simulated(ONE_CORE, one_core, processor)
+    memo = Memo() if memo is None else memo
+    parallel, trace = tried(one_core[0], processor, memo)
+    alone = Spread(ONE_CORE, one_core[0], parallel, one_core[1], trace, {ONE_CORE: trace.cycles})
     if processor.cores == 1:
         return replace(alone, cycles={})
     traced = run_passes(passes_with(switched_off), network, processor, switched_off)
-    planner = _Planner(processor, switched_off, Memo() if memo is None else memo)
+    planner = _Planner(processor, switched_off, memo)
     found: list[Spread] = []
     for order in _orders(traced, one_core[0]):
         # The most first: against them few of the others need be simulated.

@@ -7,6 +7,7 @@ import pytest
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.memo import Memo
 from nas.compiler.opt.alloc import Allocation
 from nas.compiler.opt.colour import colour, faster, may_conflict, timed
 from nas.compiler.opt.pipeline import optimise
@@ -67,8 +68,8 @@ def assert_apart(commands, sizes, allocation, capacity_bytes):
 def test_operands_of_one_page_get_pages_of_their_own():
     processor = narrow(port_bytes=16)  # 32 bytes a cycle and page, 32 lanes
     commands, sizes = adds(1)
-    before = timed(commands, side_by_side(commands, sizes), processor)
-    after = colour(before, sizes, processor)
+    before = timed(commands, side_by_side(commands, sizes), processor, Memo())
+    after = colour(before, sizes, processor, Memo())
     assert may_conflict(commands, before.allocation, processor)
     # The sum goes three times as far through one page: 48 cycles instead of 18.
     assert before.trace.conflict_cycles == 30
@@ -84,15 +85,15 @@ def test_where_nothing_can_conflict_all_stays_where_it_is():
     assert not may_conflict(commands, allocation, one_page)
     wide = narrow(port_bytes=256)
     assert not may_conflict(commands, allocation, wide)
-    before = timed(commands, allocation, wide)
-    assert colour(before, sizes, wide) is before
+    before = timed(commands, allocation, wide, Memo())
+    assert colour(before, sizes, wide, Memo()) is before
 
 
 def test_a_copy_of_less_room_is_kept_unless_the_gain_is_worth_it():
     processor = narrow(port_bytes=16)
     copy = Command("vector", "l", (dense("a", 0, (64,), 8),), (dense("b", 0, (64,), 8),), Copy())
-    here = timed([copy], Allocation({"a": 0, "b": 64}, 128), processor)
-    there = timed([copy], Allocation({"a": 0, "b": 128}, 192), processor)
+    here = timed([copy], Allocation({"a": 0, "b": 64}, 128), processor, Memo())
+    there = timed([copy], Allocation({"a": 0, "b": 128}, 192), processor, Memo())
     assert faster(here, there) is here and faster(there, here) is there
     trace = msgspec.structs.replace(there.trace, cycles=there.trace.cycles - 1)
     assert faster(here, type(there)(there.commands, there.allocation, trace)).trace is trace
