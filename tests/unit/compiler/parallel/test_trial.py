@@ -23,10 +23,9 @@ def program(channels):
 
 
 def test_remembered_or_not_it_is_the_same(monkeypatch):
-    memo, worked = Memo(), []
-    work = trial.commands_tried
-    monkeypatch.setattr(trial, "commands_tried", lambda *asked: worked.append(1) or work(*asked))
     one, other = program(4), program(5)
+    memo, worked, work = Memo(), [], trial.commands_tried
+    monkeypatch.setattr(trial, "commands_tried", lambda *asked: worked.append(1) or work(*asked))
     renamed = msgspec.structs.replace(one, name="another")
     for each in (one, other, renamed, one):
         for processor in PROCESSORS:
