@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from nas.compiler.network import constant_strides
-from nas.compiler.regions import MAP_RANK, ROWS_RANK, as_map, image_of
+from nas.compiler.regions import MAP_RANK, ROWS_RANK, aligned, as_map, image_of
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Matmul, Pool, Tail, Window
 from nas.ir.program import Operator
@@ -157,6 +157,17 @@ def part_cycles(part: Part, processor: Processor) -> int:
     """The cycles of the command that does `part`, on the engine that its function says."""
     command = Command(engine_of(part.function), "", part.reads, (part.write,), part.function)
     return command_cycles(command, processor)
+
+
+def staged(part: Part) -> tuple[tuple[Region, ...], int]:
+    """Dense local copies of all operands of a part, what it writes last, one behind the other, and the bytes they take."""
+    copies: list[Region] = []
+    offset_bytes = 0
+    for region, role in zip((*part.reads, part.write), (*roles(part.function), "output"), strict=True):
+        local = local_copy(region, role, "sram", offset_bytes)
+        copies.append(local)
+        offset_bytes = aligned(local.end_bytes)
+    return tuple(copies), offset_bytes
 
 
 def _part_of_rows(function: Compute, reads: tuple[Region, ...], write: Region, tile: Tile) -> Part:

@@ -28,7 +28,8 @@ holds one element for all places along it, so that a gate (n, 1, 1) scales whole
 A region of two axes is rows (m, c); one of three or more is a map. A channel is a place along a map's channel axes, or
 along the last axis of rows. Two coded operands are multiplied and summed in integers, exactly; any other pair as float32
 numbers. A tail that does nothing but encode such sums as 32-bit codes of their own scale (input scale * weight scale)
-writes the sums themselves, so that a later command takes up exactly where this one stopped.
+writes the sums themselves, so that a later command takes up exactly where this one stopped; one that only adds such codes
+to them before adds them as integers, so that sums can be made in parts.
 
 The `dataflow` of conv and matmul says what lies still in the cells of the array while the rest streams by: the weights, the
 outputs or the input (`weight_stationary`, `output_stationary`, `input_stationary`); `lanes` is the vector engine's way. It

@@ -102,9 +102,15 @@ def _host(command: Command, attributes: Host, memories: Memories, host: HostFunc
 
 def _finish_sums(command: Command, sums: NDArray[Any], scale: float | None, tail: Tail, memories: Memories) -> None:
     """The tail of sums of products, which are integers of `scale`, or numbers already where there is none."""
-    if scale is not None and tail == Tail(output=Format(32, "code", scale)):
-        _write(command, saturated(sums), tail.output, memories)
-        return
+    if scale is not None:
+        own = Format(32, "code", scale)
+        if tail == Tail(add=own, output=own):
+            before = integers(_canonical(_read(command, 2, memories, own)), own, np.int64)
+            sums = sums.astype(np.int64) + before
+            tail = Tail(output=own)
+        if tail == Tail(output=own):
+            _write(command, saturated(sums), own, memories)
+            return
     _finish(command, scaled(sums, 1.0 if scale is None else scale), tail, 2, memories)
 
 

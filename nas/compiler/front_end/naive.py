@@ -9,15 +9,13 @@ from nas.compiler.opt.alloc import allocate
 from nas.compiler.regions import aligned, image_of, place
 from nas.compiler.tiling import (
     Compute,
-    Part,
     Tile,
     channel_step,
     engine_of,
     image_operands,
-    local_copy,
     output_size,
     part_of,
-    roles,
+    staged,
     tiles_of,
 )
 from nas.compiler.views import view_boxes
@@ -122,12 +120,12 @@ class _Naive:
     def _compute(self, layer: str, function: Compute, reads: tuple[Region, ...], write: Region) -> None:
         for tile in self._tiles(layer, function, reads, write):
             part = part_of(function, reads, write, tile)
-            staged, offset_bytes = _stage(part)
+            local_parts, offset_bytes = staged(part)
             self.sram_bytes = max(self.sram_bytes, offset_bytes)
-            for source, local in zip(part.reads, staged, strict=False):
+            for source, local in zip(part.reads, local_parts, strict=False):
                 self.commands.append(Command("dma_in", layer, (source,), (local,), Load()))
-            self.commands.append(Command(engine_of(function), layer, staged[:-1], staged[-1:], part.function))
-            self.commands.append(Command("dma_out", layer, staged[-1:], (part.write,), Store()))
+            self.commands.append(Command(engine_of(function), layer, local_parts[:-1], local_parts[-1:], part.function))
+            self.commands.append(Command("dma_out", layer, local_parts[-1:], (part.write,), Store()))
 
     def _tiles(self, layer: str, function: Compute, reads: tuple[Region, ...], write: Region) -> list[Tile]:
         """The fewest equal tiles that fit: rows are cut first, then channels."""
@@ -137,7 +135,7 @@ class _Naive:
             tiles = tiles_of(function, reads, write, rows, channels)
             # Tiles at the edge have padding and less to read; those of one range of channels differ in nothing else.
             first = (tile for tile in tiles if tile.channels == tiles[0].channels)
-            need_bytes = max(_stage(part_of(function, reads, write, tile))[1] for tile in first)
+            need_bytes = max(staged(part_of(function, reads, write, tile))[1] for tile in first)
             if need_bytes <= self.processor.sram.size_bytes:
                 return tiles
             if rows > 1:
@@ -152,16 +150,6 @@ class _Naive:
         return Violation(
             "sram_bytes", layer, need_bytes, have_bytes, "bytes", "more SRAM, fewer channels or fewer bits"
         )
-
-
-def _stage(part: Part) -> tuple[tuple[Region, ...], int]:
-    """Dense local copies of all operands of a part, one behind the other, and the bytes they take."""
-    staged, offset_bytes = [], 0
-    for region, role in zip((*part.reads, part.write), (*roles(part.function), "output"), strict=True):
-        local = local_copy(region, role, "sram", offset_bytes)
-        staged.append(local)
-        offset_bytes = aligned(local.end_bytes)
-    return tuple(staged), offset_bytes
 
 
 def dram_places(network: Network) -> tuple[dict[str, Region], int]:

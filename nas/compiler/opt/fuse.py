@@ -91,6 +91,8 @@ class _Fusion:
             return self._join_mean(index, operator, maker_index, tail)
         if not isinstance(function, Conv | Matmul | Eltwise) or not _unrounded(function.tail.output):
             return False
+        if function.tail.add is not None and function.tail.output.is_code:
+            return False  # sums are added up in integers, which a longer tail would not do
         names = dict(zip(roles(function), maker.inputs, strict=True))
         first, last = first_step(tail), last_step(function.tail)
         if first <= last:
