@@ -1,13 +1,28 @@
-"""Buffers that lie in dram -> their addresses there, and the bindings of inputs and outputs."""
+"""Buffers that lie in dram -> their addresses there, and the bindings of inputs and outputs; and what cannot lie there."""
 
 from collections.abc import Mapping
 
-from nas.compiler.network import Network
+from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.alloc import allocate
 from nas.compiler.opt.storage import Storage
 from nas.compiler.regions import aligned
+from nas.core.errors import DoesNotFit, Violation
+from nas.hw.spec import Processor
 from nas.ir.program import Binding
 from nas.ir.tensor import Region
+
+
+def refuse_what_never_fits(network: Network, processor: Processor) -> None:
+    """Raises `DoesNotFit` where constants, inputs and outputs alone are more than the dram holds: no plan changes that."""
+    read = {name for operator in network.operators for name in operator.inputs}
+    bound = (*network.inputs, *network.outputs)
+    constants = [name for name, tensor in network.tensors.items() if tensor.role == "constant" and name in read]
+    need_bytes = sum(tensor_bytes(network.tensors[name]) for name in {*bound, *constants})
+    have_bytes = processor.dram.size_bytes
+    if need_bytes > have_bytes:
+        raise DoesNotFit(
+            Violation("dram_bytes", network.name, need_bytes, have_bytes, "bytes", "fewer weights or bits")
+        )
 
 
 def place_in_dram(

@@ -12,7 +12,7 @@ from nas.compiler.opt.alloc import addressed
 from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
-from nas.compiler.opt.dram import place_in_dram
+from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.quickest import Planned, quickest
@@ -101,6 +101,7 @@ def optimise(
     """
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
+    refuse_what_never_fits(network, processor)
     planned: list[Planned] = []
     misfits: list[DoesNotFit] = []
     for each in _ways(network, processor, switched_off):

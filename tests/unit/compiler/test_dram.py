@@ -2,10 +2,14 @@
 
 import msgspec
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.opt import pipeline
+from nas.core.errors import Violation
+from nas.cost.simulated import SimulatedCost
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.sim.values import run_values
@@ -55,3 +59,23 @@ class _Twice(nn.Module):
 def test_a_map_larger_than_the_chip_is_moved_in_parts() -> None:
     compiled = same_values(compile_network(_Twice().eval(), (1, 2, 32, 32), shrunk(16 << 10, 1 << 20)))
     assert any(command.layer.endswith("cat") for command in compiled.optimised.commands)
+
+
+def test_weights_that_are_more_than_the_dram_are_refused_before_anything_is_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def planned(*_: object) -> None:
+        raise AssertionError("planned")
+
+    monkeypatch.setattr(pipeline, "settle", planned)
+    network = nn.Linear(1000, 600, bias=False)
+    answer = SimulatedCost(shrunk(64 << 10, 1 << 20)).cost(network, (2, 1000))
+    assert isinstance(answer, Violation)
+    assert (answer.what, answer.need, answer.have) == ("dram_bytes", 4 * (600_000 + 2000 + 1200), 1 << 20)
+
+
+def test_what_just_fits_is_not_refused() -> None:
+    network = nn.Linear(1000, 200, bias=False)
+    need_bytes = 4 * (200_000 + 1000 + 200)
+    compiled = same_values(compile_network(network, (1, 1000), shrunk(64 << 10, need_bytes + 256)))
+    assert need_bytes <= compiled.optimised.used_bytes["dram"] <= need_bytes + 256
