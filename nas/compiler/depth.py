@@ -14,6 +14,7 @@ resort, and no network that fits without is changed.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 
@@ -29,6 +30,7 @@ from nas.sim.formats import largest_integer
 
 _LARGEST_SUM = (1 << 31) - 1
 _Sums = Conv | Matmul
+_Kind = tuple[tuple[int, ...], Format, bool]  # shape, format, whether constant
 
 
 def fitted(network: Network, processor: Processor) -> Network:
@@ -125,7 +127,7 @@ class _Cutting:
                     msgspec.structs.replace(each, shape=shape)
                     for each, shape in zip((data, weight), shapes, strict=True)
                 ]
-                if tiles * _least_bytes(part, [*parts, sums, sums]) <= self.processor.sram.size_bytes:
+                if tiles * _least_bytes(part, _kinds([*parts, sums, sums])) <= self.processor.sram.size_bytes:
                     whole = math.lcm(step, self.processor.matrix.rows)
                     return size // whole * whole or size
         return 0
@@ -173,15 +175,20 @@ def _is_too_large(operator: Operator, network: Network, room_bytes: int) -> bool
     tensors = [network.tensors[name] for name in (*operator.inputs, *operator.outputs)]
     if sum(map(tensor_bytes, tensors)) <= room_bytes // 2:
         return False  # all of it fits, however it is aligned
-    return _least_bytes(function, tensors) > room_bytes
+    return _least_bytes(function, _kinds(tensors)) > room_bytes
 
 
-def _least_bytes(function: _Sums, tensors: Sequence[Tensor]) -> int:
+def _kinds(tensors: Sequence[Tensor]) -> tuple[_Kind, ...]:
+    return tuple([(each.shape, each.format, each.role == "constant") for each in tensors])
+
+
+@lru_cache(maxsize=1 << 12)
+def _least_bytes(function: _Sums, kinds: tuple[_Kind, ...]) -> int:
     """The bytes on chip of the smallest tile of an operator on these inputs and this output, the last one."""
-    regions = [place(tensor, "dram", 0) for tensor in tensors]
-    if isinstance(function, Conv):
-        pairs = zip(regions, tensors, strict=True)
-        regions = [region if tensor.role == "constant" else as_map(image_of(region, 0)) for region, tensor in pairs]
+    regions = []
+    for shape, form, constant in kinds:
+        region = place(Tensor("", shape, form, "constant" if constant else "feature"), "dram", 0)
+        regions.append(region if constant or isinstance(function, Matmul) else as_map(image_of(region, 0)))
     reads, write = tuple(regions[:-1]), regions[-1]
     rows, step = output_size(function, reads, write)[0], channel_step(function, reads, write)
     # The first and the last row have padding, those between have the most to read.
