@@ -5,6 +5,7 @@ takes no longer on the lanes. So a convolution is cut in two, along channels or 
 And what the next operator takes up channel by channel is made in several commands, so that it can begin with the first.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -82,12 +83,31 @@ def parts_on_engines(part: Part, pace: Pace | None, array: Array, processor: Pro
     """The commands, in the making, that do `part`, each for the engine that its function says, and in the dataflow that is
     quickest for it; pace: None for one engine only.
     """
-    pieces = [part] if pace is None else _pieces(part, pace, array, processor)
+    homes = (*part.reads, part.write)
+    slots = [Region(str(slot), 0, each.shape, each.strides, each.bits) for slot, each in enumerate(homes)]
+    pieces = _cut(Part(part.function, tuple(slots[:-1]), slots[-1]), pace, array, processor)
     return [
-        piece
-        for each in pieces
-        for piece in (_on_array(each, array, processor) if engine_of(each.function) == "matrix" else [each])
+        Part(each.function, tuple([_at(read, homes) for read in each.reads]), _at(each.write, homes)) for each in pieces
     ]
+
+
+def _at(region: Region, homes: Sequence[Region]) -> Region:
+    """A region of the slot with the number of a home, where that lies."""
+    home = homes[int(region.memory)]
+    return Region(home.memory, home.offset_bytes + region.offset_bytes, region.shape, region.strides, region.bits)
+
+
+# Stripes and tiles of a layer are alike.
+@lru_cache(maxsize=1 << 12)
+def _cut(part: Part, pace: Pace | None, array: Array, processor: Processor) -> tuple[Part, ...]:
+    pieces = [part] if pace is None else _pieces(part, pace, array, processor)
+    return tuple(
+        [
+            piece
+            for each in pieces
+            for piece in (_on_array(each, array, processor) if engine_of(each.function) == "matrix" else [each])
+        ]
+    )
 
 
 def engine_cycles(part: Part, array: Array, processor: Processor) -> int:
@@ -160,7 +180,7 @@ def _bare(regions: tuple[Region, ...]) -> tuple[Region, ...]:
     return tuple([Region("sram", 0, each.shape, each.strides, each.bits) for each in regions])
 
 
-# Stripes and tiles of a layer are alike.
+# Asked with several paces.
 @lru_cache(maxsize=1 << 12)
 def _share(part: Part, lead_cycles: int, array: Array, processor: Processor, worth: float) -> Share | None:
     """How to cut the work between the engines; None where the one that its function says does it all as soon."""
