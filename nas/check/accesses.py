@@ -1,6 +1,6 @@
 """Commands -> all that they touch, as columns: what the rules about memory sweep over."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,28 +47,18 @@ class Accesses:
         numbers = {name: number for number, name in enumerate(sorted(set(names)))}
         return np.array([numbers[name] for name in names], np.int64)
 
-    def of_command(self) -> Iterator[tuple[int, int, int]]:
-        """(command, first entry, one past the last entry)."""
-        first = 0
-        for entry in range(1, len(self.command) + 1):
-            if entry == len(self.command) or self.command[entry] != self.command[first]:
-                yield self.command[first], first, entry
-                first = entry
-
 
 def accesses_of(commands: Sequence[Command]) -> Accesses:
     """The accesses of `commands`, whose layouts must make sense (the rules of one command see to it)."""
     command: list[int] = []
     is_write: list[bool] = []
-    start: list[int] = []
-    end: list[int] = []
     region: list[Region] = []
     for index, each in enumerate(commands):
-        for written, regions in ((False, each.reads), (True, each.writes)):
-            for one in regions:
-                command.append(index)
-                is_write.append(written)
-                start.append(one.offset_bytes)
-                end.append(one.offset_bytes + span_bytes(one.shape, one.strides, one.bits))
-                region.append(one)
+        reads, writes = len(each.reads), len(each.writes)
+        command += [index] * (reads + writes)
+        is_write += [False] * reads + [True] * writes
+        region += each.reads
+        region += each.writes
+    start = [each.offset_bytes for each in region]
+    end = [each.offset_bytes + span_bytes(each.shape, each.strides, each.bits) for each in region]
     return Accesses(command, is_write, start, end, region)

@@ -4,6 +4,7 @@ Kept in units of some bytes that divide every address and length in question: th
 quarter of the marks. Where elements are narrower than a byte the unit is a byte. Every region must lie inside the memory.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,30 +18,59 @@ _STRETCHES = 256
 
 
 class Written:
-    """Which bits have been written so far. Grows only."""
+    """Which bits have been written so far. Grows only.
+
+    Most of a memory soon lies in stretches of which every bit is known to be written: whoever touches one of these needs no look
+    at the marks.
+    """
 
     def __init__(self, size_bytes: int, unit_bytes: int = 1) -> None:
         self._unit_bytes = unit_bytes
         self._marks = np.zeros(size_bytes // unit_bytes + 1, np.uint8)
         self._complete: set[Region] = set()
+        # The stretches, which do not touch, in the order of their addresses.
+        self._starts: list[int] = []
+        self._ends: list[int] = []
 
     def add(self, region: Region) -> None:
         """`region` is written now."""
-        if region in self._complete:
+        if self._is_known(region):
             return
         for view, mask in _views(self._marks, self._unit_bytes, region):
             view[...] = mask if mask == WHOLE_BYTE else view | mask
-        self._complete.add(region)
+        self._know(region)
 
     def missing(self, region: Region) -> int:
         """How many bytes of `region` were never written, or not all of their bits that belong to it."""
-        if region in self._complete:
+        if self._is_known(region):
             return 0
         views = list(_views(self._marks, self._unit_bytes, region))
         if all(np.bitwise_and.reduce(view, axis=None) & mask == mask for view, mask in views):
-            self._complete.add(region)
+            self._know(region)
             return 0
         return sum(int(np.count_nonzero(view & mask != mask)) for view, mask in views) * self._unit_bytes
+
+    def _is_known(self, region: Region) -> bool:
+        """Whether `region` is known to be written."""
+        place = bisect_right(self._starts, region.offset_bytes) - 1
+        if place >= 0:
+            end = region.offset_bytes + span_bytes(region.shape, region.strides, region.bits)
+            if end <= self._ends[place]:
+                return True
+        return region in self._complete
+
+    def _know(self, region: Region) -> None:
+        """All of `region` is written."""
+        (lattice, mask), *more = bit_lattices(region.shape, region.strides, region.bits)
+        if more or lattice.axes or mask != WHOLE_BYTE:
+            self._complete.add(region)
+            return
+        start = region.offset_bytes + lattice.start_bytes
+        end = start + lattice.run_bytes
+        first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [start], [end]
 
 
 class Numbers:

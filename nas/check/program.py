@@ -1,5 +1,6 @@
 """Rules that hold for both forms of a program: its frame, its bindings, and what its commands do to the memories."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,7 @@ from nas.check.formats import format_breach
 from nas.check.marks import Written
 from nas.check.memory import overlap, repeats, span_bytes
 from nas.check.operands import LARGEST
+from nas.check.race import within_commands
 from nas.check.rule import Place
 from nas.check.subject import Subject
 from nas.ir.command import Command, Conv, Copy, Eltwise, Matmul
@@ -98,19 +100,15 @@ def read_only(subject: Subject) -> Iterator[Place]:
 def in_place(subject: Subject) -> Iterator[Place]:
     """No command writes over what it reads, unless element by element in place; nor twice to one byte."""
     accesses = subject.accesses
-    for index, first, stop in accesses.of_command():
-        for entry in range(first, stop):
-            if not accesses.is_write[entry]:
-                continue
-            written, start, end = accesses.region[entry], accesses.start[entry], accesses.end[entry]
-            for other in range(first, entry):
-                region = accesses.region[other]
-                if end <= accesses.start[other] or accesses.end[other] <= start or not overlap(written, region):
-                    continue
-                if accesses.is_write[other]:
-                    yield subject.place(index), f"writes {box_text(written)} and {box_text(region)}, which share bytes"
-                elif region != written or other - first not in _reads_in_step(subject.commands[index]):
-                    yield subject.place(index), f"writes {box_text(written)} over what it reads, {box_text(region)}"
+    for entry, other in within_commands(accesses):
+        written, region = accesses.region[entry], accesses.region[other]
+        index = accesses.command[entry]
+        if accesses.is_write[other]:
+            yield subject.place(index), f"writes {box_text(written)} and {box_text(region)}, which share bytes"
+            continue
+        number = other - bisect_left(accesses.command, index)
+        if region != written or number not in _reads_in_step(subject.commands[index]):
+            yield subject.place(index), f"writes {box_text(written)} over what it reads, {box_text(region)}"
 
 
 def written_before_read(subject: Subject) -> Iterator[Place]:

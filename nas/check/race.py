@@ -56,6 +56,14 @@ def inversions(legal: tuple[int, ...], ranks: Integers, accesses: Accesses) -> I
         yield from _conflicts(accesses, entries[a[swapped]], entries[b[swapped]])
 
 
+def within_commands(accesses: Accesses) -> Iterator[tuple[int, int]]:
+    """Pairs of entries that conflict within one command: what it writes, and what of its entries stands before that."""
+    writes, here = np.flatnonzero(accesses.writes), np.arange(len(accesses.commands), dtype=np.int64)
+    first = np.searchsorted(accesses.commands, accesses.commands[writes], side="left")
+    for a, b in _pairs(writes, here, first, writes):
+        yield from _conflicts(accesses, a, b)
+
+
 def _pairs(mine: Integers, theirs: Integers, first: Integers, stop: Integers) -> Iterator[tuple[Integers, Integers]]:
     """Each of `mine` with its stretch first:stop of `theirs`, in chunks."""
     lengths = np.maximum(stop - first, 0)
