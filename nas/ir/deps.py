@@ -26,13 +26,16 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
         queue = index if queue_of is None else queue_of[index]
         for regions, is_write in ((command.reads, False), (command.writes, True)):
             for region in regions:
+                history = histories.get(region.memory)
+                if history is None or (not is_write and history.is_read_again(index, queue, region)):
+                    continue  # what nobody writes has no order
                 size_bytes, dense = extent(region.shape, region.strides, region.bits)
                 start, stop = region.offset_bytes, region.offset_bytes + size_bytes
-                # What nobody writes has no order, and what is only read from here on needs no memory of its readers.
-                last_write = written[region.memory].last(start, stop) if region.memory in written else -1
+                # Nor has this part of a memory; and what is only read from here on needs no memory of its readers.
+                last_write = written[region.memory].last(start, stop)
                 if last_write >= 0:
                     access = Access(index, queue, is_write, start, stop, region, dense)
-                    histories[region.memory].follow(access, found, keep=is_write or last_write > index)
+                    history.follow(access, found, keep=is_write or last_write > index)
         result.append(tuple(sorted(other for other in found.values() if other != index)))
     return result
 

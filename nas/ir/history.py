@@ -7,7 +7,6 @@ by their rows, so that a tile is compared with those of the same rows alone.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from nas.ir.overlap import Box, box_on_grid, boxes_meet, regions_meet
 from nas.ir.tensor import Region
@@ -18,16 +17,19 @@ _Tile = tuple[Box, "Access"]
 Latest = dict[int, int]
 
 
-class Access(NamedTuple):
-    """What one command reads or writes: from the first byte to one past the last; dense: all bytes between."""
+class Access:
+    """What one command reads or writes: from the first byte to one past the last; dense: all bytes between.
 
-    command: int
-    queue: int
-    is_write: bool
-    start: int
-    stop: int
-    region: Region
-    dense: bool
+    Of a queue that reads the same again and again, nobody writing to it in the meantime, the latest is kept alone.
+    """
+
+    __slots__ = ("command", "dense", "is_write", "queue", "region", "start", "stop")
+
+    def __init__(
+        self, command: int, queue: int, is_write: bool, start: int, stop: int, region: Region, dense: bool
+    ) -> None:
+        self.command, self.queue, self.is_write = command, queue, is_write
+        self.start, self.stop, self.region, self.dense = start, stop, region, dense
 
 
 class _Tiles:
@@ -82,11 +84,17 @@ class _Tiles:
 
 def _covers(box: Box, other: Box, rows: tuple[int, int]) -> bool:
     """Whether `box` holds all of `other` that lies in these rows."""
-    axis = max(len(box[0]) - 2, 0)
-    for place, (first, stop, first_other, stop_other) in enumerate(zip(*box, *other, strict=True)):
+    if box is other:
+        return True
+    (firsts, stops), (firsts_other, stops_other) = box, other
+    axis = max(len(firsts) - 2, 0)
+    if axis and (firsts_other[0] < firsts[0] or stops[0] < stops_other[0]):
+        return False
+    for place, first in enumerate(firsts):
+        first_other, stop_other = firsts_other[place], stops_other[place]
         if place == axis:
-            first_other, stop_other = max(first_other, rows[0]), min(stop_other, rows[1])  # noqa: PLW2901
-        if first_other < first or stop < stop_other:
+            first_other, stop_other = max(first_other, rows[0]), min(stop_other, rows[1])
+        if first_other < first or stops[place] < stop_other:
             return False
     return True
 
@@ -94,13 +102,15 @@ def _covers(box: Box, other: Box, rows: tuple[int, int]) -> bool:
 class _Cell:
     """The bytes start..stop and the accesses that are still to be followed there: loose ones and tiles.
 
-    Those that write and those that read are kept apart, since a reader follows the former alone.
+    Those that write and those that read are kept apart, since a reader follows the former alone. writes: how many it has seen;
+    -1 when it has been replaced by others.
     """
 
-    __slots__ = ("read", "start", "stop", "tiles", "written")
+    __slots__ = ("read", "start", "stop", "tiles", "writes", "written")
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
+        self.writes = 0
         self.written: list[Access] = []
         self.read: list[Access] = []
         self.tiles: dict[_Grid, _Tiles] = {}
@@ -157,11 +167,11 @@ class _Cell:
 def _collect(held: Iterable[Access], access: Access, found: Latest) -> None:
     """Those of `held`, all of which it would conflict with, that share a byte with `access`."""
     start, stop, region, dense = access.start, access.stop, access.region, access.dense
-    for command, queue, _, other_start, other_stop, other, was_dense in held:
-        if other_start >= stop or start >= other_stop or command <= found.get(queue, -1):
+    for other in held:
+        if other.start >= stop or start >= other.stop or other.command <= found.get(other.queue, -1):
             continue
-        if (dense and was_dense) or regions_meet(other, region):
-            found[queue] = command
+        if (dense and other.dense) or regions_meet(other.region, region):
+            found[other.queue] = other.command
 
 
 class History:
@@ -170,6 +180,16 @@ class History:
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._cells: list[_Cell] = []
+        # What each queue has read within one cell: the cell, how many writes that had seen, and the read.
+        self._reads: dict[tuple[int, Region], tuple[_Cell, int, Access]] = {}
+
+    def is_read_again(self, command: int, queue: int, region: Region) -> bool:
+        """Whether `queue` has read this before and nobody has written near it since; then all is said, but who was last."""
+        known = self._reads.get((queue, region))
+        if known is None or known[0].writes != known[1]:
+            return False
+        known[2].command = command
+        return True
 
     def follow(self, access: Access, found: Latest, keep: bool = True) -> None:
         """Put the commands that `access` must follow into `found`, and make it part of the history if it is to `keep`."""
@@ -183,6 +203,8 @@ class History:
             cell.collect(access, found)
         dense = access.dense
         if not keep and (dense or len(touched) == 1):
+            if len(touched) == 1:
+                self._reads[access.queue, access.region] = touched[0], touched[0].writes, access
             return  # else the cells become one, which the next readers find at once
         if access.is_write and dense:
             fresh = [_Cell(start, stop)]
@@ -192,16 +214,24 @@ class History:
             if touched and touched[-1].stop > stop:
                 fresh.append(touched[-1].part(stop, touched[-1].stop))
             self._replace(first, last, fresh)
-        elif dense and _covered(touched, start, stop):
+            return
+        if dense and _covered(touched, start, stop):
             for cell in touched:
                 cell.add(access)
         else:
             cell = touched[0] if len(touched) == 1 else _merged(touched, start, stop)
             cell.start, cell.stop = min(cell.start, start), max(cell.stop, stop)
             cell.add_tile(access)
-            self._replace(first, last, [cell])
+            cell.writes += access.is_write
+            if len(touched) != 1 or self._starts[first] != cell.start:
+                self._replace(first, last, [cell])
+        if len(touched) == 1 and not access.is_write:
+            self._reads[access.queue, access.region] = touched[0], touched[0].writes, access
 
     def _replace(self, first: int, last: int, cells: list[_Cell]) -> None:
+        for old in self._cells[first:last]:
+            if old not in cells:
+                old.writes = -1
         self._cells[first:last] = cells
         self._starts[first:last] = [cell.start for cell in cells]
 
