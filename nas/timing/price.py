@@ -29,18 +29,21 @@ class Price(msgspec.Struct, frozen=True, gc=False):
 
 
 def command_price(command: Command, processor: Processor) -> Price:
-    """The price of `command`; agrees with `command_cycles`, `command_traffic`, `command_macs` and `command_energy_pj`."""
+    """The price of `command`; agrees with `command_cycles`, `command_traffic`, `command_macs` and `command_energy_pj`.
+
+    It hangs on no address and no name of a memory: a command on buffers that have none yet has it already.
+    """
     try:
         return _known_price(
-            Command(command.engine, "", _at_zero(command.reads), _at_zero(command.writes), command.attributes),
+            Command(command.engine, "", _anywhere(command.reads), _anywhere(command.writes), command.attributes),
             processor,
         )
     except ContractError:
         return _price(command, processor)  # fails again, and says in which layer
 
 
-def _at_zero(regions: tuple[Region, ...]) -> tuple[Region, ...]:
-    return tuple([Region(each.memory, 0, each.shape, each.strides, each.bits) for each in regions])
+def _anywhere(regions: tuple[Region, ...]) -> tuple[Region, ...]:
+    return tuple([Region("", 0, each.shape, each.strides, each.bits) for each in regions])
 
 
 def _price(command: Command, processor: Processor) -> Price:

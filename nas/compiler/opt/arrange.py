@@ -38,7 +38,7 @@ def arranged(
     found = prefetched(plain)
     if "compact" not in switched_off:
         found = found[0], compact(found[0], buffer_bytes, found[1], capacity_bytes)
-    if "colour" in switched_off or not may_conflict(*found, processor):
+    if "colour" in switched_off or not may_conflict(found[0], processor):
         return found
     best = timed(*found, processor, memo)
     if best.has_conflicts:

@@ -76,7 +76,7 @@ def colour(before: Timed, buffer_bytes: dict[str, int], processor: Processor, me
     return best
 
 
-def may_conflict(commands: list[Command], allocation: Allocation, processor: Processor) -> bool:
+def may_conflict(commands: list[Command], processor: Processor) -> bool:
     """Whether a page could be asked for more than its ports have, by the greediest command of either engine and the dram."""
     sram = processor.sram
     if sram.page_count == 1:
@@ -84,7 +84,7 @@ def may_conflict(commands: list[Command], allocation: Allocation, processor: Pro
     paces = dict.fromkeys(_ENGINES, 0.0)
     for command in commands:
         if command.engine in paces:
-            price = command_price(addressed(command, allocation.offsets), processor)
+            price = command_price(command, processor)
             cycles = max(1, price.cycles - processor.issue_cycles)
             paces[command.engine] = max(paces[command.engine], price.sram_bytes / cycles)
     return sum(paces.values()) + bandwidth(processor) / clock(processor) > sram.page_port_bytes

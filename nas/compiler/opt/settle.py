@@ -23,17 +23,18 @@ def settle(network: Network, processor: Processor, room_bytes: int, switched_off
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
     loaded twice. So both are tried where it matters, and the plan that moves fewer bytes is taken.
     """
-    plan = _settled(network, processor, room_bytes, switched_off, memo, frozenset())
+    first = _layout(network, processor, switched_off, frozenset())
+    plan = _settled(first, processor, room_bytes, switched_off, memo, frozenset())
     layout = plan[0]
     linking = frozenset[str]() if "stripes" in switched_off else links(network, layout.storage)
     if not linking or not _moved_bytes(plan):
         return plan
-    passing = _settled(network, processor, room_bytes, switched_off, memo, linking)
+    passing = _settled(first, processor, room_bytes, switched_off, memo, linking)
     return passing if _moved_bytes(passing) < _moved_bytes(plan) else plan
 
 
 def _settled(
-    network: Network,
+    layout: Layout,
     processor: Processor,
     room_bytes: int,
     switched_off: frozenset[str],
@@ -42,7 +43,7 @@ def _settled(
 ) -> _Plan:
     evicted: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
-    layout = _layout(network, processor, switched_off, apart)
+    network = layout.network
     while True:
         residency = decide_residency(layout, processor, room_bytes, memo, evicted, linking)
         # In dram there is nothing to gain from results in place, and maps of their own come and go one by one.

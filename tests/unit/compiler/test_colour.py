@@ -70,7 +70,7 @@ def test_operands_of_one_page_get_pages_of_their_own():
     commands, sizes = adds(1)
     before = timed(commands, side_by_side(commands, sizes), processor, Memo())
     after = colour(before, sizes, processor, Memo())
-    assert may_conflict(commands, before.allocation, processor)
+    assert may_conflict(commands, processor)
     # The sum goes three times as far through one page: 48 cycles instead of 18.
     assert before.trace.conflict_cycles == 30
     assert after.trace.conflict_cycles == 0
@@ -82,9 +82,9 @@ def test_where_nothing_can_conflict_all_stays_where_it_is():
     commands, sizes = adds(2)
     allocation = side_by_side(commands, sizes)
     one_page = narrow(pages=1, port_bytes=16)
-    assert not may_conflict(commands, allocation, one_page)
+    assert not may_conflict(commands, one_page)
     wide = narrow(port_bytes=256)
-    assert not may_conflict(commands, allocation, wide)
+    assert not may_conflict(commands, wide)
     before = timed(commands, allocation, wide, Memo())
     assert colour(before, sizes, wide, Memo()) is before
 
