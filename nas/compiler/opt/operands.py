@@ -5,9 +5,9 @@ Placed     one operator of a network: its layer, its operands, and the home of e
 Layout     a whole network
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from nas.compiler.network import Network
@@ -83,7 +83,7 @@ class Placed:
     operands: Operands
     homes: dict[str, Home]
 
-    def on_chip(self, buffers: frozenset[str]) -> frozenset[str]:
+    def on_chip(self, buffers: Set[str]) -> frozenset[str]:
         """The slots that lie in one of these buffers."""
         return frozenset([slot for slot, home in self.homes.items() if home.memory in buffers])
 
@@ -146,7 +146,14 @@ def _placed(
         role for role, fixed in zip(roles(function), is_constant, strict=True) if not fixed
     ):
         spread = choose_spread(function, *images[0], spread_for, dataflows)
-    return Placed(operator.layer, Operands(function, tuple(images), constants, Array(spread, dataflows)), homes)
+    operands = _one_of(Operands(function, tuple(images), constants, Array(spread, dataflows)))
+    return Placed(operator.layer, operands, homes)
+
+
+# Equal operands are one object, which is quick to compare: they are what planning remembers answers by.
+@lru_cache(maxsize=1 << 12)
+def _one_of(operands: Operands) -> Operands:
+    return operands
 
 
 def _in_slots(regions: Sequence[Region], slots: list[str], homes: dict[str, Home]) -> tuple[Region, ...]:

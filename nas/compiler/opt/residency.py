@@ -3,6 +3,7 @@
 Time is counted in operators here. At each operator the live buffers on chip and the operator's smallest tiles must fit.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from nas.compiler.memo import Memo
@@ -58,19 +59,18 @@ def decide_residency(
         _add(live, spans[name], aligned(storage.buffers[name].size_bytes))
 
     def need(index: int) -> int:
-        return _need(layout.placed[index], frozenset(on_chip), columns, storage, room_bytes, memo)
+        return _need(layout.placed[index], on_chip, columns, storage, room_bytes, memo)
 
     needs = [need(index) for index in range(count)]
     passing: set[str] = set()
     while True:
-        over, negative = max(
-            ((live[index] + needs[index] - room_bytes, -index) for index in range(count)), default=(0, 0)
-        )
-        if over <= 0:
+        wanted = [lives + needed for lives, needed in zip(live, needs, strict=True)]
+        most = max(wanted, default=0)
+        if most <= room_bytes:
             return Residency(
                 frozenset(on_chip), tuple(room_bytes - amount for amount in live), spans, room_bytes, frozenset(passing)
             )
-        index = -negative
+        index = wanted.index(most)
         here = [name for name in on_chip if spans[name][0] <= index <= spans[name][1]]
         if not here:
             layer, advice = network.operators[index].layer, "more SRAM, fewer channels or fewer bits"
@@ -89,9 +89,7 @@ def decide_residency(
                 needs[other] = need(other)
 
 
-def _need(
-    placed: Placed | None, on_chip: frozenset[str], columns: int, storage: Storage, room_bytes: int, memo: Memo
-) -> int:
+def _need(placed: Placed | None, on_chip: Set[str], columns: int, storage: Storage, room_bytes: int, memo: Memo) -> int:
     """What an operator needs beside its own maps on chip: to work well, where that can be had without evicting them."""
     if placed is None:
         return 0
