@@ -66,14 +66,19 @@ def prefetch(
             low, high = max(earliest, index - window), index  # it can stay at `high`; how far below can it go?
             if stored_before is not None:
                 low = min(index, max(index - window, stored_before + 1))
-            others = [each for each in near if first[each] <= ends[own] and ends[each] >= low and each != own]
+            others = sorted(
+                (offset[each], size[each], ends[each])
+                for each in near
+                if first[each] <= ends[own] and ends[each] >= low and each != own
+            )
+            middle = low  # mostly there is room all the way
             while low < high:
-                middle = (low + high) // 2
-                place = best_gap([(offset[each], size[each]) for each in others if ends[each] >= middle], size[own])
+                place = best_gap([(begin, length) for begin, length, end in others if end >= middle], size[own])
                 if place + size[own] <= capacity_bytes:
                     high, first[own], offset[own] = middle, middle, place
                 else:
                     low = middle + 1
+                middle = (low + high) // 2
             keys[index] = (first[own], 0, index)
             if stored_before is None:
                 earliest = first[own]
