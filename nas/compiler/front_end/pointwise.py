@@ -80,7 +80,9 @@ def _batch_norm(builder: NetworkBuilder, call: Call) -> bool:
 
 def doubles(tensor: torch.Tensor) -> Floats:
     """The numbers of a constant."""
-    numbers: Floats = tensor.detach().double().cpu().numpy()
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+        tensor = tensor.double().cpu()
+    numbers: Floats = tensor.detach().numpy().astype(np.float64)
     return numbers
 
 

@@ -256,6 +256,8 @@ class Recorder(TorchFunctionMode):
         return self._coded[key]
 
     def _describe(self, argument: Any) -> Any:
+        if type(argument) in _WITHOUT_TENSORS:
+            return argument
         if isinstance(argument, torch.Tensor):
             if id(argument) in self._values:
                 return self.value_of(argument)
