@@ -81,7 +81,7 @@ class Energies(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     static_w: float
 
 
-class Processor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Processor(msgspec.Struct, frozen=True, cache_hash=True, forbid_unknown_fields=True):
     """All that the compiler and the simulators know of the hardware.
 
     issue_cycles: between the start of a command and its first useful cycle, on any engine. cores: at most `MOST_CORES`.

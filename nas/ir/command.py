@@ -47,7 +47,7 @@ Activation = Literal["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigm
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "lanes"]
 
 
-class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Window(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, gc=False):
     """A sliding window: kernel, stride and dilation as (rows, columns); padding as (top, left, bottom, right)."""
 
     kernel: tuple[int, int] = (1, 1)
@@ -63,7 +63,7 @@ class Window(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return rows, columns
 
 
-class Tail(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Tail(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, gc=False):
     """What happens to a result before it is written; see the page above."""
 
     table: bool = False
@@ -76,15 +76,15 @@ class Tail(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     pool: Window | None = None
 
 
-class Load(msgspec.Struct, frozen=True, tag="load", tag_field="op", gc=False):
+class Load(msgspec.Struct, frozen=True, cache_hash=True, tag="load", tag_field="op", gc=False):
     """Bring a box from dram into sram."""
 
 
-class Store(msgspec.Struct, frozen=True, tag="store", tag_field="op", gc=False):
+class Store(msgspec.Struct, frozen=True, cache_hash=True, tag="store", tag_field="op", gc=False):
     """Take a box from sram to dram."""
 
 
-class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_defaults=True, gc=False):
+class Conv(msgspec.Struct, frozen=True, cache_hash=True, tag="conv", tag_field="op", omit_defaults=True, gc=False):
     """Grouped 2-d cross-correlation with zero padding (the number 0, whatever its code), then the tail."""
 
     window: Window = Window()
@@ -95,7 +95,7 @@ class Conv(msgspec.Struct, frozen=True, tag="conv", tag_field="op", omit_default
     dataflow: Dataflow = "weight_stationary"
 
 
-class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_defaults=True, gc=False):
+class Matmul(msgspec.Struct, frozen=True, cache_hash=True, tag="matmul", tag_field="op", omit_defaults=True, gc=False):
     """rows (m, c) times weights (n, c) transposed, then the tail."""
 
     input: Format = FLOAT32
@@ -104,14 +104,14 @@ class Matmul(msgspec.Struct, frozen=True, tag="matmul", tag_field="op", omit_def
     dataflow: Dataflow = "weight_stationary"
 
 
-class Eltwise(msgspec.Struct, frozen=True, tag="eltwise", tag_field="op", omit_defaults=True, gc=False):
+class Eltwise(msgspec.Struct, frozen=True, cache_hash=True, tag="eltwise", tag_field="op", omit_defaults=True, gc=False):
     """The tail alone, element by element."""
 
     input: Format = FLOAT32
     tail: Tail = Tail()
 
 
-class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_defaults=True, gc=False):
+class Pool(msgspec.Struct, frozen=True, cache_hash=True, tag="pool", tag_field="op", omit_defaults=True, gc=False):
     """Maximum (padding never wins; codes are compared as codes) or mean (of numbers, then encoded) of each window.
 
     count_padding: whether the padded places count in the mean's divisor.
@@ -124,11 +124,11 @@ class Pool(msgspec.Struct, frozen=True, tag="pool", tag_field="op", omit_default
     output: Format = FLOAT32
 
 
-class Copy(msgspec.Struct, frozen=True, tag="copy", tag_field="op", gc=False):
+class Copy(msgspec.Struct, frozen=True, cache_hash=True, tag="copy", tag_field="op", gc=False):
     """Move a box within sram, element by element in row-major order of both shapes."""
 
 
-class Host(msgspec.Struct, frozen=True, tag="host", tag_field="op", omit_defaults=True, gc=False):
+class Host(msgspec.Struct, frozen=True, cache_hash=True, tag="host", tag_field="op", omit_defaults=True, gc=False):
     """A function that no engine knows, on the host processor, on float32 tensors in dram.
 
     function: its public name, such as "torch.nn.functional.gelu"; arguments: JSON text of [positional, named], in which
@@ -151,6 +151,7 @@ OPS: dict[str, type] = {
     "copy": Copy,
     "host": Host,
 }
+_OP_OF = {kind: name for name, kind in OPS.items()}
 ENGINES: dict[str, tuple[str, ...]] = {
     "load": ("dma_in",),
     "store": ("dma_out",),
@@ -163,7 +164,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Command(msgspec.Struct, frozen=True, gc=False):
+class Command(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """One tile of work of one engine. `layer` names the module of the network that it belongs to."""
 
     engine: str
@@ -174,4 +175,4 @@ class Command(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def op(self) -> str:
-        return str(self.attributes.__struct_config__.tag)
+        return _OP_OF[type(self.attributes)]

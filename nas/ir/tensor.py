@@ -17,7 +17,7 @@ import msgspec
 ELEMENT_BITS = (1, 2, 4, 8, 16, 32)
 
 
-class Format(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Format(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, gc=False):
     """How stored elements become numbers.
 
     kind "float": bits 32 is IEEE single, bits 16 is bfloat16.

@@ -49,6 +49,8 @@ class SharedDram:
         """(cycle, key): when each transfer that is served now ends if none begins before. The others are not among them."""
         ends: list[tuple[int, int]] = []
         for group in (self._stores, self._loads):
+            if not group:
+                continue
             ends += [(self._since, key) for key, left in group.items() if not left]
             served = {key: left for key, left in group.items() if left}
             if served:
@@ -71,6 +73,8 @@ class SharedDram:
 
 def _share(group: _Work, work: int) -> int:
     """Spend `work` on the transfers of a group, equally as long as they last; what is left of it."""
+    if not work or not group:
+        return work
     served = sorted((left, key) for key, left in group.items() if left)
     for done, (left, key) in enumerate(served):
         # The shortest first: it takes its share or all that it still needs, and the rest is shared by the others.

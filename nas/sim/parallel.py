@@ -33,6 +33,10 @@ def simulate_parallel(program: ParProgram, processor: Processor, clouds: Clouds 
     return trace_of(program.name, processor, tuple(span for _, span in spans))
 
 
+def _time(signal: tuple[int, int, Command]) -> int:
+    return signal[0]
+
+
 class _Run:
     """The state of one simulation. Queues go by their index.
 
@@ -89,7 +93,7 @@ class _Run:
         now = self._clock.now
         self._reasons[queue] = ""
         if now > self._free_since[queue]:
-            _, source, last = max((self._signals[token] for token in step.waits), key=lambda signal: signal[0])
+            _, source, last = max([self._signals[token] for token in step.waits], key=_time)
             self._reasons[queue] = f"{self._engines[source]}: {last.op} of {last.layer}"
         price = command_price(step.command, self._processor)
         self._prices[queue], self._started[queue] = price, now
