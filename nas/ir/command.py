@@ -104,7 +104,9 @@ class Matmul(msgspec.Struct, frozen=True, cache_hash=True, tag="matmul", tag_fie
     dataflow: Dataflow = "weight_stationary"
 
 
-class Eltwise(msgspec.Struct, frozen=True, cache_hash=True, tag="eltwise", tag_field="op", omit_defaults=True, gc=False):
+class Eltwise(
+    msgspec.Struct, frozen=True, cache_hash=True, tag="eltwise", tag_field="op", omit_defaults=True, gc=False
+):
     """The tail alone, element by element."""
 
     input: Format = FLOAT32

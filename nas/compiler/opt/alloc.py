@@ -28,21 +28,22 @@ class Allocation:
     peak_bytes: int
 
 
-def addressed(command: Command, offsets: dict[str, int]) -> Command:
-    """The command with addresses in sram for the names of buffers."""
-    return Command(
-        command.engine,
-        command.layer,
-        tuple(_at(region, offsets) for region in command.reads),
-        tuple(_at(region, offsets) for region in command.writes),
-        command.attributes,
+def addressed(commands: Iterable[Command], offsets: dict[str, int]) -> tuple[Command, ...]:
+    """The commands with addresses in sram for the names of buffers."""
+
+    def at(regions: tuple[Region, ...]) -> tuple[Region, ...]:
+        return tuple(
+            [
+                each
+                if each.memory == "dram"
+                else Region("sram", offsets[each.memory] + each.offset_bytes, each.shape, each.strides, each.bits)
+                for each in regions
+            ]
+        )
+
+    return tuple(
+        [Command(each.engine, each.layer, at(each.reads), at(each.writes), each.attributes) for each in commands]
     )
-
-
-def _at(region: Region, offsets: dict[str, int]) -> Region:
-    if region.memory == "dram":
-        return region
-    return Region("sram", offsets[region.memory] + region.offset_bytes, region.shape, region.strides, region.bits)
 
 
 def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> int:

@@ -1,14 +1,14 @@
 """Arrange: commands on named buffers -> their last order, and an address in sram for every buffer."""
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, allocate, lower_bound_bytes
+from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, addressed, allocate, lower_bound_bytes
 from nas.compiler.opt.colour import colour, faster, may_conflict, timed
 from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.hw.spec import Processor
 from nas.ir.command import Command
 
-Arranged = tuple[list[Command], Allocation]
+_Planned = tuple[list[Command], Allocation]
 Spans = dict[str, tuple[int, int]]
 
 _WINDOW = 64
@@ -23,14 +23,17 @@ def arranged(
     processor: Processor,
     switched_off: frozenset[str],
     memo: Memo,
-) -> Arranged:
-    """The commands with early loads, and addresses in little room and good colours. Over the sram's size where nothing fits it."""
+) -> tuple[tuple[Command, ...], int]:
+    """The commands with early loads, at addresses in little room and of good colours, and one past the highest byte in use.
+
+    That is over the sram's size where nothing fits it.
+    """
     capacity_bytes = processor.sram.size_bytes
     plain = _allocated(commands, buffer_bytes, capacity_bytes)
     if plain.peak_bytes > capacity_bytes:
-        return commands, plain
+        return addressed(commands, plain.offsets), plain.peak_bytes
 
-    def prefetched(allocation: Allocation) -> Arranged:
+    def prefetched(allocation: Allocation) -> _Planned:
         if "prefetch" in switched_off:
             return commands, allocation
         return prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
@@ -39,7 +42,7 @@ def arranged(
     if "compact" not in switched_off:
         found = found[0], compact(found[0], buffer_bytes, found[1], capacity_bytes)
     if "colour" in switched_off or not may_conflict(found[0], processor):
-        return found
+        return addressed(found[0], found[1].offsets), found[1].peak_bytes
     best = timed(*found, processor, memo)
     if best.has_conflicts:
         best = colour(best, buffer_bytes, processor, memo)
@@ -47,7 +50,7 @@ def arranged(
         early = colour(timed(commands, plain, processor, memo), buffer_bytes, processor, memo).allocation
         if early is not plain:
             best = faster(best, colour(timed(*prefetched(early), processor, memo), buffer_bytes, processor, memo))
-    return best.commands, best.allocation
+    return best.placed, best.allocation.peak_bytes
 
 
 def _allocated(commands: list[Command], buffer_bytes: dict[str, int], capacity_bytes: int) -> Allocation:

@@ -37,10 +37,11 @@ _SLACKS = (6, 0)
 
 @dataclass(frozen=True)
 class Timed:
-    """Commands, the addresses of their buffers, and what a simulation of both saw."""
+    """Commands, the addresses of their buffers, both in one, and what a simulation of it saw."""
 
     commands: list[Command]
     allocation: Allocation
+    placed: tuple[Command, ...]
     trace: Trace
 
     @property
@@ -51,8 +52,8 @@ class Timed:
 
 def timed(commands: list[Command], allocation: Allocation, processor: Processor, memo: Memo) -> Timed:
     """Simulate commands on buffers at these addresses."""
-    placed = tuple(addressed(command, allocation.offsets) for command in commands)
-    return Timed(commands, allocation, memo.lately(commands_tried, placed, processor).trace)
+    placed = addressed(commands, allocation.offsets)
+    return Timed(commands, allocation, placed, memo.lately(commands_tried, placed, processor).trace)
 
 
 def faster(one: Timed, other: Timed) -> Timed:

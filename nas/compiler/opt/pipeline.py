@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import addressed
 from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
@@ -169,7 +168,7 @@ def _attempt(
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
-    commands, allocation = arranged(commands, buffer_bytes, processor, switched_off, memo)
+    placed, peak_bytes = arranged(commands, buffer_bytes, processor, switched_off, memo)
     program = Program(
         name=network.name,
         processor=processor.name,
@@ -179,7 +178,7 @@ def _attempt(
         inputs=tuple(bindings[name] for name in network.inputs),
         outputs=tuple(bindings[name] for name in network.outputs),
         constants=tuple(pool.bindings),
-        commands=tuple(addressed(command, allocation.offsets) for command in commands),
-        used_bytes={"dram": pool.end_bytes, "sram": allocation.peak_bytes},
+        commands=placed,
+        used_bytes={"dram": pool.end_bytes, "sram": peak_bytes},
     )
     return program, pool.packed
