@@ -36,7 +36,9 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
                 if last_write >= 0:
                     access = Access(index, queue, is_write, start, stop, region, dense)
                     history.follow(access, found, keep=is_write or last_write > index)
-        result.append(tuple(sorted(other for other in found.values() if other != index)))
+        if found.get(queue) == index:
+            del found[queue]
+        result.append(tuple(sorted(found.values())))
     return result
 
 
@@ -58,10 +60,12 @@ class _Spans:
 
     def last(self, start: int, stop: int) -> int:
         """The last command that writes to a span that meets start..stop; -1 if there is none."""
-        place, last = bisect_right(self._stops, start), -1
-        while place < len(self._starts) and self._starts[place] < stop:
-            last = max(last, self._last[place])
-            place += 1
+        starts, last = self._starts, -1
+        for place in range(bisect_right(self._stops, start), len(starts)):
+            if starts[place] >= stop:
+                break
+            if self._last[place] > last:
+                last = self._last[place]
         return last
 
 

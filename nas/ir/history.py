@@ -42,10 +42,14 @@ class _Tiles:
 
     def collect(self, box: Box, is_write: bool, found: Latest) -> None:
         """Put the commands that touch an element of `box` into `found`; only those that write, if it is read."""
+        first, stop = box[0][0], box[1][0]
         for bands in self._conflicting(is_write):
             for band in self._touched(box):
                 for other, access in reversed(bands.get(band, ())):
-                    if access.command > found.get(access.queue, -1) and boxes_meet(box, other):
+                    # Most that lie in the same rows are of other channels.
+                    if other[0][0] >= stop or first >= other[1][0] or access.command <= found.get(access.queue, -1):
+                        continue
+                    if other is box or boxes_meet(box, other):
                         found[access.queue] = access.command
 
     def add(self, box: Box, access: Access) -> None:

@@ -75,7 +75,8 @@ def _box(offset_bytes: int, shape: tuple[int, ...], strides: tuple[int, ...], bi
 
 def boxes_meet(a: Box, b: Box) -> bool:
     """Whether two boxes of one grid share an element."""
-    for first_a, stop_a, first_b, stop_b in zip(*a, *b, strict=True):
+    (firsts_a, stops_a), (firsts_b, stops_b) = a, b
+    for first_a, stop_a, first_b, stop_b in zip(firsts_a, stops_a, firsts_b, stops_b, strict=True):
         if stop_a <= first_b or stop_b <= first_a:
             return False
     return True
