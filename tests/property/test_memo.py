@@ -1,6 +1,9 @@
 """What is remembered of other networks, and what a price leaves out, changes no program and no price by a bit."""
 
 import copy
+import math
+import sys
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -17,7 +20,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
-from nas.compiler.precision import Precision, network_in
+from nas.compiler.precision import Bits, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
 from nas.cost.simulated import SimulatedCost, cost_of
@@ -38,24 +41,43 @@ def some_network(seed: int) -> nn.Module:
 
 
 def with_one_block_changed(network: nn.Module, seed: int) -> nn.Module:
-    """The same network but for one of its convolutions, which gets another kernel and keeps the sizes of its maps."""
+    """The same network but for one of its convolutions, in whose place stands another block that keeps the sizes of its maps."""
     edited = copy.deepcopy(network)
     found = [
         (parent, name, child)
         for parent in edited.modules()
         for name, child in parent.named_children()
-        if type(child) is nn.Conv2d and child.kernel_size[0] % 2 and child.dilation == (1, 1)
+        if type(child) is nn.Conv2d and all(size % 2 for size in child.kernel_size)
     ]
     if found:
         parent, name, conv = found[seed % len(found)]
-        size = 3 if conv.kernel_size[0] == 1 else 1
-        padding = tuple(before - conv.kernel_size[0] // 2 + size // 2 for before in conv.padding)
-        if min(padding) >= 0:
-            changed = nn.Conv2d(
-                conv.in_channels, conv.out_channels, size, conv.stride, padding, groups=conv.groups, bias=False
-            )
-            setattr(parent, name, changed)
+        setattr(parent, name, another_block(conv, np.random.default_rng(seed)))
     return edited
+
+
+def another_block(conv: nn.Conv2d, generator: np.random.Generator) -> nn.Module:
+    """A block in the place of a convolution: with another kernel, with groups, wider in its middle, in two steps, or deeper."""
+    inputs, outputs, bias = conv.in_channels, conv.out_channels, bool(generator.integers(2))
+    # How much smaller than with a padding of half the kernel the map gets, which a kernel of 1 can't make up for.
+    reach = [d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    if not isinstance(conv.padding, tuple) or list(conv.padding) != reach:
+        return copy.deepcopy(conv)
+
+    def step(size: int, channels: tuple[int, int], groups: int = 1, strided: bool = False) -> nn.Conv2d:
+        stride = conv.stride if strided else (1, 1)
+        return nn.Conv2d(*channels, size, stride, size // 2, groups=groups, bias=bias)
+
+    size = int(generator.choice([1, 3, 5]))
+    wide = inputs * int(generator.integers(1, 4))
+    common = math.gcd(inputs, outputs)
+    kinds = [
+        [step(size, (inputs, outputs), strided=True)],
+        [step(size, (inputs, outputs), common, strided=True)],
+        [step(1, (inputs, wide)), nn.BatchNorm2d(wide), nn.ReLU6(), step(size, (wide, outputs), strided=True)],
+        [step(size, (inputs, inputs), inputs, strided=True), nn.ReLU(), step(1, (inputs, outputs))],
+        [step(1, (inputs, outputs), strided=True), *(step(size, (outputs, outputs)) for _ in range(2)), nn.Hardswish()],
+    ]
+    return nn.Sequential(*kinds[int(generator.integers(len(kinds)))])
 
 
 def made(network: Network, processor: Processor, memo: Memo) -> object:
@@ -100,6 +122,16 @@ def test_a_model_of_costs_with_memories_says_what_a_new_one_says(seed: int) -> N
         assert model.cost(module, SHAPE) == SimulatedCost(EDGE_NPU).cost(module, SHAPE)
 
 
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from([EDGE_NPU, MICRO_NPU]), st.sampled_from(["float", "int8"]))
+def test_neighbour_after_neighbour_costs_what_it_costs_alone(seed: int, processor: Processor, bits: Bits) -> None:
+    """As a search goes: each network differs from the one before in one block."""
+    model, network = SimulatedCost(processor, precision=Precision(bits)), some_network(seed)
+    for edit in range(4):
+        assert model.cost(network, SHAPE) == price_without_memories(network, processor, bits)
+        network = with_one_block_changed(network, seed + edit)
+
+
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_models_that_share_a_memory_do_not_mix_up_their_prices(seed: int) -> None:
@@ -113,6 +145,16 @@ def test_models_that_share_a_memory_do_not_mix_up_their_prices(seed: int) -> Non
                 assert model.cost(module, shape) == SimulatedCost(processor, precision=Precision(bits)).cost(
                     module, shape
                 )
+
+
+def price_without_memories(module: nn.Module, processor: Processor, bits: Bits) -> Cost | Violation:
+    """The price without anything that this process remembers: neither the memory of a model nor those of the functions."""
+    for name, loaded in list(sys.modules.items()):
+        if name.startswith("nas."):
+            for value in vars(loaded).values():
+                if isinstance(value, type(cache(len))):
+                    value.cache_clear()
+    return SimulatedCost(processor, precision=Precision(bits)).cost(module, SHAPE)
 
 
 @pytest.mark.parametrize("answers", [1, 2, 100])

@@ -76,6 +76,17 @@ def test_missing_finds_every_bit_never_written(a: Region, b: Region, read: Regio
     assert written.missing(a) == written.missing(b) == 0
 
 
+@given(st.lists(st.tuples(regions(), st.booleans()), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_what_is_known_to_be_written_is_what_was_written(steps: list[tuple[Region, bool]]) -> None:
+    written, bits = Written(8192), set[int]()
+    for region, is_written in steps:
+        if is_written:
+            written.add(region)
+            bits |= bits_of(region)
+        assert (written.missing(region) > 0) == bool(bits_of(region) - bits)
+
+
 @given(st.integers(-80, 80), st.data())
 @settings(max_examples=200, deadline=None)
 def test_written_out_runs_agree_with_sets(distance: int, data: st.DataObject) -> None:

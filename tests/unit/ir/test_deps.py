@@ -70,23 +70,46 @@ def test_every_conflict_is_ordered(pairs: list[tuple[Region, Region]]) -> None:
                 assert early in after[late]
 
 
+def closure(listed: list[tuple[int, ...]], queues: list[int]) -> list[set[int]]:
+    """All that each command follows, in the end, where those of a queue follow one another."""
+    after: list[set[int]] = []
+    for index, found in enumerate(listed):
+        same_queue = [other for other in range(index) if queues[other] == queues[index]]
+        direct = {*found, *same_queue}
+        after.append(direct.union(*(after[other] for other in direct)))
+    return after
+
+
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(regions(), regions(), st.integers(0, 2)), min_size=2, max_size=10))
 def test_of_each_queue_the_last_one_is_told(entries: list[tuple[Region, Region, int]]) -> None:
     commands = [Command("vector", "", (read,), (write,), Copy()) for read, write, _ in entries]
     queues = [queue for _, _, queue in entries]
-
-    def closure(listed: list[tuple[int, ...]]) -> list[set[int]]:
-        after: list[set[int]] = []
-        for index, found in enumerate(listed):
-            same_queue = [other for other in range(index) if queues[other] == queues[index]]
-            direct = {*found, *same_queue}
-            after.append(direct.union(*(after[other] for other in direct)))
-        return after
-
     told = dependences(commands, queues)
-    assert closure(told) == closure(dependences(commands))
+    assert closure(told, queues) == closure(dependences(commands), queues)
     assert all(len({queues[other] for other in found}) == len(found) for found in told)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(regions(), min_size=2, max_size=4), st.data())
+def test_what_is_read_again_is_ordered_as_if_it_were_read_first(pool: list[Region], data: st.DataObject) -> None:
+    """The same few regions again and again, most often read."""
+    places = st.integers(0, len(pool) - 1)
+    entry = st.tuples(places, st.none() | st.none() | places, st.integers(0, 2))
+    entries = data.draw(st.lists(entry, min_size=4, max_size=24))
+    commands = [
+        Command("vector", "", (pool[read],), () if write is None else (pool[write],), Copy())
+        for read, write, _ in entries
+    ]
+    queues = [queue for _, _, queue in entries]
+    told = closure(dependences(commands, queues), queues)
+    assert told == closure(dependences(commands), queues)
+    for late, command in enumerate(commands):
+        for early, other in enumerate(commands[:late]):
+            touched = set[int]().union(*(bytes_of(each) for each in (*command.reads, *command.writes)))
+            wrote = set[int]().union(*(bytes_of(each) for each in other.writes))
+            if wrote & touched or any(bytes_of(other.reads[0]) & bytes_of(each) for each in command.writes):
+                assert early in told[late]
 
 
 def test_a_read_is_not_forgotten_where_its_cell_is_cut() -> None:
