@@ -4,6 +4,7 @@ A tile is a range of rows and a range of channels of the output. Rows shrink wha
 read of weights and tables; padding and halo follow from where the tile lies.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -39,23 +40,23 @@ class Part(NamedTuple):
 
 def roles(function: Compute) -> tuple[str, ...]:
     """What each read of a command is: "data", "weight", "table", "factor", "addend"."""
-    if isinstance(function, Pool):
+    tail: Tail | None = getattr(function, "tail", None)
+    if tail is None:
         return ("data",)
-    names = ["data"]
-    if isinstance(function, Conv | Matmul):
-        names.append("weight")
-    if function.tail.table:
-        names.append("table")
-    if function.tail.multiply is not None:
-        names.append("factor")
-    if function.tail.add is not None:
-        names.append("addend")
-    return tuple(names)
+    return _ROLES[type(function) in _WEIGHTED, tail.table, tail.multiply is not None, tail.add is not None]
+
+
+# Asked so often that it takes a percent of the time of compiling to put them together.
+_WEIGHTED = (Conv, Matmul)
+_ROLES = {
+    has: ("data", *(name for name, there in zip(("weight", "table", "factor", "addend"), has, strict=True) if there))
+    for has in itertools.product((False, True), repeat=4)
+}
 
 
 def engine_of(function: Compute) -> str:
     """The engine that does the work."""
-    return "matrix" if isinstance(function, Conv | Matmul) and function.dataflow != "lanes" else "vector"
+    return "matrix" if type(function) in _WEIGHTED and getattr(function, "dataflow", "") != "lanes" else "vector"
 
 
 def channel_step(function: Compute, reads: tuple[Region, ...], write: Region) -> int:

@@ -64,8 +64,7 @@ class _Spans:
         for place in range(bisect_right(self._stops, start), len(starts)):
             if starts[place] >= stop:
                 break
-            if self._last[place] > last:
-                last = self._last[place]
+            last = max(last, self._last[place])
         return last
 
 

@@ -110,14 +110,13 @@ def dense(memory: str, offset_bytes: int, shape: tuple[int, ...], bits: int) -> 
 
 def box(region: Region, *slices: tuple[int, int] | None) -> Region:
     """The part of `region` between half-open (start, stop) along each axis; None keeps a whole axis."""
-    offset_elements, shape = 0, list(region.shape)
+    shape, strides, bits = list(region.shape), region.strides, region.bits
+    offset_bits = 0
     for axis, bounds in enumerate(slices):
-        if bounds is None:
-            continue
-        start, stop = bounds
-        offset_elements += start * region.strides[axis]
-        shape[axis] = stop - start
-    offset_bits = offset_elements * region.bits
+        if bounds is not None:
+            start, stop = bounds
+            offset_bits += start * strides[axis] * bits
+            shape[axis] = stop - start
     if offset_bits % 8:
         raise ValueError(f"a part of {region} at {slices} starts inside a byte")
-    return Region(region.memory, region.offset_bytes + offset_bits // 8, tuple(shape), region.strides, region.bits)
+    return Region(region.memory, region.offset_bytes + offset_bits // 8, tuple(shape), strides, bits)

@@ -47,7 +47,7 @@ def coalesce(
 
 
 def _is_constant(command: Command, constants_start: int) -> bool:
-    return isinstance(command.attributes, Load) and command.reads[0].offset_bytes >= constants_start
+    return type(command.attributes) is Load and command.reads[0].offset_bytes >= constants_start
 
 
 def _size(command: Command) -> int:

@@ -52,7 +52,7 @@ def prefetch(
 
     def movable(index: int) -> bool:
         command = commands[index]
-        return isinstance(command.attributes, Load) and spans[command.writes[0].memory][0] == index
+        return type(command.attributes) is Load and spans[command.writes[0].memory][0] == index
 
     earliest = 0
     for start in range(0, len(commands), window):
