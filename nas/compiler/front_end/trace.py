@@ -36,6 +36,8 @@ _BROKEN_FORWARDS = (
     TypeError,
     ValueError,
 )
+# What any tensor answers alike, with numbers or without. Every batch norm asks.
+_QUESTIONS = frozenset((torch.Tensor.dim, torch.Tensor.size, torch.Tensor.shape.__get__))  # type: ignore[attr-defined]
 # Kinds of arguments, the usual ones, that hold no tensors.
 _WITHOUT_TENSORS = frozenset((type(None), bool, int, float, str))
 
@@ -155,6 +157,8 @@ class Recorder(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if function in _QUESTIONS:
+            return function(*args, **kwargs)
         is_filled = function in FILLED and bool(args)
         if is_filled or not (self._reads_values(args) or (kwargs and self._reads_values(kwargs.values()))):
             return self.constant(function, args, kwargs, is_filled)
