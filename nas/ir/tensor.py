@@ -41,6 +41,7 @@ class Format(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, g
 FLOAT32 = Format()
 
 
+@lru_cache(maxsize=64)
 def container_bits(bits: int) -> int:
     """The narrowest element that holds a code of `bits` bits."""
     return next(width for width in ELEMENT_BITS if width >= bits)
@@ -71,10 +72,13 @@ class Region(msgspec.Struct, frozen=True, gc=False):
     @property
     def end_bytes(self) -> int:
         """One past the last byte that the region touches."""
-        last = 0
-        for size, stride in zip(self.shape, self.strides, strict=True):
-            last += (size - 1) * stride
-        return self.offset_bytes + -(-(last + 1) * self.bits // 8)
+        return self.offset_bytes + _span_bytes(self.shape, self.strides, self.bits)
+
+
+@lru_cache(maxsize=1 << 14)
+def _span_bytes(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> int:
+    last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    return -(-(last + 1) * bits // 8)
 
 
 class Tensor(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

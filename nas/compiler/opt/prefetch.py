@@ -19,12 +19,16 @@ def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for index, command in enumerate(commands):
-        for region in (*command.reads, *command.writes):
-            name = region.memory
-            if name not in last:
-                first[name] = index
-            last[name] = index
-    return {name: (first[name], last[name]) for name in first if name in buffer_bytes}
+        for region in command.reads:
+            last[region.memory] = index
+        for region in command.writes:
+            last[region.memory] = index
+    for index in range(len(commands) - 1, -1, -1):
+        for region in commands[index].reads:
+            first[region.memory] = index
+        for region in commands[index].writes:
+            first[region.memory] = index
+    return {name: (first[name], end) for name, end in last.items() if name in buffer_bytes}
 
 
 def prefetch(
@@ -73,18 +77,33 @@ def prefetch(
             )
             middle = low  # mostly there is room all the way
             while low < high:
-                place = best_gap([(begin, length) for begin, length, end in others if end >= middle], size[own])
-                if place + size[own] <= capacity_bytes:
-                    high, first[own], offset[own] = middle, middle, place
+                if _has_room(others, middle, size[own], capacity_bytes):
+                    high = middle
                 else:
                     low = middle + 1
                 middle = (low + high) // 2
+            if high < index:
+                first[own] = high
+                offset[own] = best_gap([(begin, length) for begin, length, end in others if end >= high], size[own])
             keys[index] = (first[own], 0, index)
             if stored_before is None:
                 earliest = first[own]
     peak_bytes = max((start + length for start, length in zip(offset, size, strict=True)), default=0)
     moved = Allocation(dict(zip(names, offset, strict=True)), peak_bytes)
     return [commands[key[2]] for key in sorted(keys)], moved
+
+
+def _has_room(others: list[tuple[int, int, int]], since: int, size_bytes: int, capacity_bytes: int) -> bool:
+    """Whether there is a gap between those of `others` (offset, size, last command; by offset) that live at `since` or later."""
+    end = 0
+    for start, length, last in others:
+        if last >= since:
+            if start - end >= size_bytes:
+                return True
+            stop = start + length
+            if stop > end:  # noqa: PLR1730 (max() takes as long as all the rest)
+                end = stop
+    return end + size_bytes <= capacity_bytes
 
 
 class _Stored:
