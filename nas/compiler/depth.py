@@ -33,20 +33,24 @@ _Sums = Conv | Matmul
 _Kind = tuple[tuple[int, ...], Format, bool]  # shape, format, whether constant
 
 
-def fitted(network: Network, processor: Processor) -> Network:
-    """`network`, with operators cut along their depth where they would not fit the SRAM of `processor` otherwise.
+@dataclass(frozen=True)
+class Depth:
+    """Once before any program is made, and once more for operators that have grown by fusing."""
 
-    What that cannot help (products of two features, grouped convolutions, channels of several axes) stays as it is.
-    """
-    room_bytes = processor.sram.size_bytes
-    large = {index for index, each in enumerate(network.operators) if _is_too_large(each, network, room_bytes)}
-    if not large:
-        return network
-    cutting = _Cutting(network, processor, dict(network.tensors), dict(network.constants))
-    for index, operator in enumerate(network.operators):
-        if index not in large or not cutting.cut(operator):
-            cutting.operators.append(operator)
-    return cutting.result()
+    name: str = "depth"
+    why: str = "what not even one tile of fits the sram could not run at all"
+
+    def run(self, network: Network, processor: Processor) -> Network:
+        """What that cannot help (products of two features, grouped convolutions, channels of several axes) stays as it is."""
+        room_bytes = processor.sram.size_bytes
+        large = {index for index, each in enumerate(network.operators) if _is_too_large(each, network, room_bytes)}
+        if not large:
+            return network
+        cutting = _Cutting(network, processor, dict(network.tensors), dict(network.constants))
+        for index, operator in enumerate(network.operators):
+            if index not in large or not cutting.cut(operator):
+                cutting.operators.append(operator)
+        return cutting.result()
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.compiler.depth import fitted
+from nas.compiler.depth import Depth
 from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
@@ -60,7 +60,7 @@ def network_in(
     if precision.bits == "int8":
         batches = list(precision.batches) or [_pixels(input_shape)]
         ranges = observed_ranges(module, batches, precision.percentile)
-        return fitted(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
+        return Depth().run(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
     return _in_floats(network, processor, precision.bits)
 
 
@@ -72,14 +72,14 @@ def network_to_price(
     network = replace(network, constants={})
     if bits == "int8":
         ranges = {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors}
-        return fitted(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
+        return Depth().run(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
     return _in_floats(network, processor, bits)
 
 
 def _in_floats(network: Network, processor: Processor, bits: Bits) -> Network:
     if bits == "bfloat16":
         network = as_bfloat16(run_passes(_BEFORE, network, processor))
-    return fitted(network, processor)
+    return Depth().run(network, processor)
 
 
 def _pixels(input_shape: tuple[int, ...]) -> torch.Tensor:

@@ -134,6 +134,16 @@ def test_a_classifier_on_the_smallest_processor() -> None:
     assert cost.macs == 3 * (25_088 * 64 + 64 * 10)
 
 
+def test_an_operator_that_fits_until_it_has_taken_in_its_pool_is_cut_then() -> None:
+    module, shape = _built("deep_convolution")
+    compiled = compile_network(module, shape, _with_sram(59_200))
+    assert isinstance(compiled, Compiled), str(compiled)
+    assert _parts(compiled) == 0
+    assert any("sums" in tensor.name for tensor in compiled.optimised.tensors)
+    result, truth = _results(compiled)
+    np.testing.assert_allclose(result, truth, rtol=0, atol=1e-4 * np.abs(truth).max())
+
+
 def test_what_is_cut_along_nothing_still_says_what_it_needs() -> None:
     """A grouped convolution whose one group is too deep."""
     module = nn.Conv2d(800, 2, 3, groups=2, bias=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.compiler.depth import Depth
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
@@ -26,7 +27,7 @@ from nas.hw.spec import Processor
 from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
-PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), SelectDataflow())
+PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Depth(), SelectDataflow())
 # Kept only where they make the program quicker.
 REORDER, RECOMPUTE = Reorder(), Recompute()
 # The switches of what happens after the passes.
