@@ -1,7 +1,7 @@
 """Chains of operators -> the stripes in which they are done: how tall, in which order of work, and shared in which way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.passing import Passing, Turn, in_turn, overlapping
@@ -15,6 +15,8 @@ from nas.ir.tensor import stored_bytes
 
 # A stripe that makes more than this share of its rows twice is not worth it.
 _LARGEST_OVERHEAD = 0.6
+# Fewer stripes save too little room.
+_FEWEST = 4
 # So many heights are tried, from the tallest that fits.
 _TRIED = 3
 
@@ -22,12 +24,13 @@ _TRIED = 3
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
-    the engines, None for one engine only; with chunks, that of a whole chunk.
+    the engines, None for one engine only; with chunks, that of a whole chunk. cycles: of the engines, by estimate.
     """
 
     rows: int
     passing: Passing
     paces: tuple[Pace | None, ...]
+    cycles: float = field(compare=False)
 
     def pace(self, turn: Turn) -> Pace | None:
         """What is shared otherwise is the last chunk of a stripe, and those beside which the matrix engine has nothing else to do."""
@@ -61,8 +64,8 @@ def choose_stripes(
         found = [each]
     if not found:
         return None
-    best, _ = min(found, key=lambda each: each[1])
-    return best if sharing else Stripes(best.rows, best.passing, (None,) * len(members))
+    best = min(found, key=lambda each: each.cycles)
+    return best if sharing else Stripes(best.rows, best.passing, (None,) * len(members), best.cycles)
 
 
 class _Choice:
@@ -78,13 +81,13 @@ class _Choice:
         self.members, self.on_chip = members, on_chip
         self.free_bytes, self.processor = free_bytes, processor
 
-    def best(self, passing: Passing) -> tuple[Stripes, float] | None:
-        """The stripes with the fewest cycles by estimate, and these."""
+    def best(self, passing: Passing) -> Stripes | None:
+        """The stripes with the fewest cycles by estimate."""
         best, fitting = None, 0
         for rows in _heights(self.members):
             if _group_bytes(self.members, self.on_chip, rows, passing) <= self.free_bytes:
                 found = _stripes(self.members, rows, passing, self.processor)
-                if found is not None and (best is None or found[1] < best[1]):
+                if found is not None and (best is None or found.cycles < best.cycles):
                     best = found
                 fitting += 1
             if fitting == _TRIED:
@@ -93,11 +96,13 @@ class _Choice:
 
 
 def _heights(members: tuple[Operands, ...]) -> list[int]:
-    """The rows of the last member's output that a stripe may have: at least four stripes, of whole blocks of the last spread."""
+    """The rows of the last member's output that a stripe may have, of whole blocks of the last spread: at least four stripes of
+    one image, whole images where there are several.
+    """
     row_count = members[-1].size[0]
     step = max(member.spread.rows if member.spread else 1 for member in members)
     heights: list[int] = []
-    stripes = 4
+    stripes = ceil_div(_FEWEST, len(members[0].images))
     while not heights or heights[-1] > 1:
         rows = ceil_div(row_count, stripes)
         heights.append(ceil_div(rows, step) * step if rows > step else rows)
@@ -105,10 +110,8 @@ def _heights(members: tuple[Operands, ...]) -> list[int]:
     return list(dict.fromkeys(heights))
 
 
-def _stripes(
-    members: tuple[Operands, ...], rows: int, passing: Passing, processor: Processor
-) -> tuple[Stripes, float] | None:
-    """Stripes of so many rows, and their cycles by estimate; None where they overlap too much."""
+def _stripes(members: tuple[Operands, ...], rows: int, passing: Passing, processor: Processor) -> Stripes | None:
+    """Stripes of so many rows; None where they overlap too much."""
     row_count = members[-1].size[0]
     if not _all_read(members, row_count, rows):
         return None
@@ -122,7 +125,7 @@ def _stripes(
     paces, cycles = _paces(members, ranges, passing, processor)
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
-    return Stripes(rows, passing, paces), cycles * (row_count / rows + alone)
+    return Stripes(rows, passing, paces, cycles * (len(members[0].images) * row_count / rows + alone))
 
 
 def _paces(

@@ -57,30 +57,30 @@ def striped(
         row_ranges(members, (start, min(start + stripes.rows, row_count)))
         for start in range(0, row_count, stripes.rows)
     ]
-    # By image, stripe, member, and the first channel of a chunk.
-    passed: dict[tuple[int, int, int, int], Region] = {}
+    # The stripes of all images in a row. By stripe, member, and the first channel of a chunk.
+    passed: dict[tuple[int, int, int], Region] = {}
     pair = stripes.passing.pair
-    for image in range(len(members[0].images)):
-        held = [(-1, _Held())] * len(members)
-        for turn in turns(len(ranges), stripes.passing, members):
-            stripe, number, channels, _ = turn
-            member, made = members[number], ranges[stripe][number]
-            reads, write = member.images[image]
-            if number:
-                reads = (passed[image, stripe, number - 1, channels[0] if number - 1 == pair else 0], *reads[1:])
-            if number < len(members) - 1:
-                key = image, stripe, number, channels[0] if number == pair else 0
-                if key not in passed:
-                    passed[key] = cook.stripe(write, made, channels if number == pair else (0, member.size[1]))
-                write = passed[key]
-            part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
-            there = constants[number] = cook.constants_for(number, member, part, constants[number])
-            if held[number][0] != stripe:
-                held[number] = stripe, _Held()
-            part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
-            if channels != (0, member.size[1]):
-                part = part_of(*part, Tile((0, made[1] - made[0]), channels))
-            cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
+    held = [(-1, _Held())] * len(members)
+    for turn in turns(len(ranges) * len(members[0].images), stripes.passing, members):
+        stripe, number, channels, _ = turn
+        image, place = divmod(stripe, len(ranges))
+        member, made = members[number], ranges[place][number]
+        reads, write = member.images[image]
+        if number:
+            reads = (passed[stripe, number - 1, channels[0] if number - 1 == pair else 0], *reads[1:])
+        if number < len(members) - 1:
+            key = stripe, number, channels[0] if number == pair else 0
+            if key not in passed:
+                passed[key] = cook.stripe(write, made, channels if number == pair else (0, member.size[1]))
+            write = passed[key]
+        part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
+        there = constants[number] = cook.constants_for(number, member, part, constants[number])
+        if held[number][0] != stripe:
+            held[number] = stripe, _Held()
+        part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
+        if channels != (0, member.size[1]):
+            part = part_of(*part, Tile((0, made[1] - made[0]), channels))
+        cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
     return cook.recipe
 
 

@@ -12,10 +12,17 @@ from nas.compiler.network import Network
 from nas.compiler.opt.coalesce import transfer_bytes
 from nas.compiler.opt.heights import Stripes, choose_stripes
 from nas.compiler.opt.operands import Layout, Operands, Placed
+from nas.compiler.opt.pace import whole_cycles
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
 from nas.hw.spec import Processor
+from nas.timing.cycles import transfer_cycles
+
+# Of the shorter of work and transfers, what doesn't overlap with the longer.
+_APART = 0.3
+# Of the time of transfers, what they cost even where they do: energy, and room for what is on its way.
+_EFFORT = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,29 +58,83 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, shar
     """The chains worth doing in stripes."""
     network, storage, placed = layout.network, layout.storage, layout.placed
     linking = links(network, storage) - residency.on_chip
-    # Transfers bring constants of later operators, too.
-    spare_bytes = transfer_bytes(processor)
     groups: dict[int, Group] = {}
     apart: set[str] = set()
     index = 0
     while index < len(placed):
-        last, best = index, None
+        last = index
         while last + 1 < len(placed) and network.operators[last].outputs[0] in linking:
             last += 1
-            found = _stripes_of(placed[index : last + 1], storage, residency, (index, last), spare_bytes)
-            stripes = memo.of(choose_stripes, *found, processor, sharing)
-            if stripes is None:
-                break
-            best = Group(index, last, stripes)
-        if best is None and last > index:
-            victim = _victim(network, storage, residency, index, last)
+        if last > index:
+            chains = _Chains(layout, residency, processor, sharing, memo)
+            for group in chains.best(index, last):
+                groups[group.first] = group
+                apart.update(_written_over(network, storage, group))
+            victim = "" if chains.any_fits else _victim(network, storage, residency, index, last)
             if victim:
                 return Groups({}, victim)
-        if best is not None:
-            groups[index] = best
-            apart.update(_written_over(network, storage, best))
-        index = best.last + 1 if best is not None else index + 1
+        index = last + 1
     return Groups(groups, apart=frozenset(apart))
+
+
+class _Chains:
+    """A run of operators that hand on maps -> the chains in which they are done first, by estimate.
+
+    The longer a chain, the less goes through the dram, but the more rows are made twice, and in smaller stripes.
+    """
+
+    def __init__(self, layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> None:
+        self._layout, self._residency, self._processor = layout, residency, processor
+        self._sharing, self._memo = sharing, memo
+        # Transfers bring constants of later operators, too.
+        self._spare_bytes = transfer_bytes(processor)
+        self.any_fits = False
+
+    def best(self, first: int, last: int) -> list[Group]:
+        """The chains of two and more; what is in none of them is done by itself."""
+        # The quickest way to do all operators before this one.
+        ways: dict[int, tuple[float, list[Group]]] = {first: (0.0, [])}
+        for start in range(first, last + 1):
+            cycles, chains = ways[start]
+            for stop in range(start, last + 1):
+                group = None if stop == start else self._group(start, stop)
+                if stop > start and group is None:
+                    break
+                total = cycles + self._cycles(start, stop, group)
+                if stop + 1 not in ways or total < ways[stop + 1][0]:
+                    ways[stop + 1] = total, chains if group is None else [*chains, group]
+        return ways[last + 1][1]
+
+    def _group(self, first: int, last: int) -> Group | None:
+        chain = self._layout.placed[first : last + 1]
+        found = _stripes_of(chain, self._layout.storage, self._residency, (first, last), self._spare_bytes)
+        stripes = self._memo.of(choose_stripes, *found, self._processor, self._sharing)
+        self.any_fits |= stripes is not None
+        return None if stripes is None else Group(first, last, stripes)
+
+    def _cycles(self, first: int, last: int, group: Group | None) -> float:
+        """Of a chain, or of one operator by itself, by estimate."""
+        members = [each for each in self._layout.placed[first : last + 1] if each is not None]
+        if group is not None:
+            busy = group.stripes.cycles
+        else:
+            images = len(members[0].operands.images)
+            busy = float(images * self._memo.of(whole_cycles, members[0].operands, self._processor))
+        moving = self._transfers(members)
+        return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
+
+    def _transfers(self, members: Sequence[Placed]) -> int:
+        """The cycles of the maps that a chain reads from dram and writes there."""
+        total = 0
+        for place, placed in enumerate(members):
+            on_chip, operands = placed.on_chip(self._residency.on_chip), placed.operands
+            for reads, write in operands.images:
+                moved = [
+                    *(each for each in reads[min(place, 1) :] if each.memory not in operands.constants),
+                    *([write] if place == len(members) - 1 else []),
+                ]
+                total += sum(each.payload_bytes for each in moved if each.memory not in on_chip)
+        return transfer_cycles(total, self._processor)
 
 
 def _written_over(network: Network, storage: Storage, group: Group) -> list[str]:

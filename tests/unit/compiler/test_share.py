@@ -73,7 +73,7 @@ def depthwise_blocks() -> nn.Module:
 
 
 @pytest.mark.parametrize(("sram_bytes", "bandwidth"), [(512 << 10, 4e9), (48 << 10, 16e9)])
-def test_depthwise_blocks_take_two_thirds_of_the_time(sram_bytes: int, bandwidth: float) -> None:
+def test_depthwise_blocks_take_four_fifths_of_the_time(sram_bytes: int, bandwidth: float) -> None:
     """With maps on chip, channel by channel; with maps in stripes, one after the other, and a dram that is no obstacle."""
     sram = msgspec.structs.replace(EDGE_NPU.sram, size_bytes=sram_bytes)
     dram = msgspec.structs.replace(EDGE_NPU.dram, bandwidth_bytes_per_s=bandwidth)
@@ -87,7 +87,7 @@ def test_depthwise_blocks_take_two_thirds_of_the_time(sram_bytes: int, bandwidth
     assert isinstance(shared, Compiled)
     assert isinstance(alone, Compiled)
     cycles = [simulate_parallel(each.parallel, processor).cycles for each in (shared, alone)]
-    assert cycles[0] < 0.75 * cycles[1]
+    assert cycles[0] < 0.8 * cycles[1]
     inputs = {"input": shared.truth["input"]}
     for name, values in run_values(shared.optimised, shared.constants, inputs).items():
         np.testing.assert_array_equal(values, run_values(alone.optimised, alone.constants, inputs)[name])

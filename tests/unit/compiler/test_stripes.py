@@ -1,13 +1,18 @@
 """Chains of maps that are too large for the chip: the same numbers, without the traffic."""
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.precision import Precision
 from nas.hw.load import find_processor
+from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
 from nas.timing.bounds import program_bounds
@@ -57,3 +62,27 @@ def test_stripes_save_the_traffic_and_change_no_number(batch: int, most: float) 
     )
     assert moved_bytes < most * compulsory_bytes
     assert moved_without_bytes > 3 * compulsory_bytes
+
+
+def test_a_batch_takes_less_time_an_image_than_one_image_alone() -> None:
+    """Its maps are too many for the chip; so a chain has to end where its halo costs more than the traffic that it saves."""
+    layers = torchvision.models.mobilenet_v2(weights=None).eval().to("meta").features[:4]
+    cycles = []
+    for batch in (1, 4):
+        compiled = compile_network(layers, (batch, 3, 224, 224), EDGE_NPU, precision=Precision("int8"))
+        assert isinstance(compiled, Compiled)
+        cycles.append(simulate_parallel(compiled.parallel, EDGE_NPU).cycles / batch)
+    assert cycles[1] < 0.95 * cycles[0]
+
+
+def test_the_images_of_a_batch_pass_one_after_the_other() -> None:
+    """A stripe may be a whole image: no row is made twice, and the array is filled as seldom as for one image alone."""
+    layers = torchvision.models.mobilenet_v2(weights=None).eval().to("meta").features[8:12]
+    compiled = compile_network(layers, (8, 64, 14, 14), EDGE_NPU, precision=Precision("int8"))
+    assert isinstance(compiled, Compiled)
+    made = sum(
+        math.prod(command.writes[0].shape)
+        for command in compiled.optimised.commands
+        if command.layer == "8.conv.0.0" and command.engine in ("matrix", "vector")
+    )
+    assert made == 8 * 384 * 14 * 14
