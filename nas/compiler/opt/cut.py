@@ -8,6 +8,7 @@ Where there is room for two generations of all, or of what passes, the next is l
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nas.compiler.opt.coalesce import transfer_bytes
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.share import engine_cycles
 from nas.compiler.opt.spread import constant_copy
@@ -19,8 +20,10 @@ from nas.ir.command import Conv, Eltwise, Pool
 from nas.timing.cycles import dma_latency_cycles, transfer_cycles
 
 # The constants of one tile of a layer that lives on chip take at most this part of it, so that those of the next can be
-# loaded beside them.
-_CHUNKS = 8
+# loaded beside them: the smaller one, which leaves fewer gaps, where its transfers are not small and filling the array for
+# every tile costs no more than this share of its time.
+_CHUNKS = (16, 8)
+_FILL = 1 / 32
 # Among tilings that are done about as soon, the one with less work and fewer transfers leaves more to others.
 _EFFORT = 0.05
 
@@ -68,9 +71,17 @@ def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:
         for role, region in zip(roles(operands.function), reads, strict=True)
         if region.memory in operands.constants
     )
-    share_bytes = processor.sram.size_bytes // _CHUNKS
-    most = share_bytes * operands.size[1] // max(constant_bytes, 1) // columns * columns
-    return min(channels, max(columns, most))
+    sram_bytes = processor.sram.size_bytes
+    few, many = (
+        max(columns, size_bytes * channels // max(constant_bytes, 1) // columns * columns)
+        for size_bytes in (max(sram_bytes // _CHUNKS[0], 2 * transfer_bytes(processor)), sram_bytes // _CHUNKS[1])
+    )
+    if few < min(many, channels):
+        part = part_of(operands.function, *operands.images[0], Tile((0, operands.size[0]), (0, few)))
+        cycles = engine_cycles(part, operands.array, processor)
+        if processor.issue_cycles + processor.matrix.rows > _FILL * cycles:
+            few = many
+    return min(channels, few)
 
 
 class _Choice:
