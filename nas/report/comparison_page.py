@@ -1,6 +1,7 @@
 """`Comparison` -> a page in Markdown: a table for each operating point, and what can be said of the quota there."""
 
 import math
+from pathlib import PurePath
 
 from nas.report.comparison import Comparison, mean_error
 from nas.report.mean import Mean, mean_of
@@ -30,7 +31,7 @@ _CURRENCY = {"one": "channels", "parameters": "parameters", "cycles": "simulated
 
 
 def comparison_page(comparison: Comparison, picture: str) -> str:
-    """The page; picture: the path of the picture from where the page lies."""
+    """The page; picture: the path of the picture from where the page lies, which has the page's name."""
     parts = [_head(comparison, picture), *(_point(comparison, point) for point in comparison.points)]
     return "\n\n".join(parts) + "\n"
 
@@ -39,9 +40,13 @@ def _head(comparison: Comparison, picture: str) -> str:
     budget, machine = comparison.budget, comparison.machine
     whole = comparison.whole()
     hours = sum(record.cpu_s for record in comparison.records) / 3600
+    command = (
+        f"python scripts/compare_pruning.py data={budget.source} data.train_images={budget.training_images} "
+        f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} page=docs/{PurePath(picture).stem}.md"
+    )
     return (
         "# Ways to a network of the same price\n\n"
-        "This page is made from records by `python scripts/compare_pruning.py page=docs/comparison.md`, which runs what is "
+        f"This page is made from records by `{command}`, which runs what is "
         "missing and goes on after an interruption; it is not to be edited by hand. "
         "[docs/quota.md](quota.md) says what the quota does.\n\n"
         f"Measured on {machine.processor}, {machine.cores} cores, torch {machine.packages.get('torch', 'unknown')}: "
