@@ -15,6 +15,7 @@ from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import spread
 from nas.compiler.precision import AS_IT_IS, Precision, network_to_price
 from nas.core.errors import DoesNotFit, Violation
+from nas.core.garbage import no_search_for_cycles
 from nas.cost.model import Cost
 from nas.hw.spec import Processor
 from nas.ir.program import Program
@@ -39,7 +40,8 @@ class SimulatedCost:
         Modules that are the same network to the compiler (other weights, another way of training) are compiled once.
         """
         lowered = network_to_price(network, input_shape, self.processor, self.precision.bits)
-        found = self.memo.under(_digest(lowered, self.processor), lambda: self._price(lowered))
+        with no_search_for_cycles():
+            found = self.memo.under(_digest(lowered, self.processor), lambda: self._price(lowered))
         if isinstance(found, Violation):
             return found
         # What the compiler leaves out still has to be stored and trained.
