@@ -13,7 +13,7 @@ resort, and no network that fits without is changed.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import msgspec
@@ -25,7 +25,7 @@ from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail
 from nas.ir.program import Operator, View
-from nas.ir.tensor import FLOAT32, Format, Tensor, container_bits
+from nas.ir.tensor import Format, Tensor, container_bits, sums_format
 from nas.sim.formats import largest_integer
 
 _LARGEST_SUM = (1 << 31) - 1
@@ -35,87 +35,73 @@ _Kind = tuple[tuple[int, ...], Format, bool]  # shape, format, whether constant
 
 @dataclass(frozen=True)
 class Depth:
-    """Once before any program is made, and once more for operators that have grown by fusing."""
+    """Before the naive program is made, and in the optimiser once operators have grown by fusing."""
 
     name: str = "depth"
     why: str = "what not even one tile of fits the sram could not run at all"
 
     def run(self, network: Network, processor: Processor) -> Network:
         """What that cannot help (products of two features, grouped convolutions, channels of several axes) stays as it is."""
-        room_bytes = processor.sram.size_bytes
-        large = {index for index, each in enumerate(network.operators) if _is_too_large(each, network, room_bytes)}
-        if not large:
-            return network
-        cutting = _Cutting(network, processor, dict(network.tensors), dict(network.constants))
-        for index, operator in enumerate(network.operators):
-            if index not in large or not cutting.cut(operator):
+        cutting = _Cutting(processor, dict(network.tensors), dict(network.constants))
+        for operator in network.operators:
+            if not cutting.cut(operator):
                 cutting.operators.append(operator)
-        return cutting.result()
+        return network if len(cutting.operators) == len(network.operators) else cutting.result(network)
 
 
 @dataclass
 class _Cutting:
-    network: Network
     processor: Processor
     tensors: dict[str, Tensor]
     constants: dict[str, Bytes]
     operators: list[Operator] = field(default_factory=list)
 
-    def result(self) -> Network:
-        """Without the constants that nobody reads any longer."""
+    def result(self, network: Network) -> Network:
+        """`network` of these operators, without the constants that none of them reads any longer."""
         read = {name for operator in self.operators for name in operator.inputs}
         tensors = {name: each for name, each in self.tensors.items() if each.role != "constant" or name in read}
         constants = {name: each for name, each in self.constants.items() if name in read}
-        network = self.network
-        return Network(network.name, tuple(self.operators), tensors, network.inputs, network.outputs, constants)
+        return replace(network, operators=tuple(self.operators), tensors=tensors, constants=constants)
 
     def cut(self, operator: Operator) -> bool:
         """Whether parts of `operator`, which have been added, do its work."""
         function = operator.function
-        if not isinstance(function, Conv | Matmul) or not self._can_be_cut(operator, function):
+        if not isinstance(function, Conv | Matmul) or not self._is_too_large(operator, function):
             return False
         data, weight = (self.tensors[name] for name in operator.inputs[:2])
-        size = self._depth_of_a_part(function, data, weight)
+        size = self._depth_of_a_part(function, data, weight) if _can_be_cut(function, data, weight) else 0
         if size == 0:
             return False
         sums = _sums_of(function, data, weight)
         before: tuple[str, ...] = ()
         for start in range(0, weight.shape[1], size):
             stop = min(start + size, weight.shape[1])
-            names = (
-                self._data_part(operator.layer, data, start, stop),
-                self._weight_part(weight, start, stop),
-                *before,
-            )
-            result = self._new(f"{operator.outputs[0]}.sums", sums, sums.shape)
+            source, kernel = self._data_part(operator.layer, data, start, stop), self._weight_part(weight, start, stop)
+            result = self._new(f"{operator.outputs[0]}.sums", sums)
             part = msgspec.structs.replace(function, tail=Tail(add=sums.format if before else None, output=sums.format))
-            self.operators.append(Operator(operator.layer, part, names, (result,)))
+            self.operators.append(Operator(operator.layer, part, (source, kernel, *before), (result,)))
             before = (result,)
         self._finish(operator, function.tail, before, sums)
         return True
 
+    def _is_too_large(self, operator: Operator, function: _Sums) -> bool:
+        """Whether not even the smallest tile fits."""
+        room_bytes = self.processor.sram.size_bytes
+        tensors = [self.tensors[name] for name in (*operator.inputs, *operator.outputs)]
+        if sum(map(tensor_bytes, tensors)) <= room_bytes // 2:
+            return False  # all of it fits, however it is aligned
+        return _least_bytes(function, _kinds(tensors)) > room_bytes
+
     def _finish(self, operator: Operator, tail: Tail, sums_name: tuple[str, ...], sums: Tensor) -> None:
         """The tail, and the pool at its end, of the whole sums; a pool behind an element-wise command has no tiles."""
-        plain = msgspec.structs.replace(tail, pool=None)
         inputs, outputs = (*sums_name, *operator.inputs[2:]), operator.outputs
         if tail.pool is not None:
-            encoded = Tensor("", sums.shape, tail.output)
-            outputs = (self._new(f"{operator.outputs[0]}.encoded", encoded, sums.shape),)
-        self.operators.append(Operator(operator.layer, Eltwise(sums.format, plain), inputs, outputs))
+            outputs = (self._new(f"{operator.outputs[0]}.encoded", Tensor("", sums.shape, tail.output)),)
+        last = Eltwise(sums.format, msgspec.structs.replace(tail, pool=None))
+        self.operators.append(Operator(operator.layer, last, inputs, outputs))
         if tail.pool is not None:
             pool = Pool("max", tail.pool, True, tail.output, tail.output)
             self.operators.append(Operator(operator.layer, pool, outputs, operator.outputs))
-
-    def _can_be_cut(self, operator: Operator, function: _Sums) -> bool:
-        data, weight = (self.tensors[name] for name in operator.inputs[:2])
-        if weight.role != "constant" or (isinstance(function, Conv) and function.groups > 1):
-            return False
-        if len(data.shape) != (MAP_RANK if isinstance(function, Conv) else 1) + 1 or data.shape[1] != weight.shape[1]:
-            return False
-        coded = function.input.is_code and function.weight.is_code
-        terms = math.prod(weight.shape[1:])
-        # Sums that could leave 32 bits could not be handed on.
-        return not coded or largest_integer(function.input) * largest_integer(function.weight) * terms <= _LARGEST_SUM
 
     def _depth_of_a_part(self, function: _Sums, data: Tensor, weight: Tensor) -> int:
         """The most channels with which two smallest tiles fit, or at least one; 0 where none does."""
@@ -126,25 +112,21 @@ class _Cutting:
             size = weight.shape[1]
             while size > step:
                 size = ceil_div(ceil_div(size, 2), step) * step
-                shapes = [(each.shape[0], size, *each.shape[2:]) for each in (data, weight)]
-                parts = [
-                    msgspec.structs.replace(each, shape=shape)
-                    for each, shape in zip((data, weight), shapes, strict=True)
-                ]
-                if tiles * _least_bytes(part, _kinds([*parts, sums, sums])) <= self.processor.sram.size_bytes:
+                kinds = _kinds([_of_depth(data, size), _of_depth(weight, size), sums, sums])
+                if tiles * _least_bytes(part, kinds) <= self.processor.sram.size_bytes:
                     whole = math.lcm(step, self.processor.matrix.rows)
                     return size // whole * whole or size
         return 0
 
     def _data_part(self, layer: str, data: Tensor, start: int, stop: int) -> str:
         inner = data.shape[1:]
-        name = self._new(f"{data.name}.part", data, (data.shape[0], stop - start, *inner[1:]))
+        name = self._new(f"{data.name}.part", _of_depth(data, stop - start))
         view = View(inner, tuple(range(len(inner))), start, stop)
         self.operators.append(Operator(layer, view, (data.name,), (name,)))
         return name
 
     def _weight_part(self, weight: Tensor, start: int, stop: int) -> str:
-        name = self._new(f"{weight.name}.part", weight, (weight.shape[0], stop - start, *weight.shape[2:]))
+        name = self._new(f"{weight.name}.part", _of_depth(weight, stop - start))
         stored = self.constants.get(weight.name)
         if stored is not None:
             bits, places = container_bits(weight.format.bits), math.prod(weight.shape[2:])
@@ -152,34 +134,32 @@ class _Cutting:
             self.constants[name] = rows[:, start * places * bits // 8 : ceil_div(stop * places * bits, 8)].reshape(-1)
         return name
 
-    def _new(self, name: str, like: Tensor, shape: tuple[int, ...]) -> str:
+    def _new(self, name: str, like: Tensor) -> str:
         name = unused_name(name, self.tensors)
-        self.tensors[name] = Tensor(name, shape, like.format, "constant" if like.role == "constant" else "feature")
+        self.tensors[name] = Tensor(name, like.shape, like.format, "constant" if like.role == "constant" else "feature")
         return name
 
 
-def sums_format(function: _Sums) -> Format:
-    """How sums of products wait for the next ones: exactly, where they are integers."""
-    if function.input.is_code and function.weight.is_code:
-        return Format(32, "code", function.input.scale * function.weight.scale)
-    return FLOAT32
+def _can_be_cut(function: _Sums, data: Tensor, weight: Tensor) -> bool:
+    if weight.role != "constant" or (isinstance(function, Conv) and function.groups > 1):
+        return False
+    if len(data.shape) != (MAP_RANK if isinstance(function, Conv) else 1) + 1 or data.shape[1] != weight.shape[1]:
+        return False
+    coded = function.input.is_code and function.weight.is_code
+    terms = math.prod(weight.shape[1:])
+    # Sums that could leave 32 bits could not be handed on.
+    return not coded or largest_integer(function.input) * largest_integer(function.weight) * terms <= _LARGEST_SUM
+
+
+def _of_depth(tensor: Tensor, depth: int) -> Tensor:
+    """One like it, with so many of the channels that are summed over."""
+    return msgspec.structs.replace(tensor, shape=(tensor.shape[0], depth, *tensor.shape[2:]))
 
 
 def _sums_of(function: _Sums, data: Tensor, weight: Tensor) -> Tensor:
     """What the operator has summed up before its tail."""
     sides = function.window.output_size(*data.shape[2:]) if isinstance(function, Conv) else ()
-    return Tensor("", (data.shape[0], weight.shape[0], *sides), sums_format(function))
-
-
-def _is_too_large(operator: Operator, network: Network, room_bytes: int) -> bool:
-    """Whether not even the smallest tile fits."""
-    function = operator.function
-    if not isinstance(function, _Sums):
-        return False
-    tensors = [network.tensors[name] for name in (*operator.inputs, *operator.outputs)]
-    if sum(map(tensor_bytes, tensors)) <= room_bytes // 2:
-        return False  # all of it fits, however it is aligned
-    return _least_bytes(function, _kinds(tensors)) > room_bytes
+    return Tensor("", (data.shape[0], weight.shape[0], *sides), sums_format(function.input, function.weight))
 
 
 def _kinds(tensors: Sequence[Tensor]) -> tuple[_Kind, ...]:

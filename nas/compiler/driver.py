@@ -12,6 +12,7 @@ from torch import nn
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
+from nas.compiler.depth import Depth
 from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
@@ -84,7 +85,8 @@ def compile_network(
     """
     network, memo = network_in(module, input_shape, processor, precision, name), Memo()
     try:
-        naive = naive_program(network, processor)
+        cut = Depth().run(network, processor)  # the optimiser does so itself, once it has fused
+        naive = naive_program(cut, processor)
         optimised, constants = optimise(network, processor, switched_off, memo)
     except DoesNotFit as error:
         return error.violation
@@ -94,4 +96,4 @@ def compile_network(
     raise_findings(check_par_program(parallel.parallel, processor, parallel.sequence), f"{naive.name}, cmds-o-par.json")
     known = all(parameter.device.type != "meta" for parameter in module.parameters())
     truth = ground_truth(module, {"input": input_shape}, network.outputs, seed) if known else {}
-    return Compiled(processor, naive, optimised, parallel, dict(network.constants), constants, dict(truth))
+    return Compiled(processor, naive, optimised, parallel, dict(cut.constants), constants, dict(truth))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.compiler.depth import Depth
 from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
@@ -53,15 +52,17 @@ def precision_named(name: str, field: str) -> Precision:
 def network_in(
     module: nn.Module, input_shape: tuple[int, ...], processor: Processor, precision: Precision, name: str = ""
 ) -> Network:
-    """`module` as a network for inputs of `input_shape` (batch first), in these numbers, whose tiles fit `processor`."""
+    """`module` as a network for inputs of `input_shape` (batch first), in these numbers."""
     if any(parameter.device.type == "meta" for parameter in module.parameters()):
         return network_to_price(module, input_shape, processor, precision.bits, name)
     network = network_of(module, (input_shape,), name)
-    if precision.bits == "int8":
-        batches = list(precision.batches) or [_pixels(input_shape)]
-        ranges = observed_ranges(module, batches, precision.percentile)
-        return Depth().run(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
-    return _in_floats(network, processor, precision.bits)
+    if precision.bits == "float":
+        return network
+    network = run_passes(_BEFORE, network, processor)
+    if precision.bits == "bfloat16":
+        return as_bfloat16(network)
+    batches = list(precision.batches) or [_pixels(input_shape)]
+    return quantised(network, observed_ranges(module, batches, precision.percentile))
 
 
 def network_to_price(
@@ -70,16 +71,12 @@ def network_to_price(
     """As `network_in`, but without the bytes of constants, and with one range for all that has one: no price asks them."""
     network, builder = lowered(module, (input_shape,), name)
     network = replace(network, constants={})
-    if bits == "int8":
-        ranges = {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors}
-        return Depth().run(quantised(run_passes(_BEFORE, network, processor), ranges), processor)
-    return _in_floats(network, processor, bits)
-
-
-def _in_floats(network: Network, processor: Processor, bits: Bits) -> Network:
+    if bits == "float":
+        return network
+    network = run_passes(_BEFORE, network, processor)
     if bits == "bfloat16":
-        network = as_bfloat16(run_passes(_BEFORE, network, processor))
-    return Depth().run(network, processor)
+        return as_bfloat16(network)
+    return quantised(network, {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors})
 
 
 def _pixels(input_shape: tuple[int, ...]) -> torch.Tensor:

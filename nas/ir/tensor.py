@@ -41,6 +41,11 @@ class Format(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, g
 FLOAT32 = Format()
 
 
+def sums_format(left: Format, right: Format) -> Format:
+    """How sums of products of two operands wait for what comes next: exactly, as 32-bit codes, where both are codes."""
+    return Format(32, "code", left.scale * right.scale) if left.is_code and right.is_code else FLOAT32
+
+
 @lru_cache(maxsize=64)
 def container_bits(bits: int) -> int:
     """The narrowest element that holds a code of `bits` bits."""

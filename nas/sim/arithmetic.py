@@ -104,11 +104,10 @@ def _finish_sums(command: Command, sums: NDArray[Any], scale: float | None, tail
     """The tail of sums of products, which are integers of `scale`, or numbers already where there is none."""
     if scale is not None:
         own = Format(32, "code", scale)
-        if tail == Tail(add=own, output=own):
-            before = integers(_canonical(_read(command, 2, memories, own)), own, np.int64)
-            sums = sums.astype(np.int64) + before
-            tail = Tail(output=own)
-        if tail == Tail(output=own):
+        if tail in (Tail(output=own), Tail(add=own, output=own)):
+            if tail.add is not None:
+                before = integers(_canonical(_read(command, 2, memories, own)), own, np.int64)
+                sums = sums.astype(np.int64) + before
             _write(command, saturated(sums), own, memories)
             return
     _finish(command, scaled(sums, 1.0 if scale is None else scale), tail, 2, memories)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nas.compiler.command_line import run_stage, stage_parser
+from nas.compiler.depth import Depth
 from nas.compiler.files import CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.lower import network_of
@@ -37,8 +38,9 @@ def main() -> None:
         torch.manual_seed(given.seed)  # the command's own process: weights that nobody gave are seeded ones
         module = _module(given.builder, given.arch, given.weights)
         shape = given.shape
-        network = network_of(module, (shape,))
-        program = naive_program(network, find_processor(given.hardware or "edge_npu"))
+        processor = find_processor(given.hardware or "edge_npu")
+        network = Depth().run(network_of(module, (shape,)), processor)
+        program = naive_program(network, processor)
         files = CompiledFiles(given.folder)
         write_arrays(files.naive_weights, dict(network.constants))
         write_arrays(files.truth, dict(ground_truth(module, {"input": shape}, network.outputs, given.seed)))

@@ -16,7 +16,7 @@ from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.signature import Arguments, pair
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Conv, Matmul, Tail, Window
-from nas.ir.tensor import Format
+from nas.ir.tensor import Format, sums_format
 
 Padding = tuple[int, int, int, int]
 
@@ -42,9 +42,7 @@ def _biased(builder: NetworkBuilder, bias: Any, channels: int, layer: str) -> tu
 
 def _accumulated(tail: Tail, left: Format, right: Format) -> Tail:
     """Two coded operands without a bias leave their exact sums as 32-bit codes; anything else leaves float32."""
-    if not (left.is_code and right.is_code) or tail.table:
-        return tail
-    return Tail(output=Format(32, "code", left.scale * right.scale))
+    return tail if tail.table else Tail(output=sums_format(left, right))
 
 
 def _is_weighted(value: Any, weight: Any, bias: Any) -> bool:
