@@ -15,8 +15,8 @@ from nas.compiler.regions import aligned
 from nas.ir.command import Command
 from nas.ir.tensor import Region
 
-SEARCH_NODES = 2000  # some tenths of a second at most
-_SEARCHED = 400  # buffers that live together, directly or through others; the search for more takes too long
+SEARCH_NODES = 6000  # a second or two at most
+_SEARCHED = 500  # buffers that live together, directly or through others; the search for more takes too long
 _SLACKS = (1.0, 1.02, 1.05, 1.1, 1.2)  # peaks over the bound that are searched for in turn
 
 

@@ -1,23 +1,36 @@
 """Buffers and a capacity -> addresses, by a search that finds every packing if it is given the time.
 
 Dynamic storage allocation as rectangles of fixed times: any packing can be pushed down until each buffer lies on another or
-on the ground, and can then be built in the order of addresses, each buffer at the lowest address that the skyline over its
-life leaves. So the search branches over which buffer comes next, never over addresses. A branch ends where at some time the
-bytes still to come do not fit between the present address and the capacity, or where a buffer is left out
-that would have fitted below the present one (the same packing is found by taking it first). Times between two events
-are one column; buffers that never meet, directly or through others, are separate problems.
+on the ground, and can then be built in the order of addresses, each buffer at the lowest address that those below it leave.
+So the search branches over which buffer comes next, never over addresses; of buffers at one address, in the order of their
+ranks. A branch ends
+
+- where the bytes still to come at some time do not fit above the lowest address that any of them may have,
+- where a buffer is left out that would have fitted below the next one: the same packing is found by taking it first.
+
+Once the buffers that join two times are placed, what is left falls apart into problems of their own: where one of these has no
+answer, none of the others is asked again, but the choice that they come from. These are known ideas (M. D. Moffitt, MiniMalloc,
+ASPLOS 2024). Ours are dives of a few nodes from several orders of buffers, with noise: what fits is mostly found soon or late,
+and seldom in between.
 
 `nodes` bounds the work, so the answer does not depend on how fast a machine is.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
-_NOISE = 0.2  # of the logarithm of hardness, in every dive but the first four
+# What is hard to place comes first; opinions of what that is: the weights of the logarithms of the most bytes that live
+# beside a buffer at one time, of its own bytes, and of its time.
+_HARD = ((20, 1, 1), (0, 1, 1), (20, 0, 1), (0, 0, 1))
+_NOISE = 0.2  # of the logarithm of hardness, in every round of dives but the first
+_DIVE, _LONGER = 8, 1.2  # placements of the first dives for each buffer, and in each further round so many times as many
 
 
 def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
@@ -27,7 +40,7 @@ def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints
     """
     offset = np.zeros(len(size), np.int64)
     for part in parts(first, last):
-        found = _Search(first[part], last[part], size[part], capacity).run(nodes)
+        found = _packed(first[part], last[part], size[part], capacity, nodes)
         if found is None:
             return None
         offset[part] = found
@@ -36,96 +49,137 @@ def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints
 
 def parts(first: Ints, last: Ints) -> Iterator[Ints]:
     """The indices of the buffers between moments that no buffer lives across."""
+    if not len(first):
+        return
     order = np.argsort(first, kind="stable")
-    begins, end = 0, -1
-    for place, buffer in enumerate(order):
-        if place > begins and first[buffer] > end:
-            yield order[begins:place]
-            begins = place
-        end = max(end, int(last[buffer]))
-    if len(order):
-        yield order[begins:]
+    ends = np.maximum.accumulate(last[order])
+    yield from np.split(order, np.flatnonzero(first[order][1:] > ends[:-1]) + 1)
+
+
+def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
+    """Buffers that meet, directly or through others: dives in many orders."""
+    moments = np.unique(first)
+    begin, end = np.searchsorted(moments, first), np.searchsorted(moments, last, side="right")
+    unit = int(np.gcd.reduce(size))
+    size, capacity = size // unit, capacity // unit
+    column = np.arange(len(moments))
+    total = size @ ((begin[:, None] <= column) & (column < end[:, None])).astype(np.int64)
+    if (total > capacity).any():
+        return None
+    pressure = np.array([total[since:until].max() for since, until in zip(begin, end, strict=True)])
+    traits = np.log(np.stack([pressure, size, last - first + 1]) + 1.0)
+    generator = np.random.default_rng(0)
+    dive, noise, spent = float(_DIVE * len(size)), 0.0, 0
+    while spent < nodes:
+        for weights in _HARD:
+            hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))
+            order = np.argsort(-hardness, kind="stable")
+            search = _Search(begin[order], end[order], size[order], capacity - total)
+            answer = search.run(int(dive))
+            if answer is False:
+                return None
+            if answer:
+                offset = np.zeros(len(size), np.int64)
+                offset[order] = search.offset
+                return offset * unit
+            spent += int(dive)
+        dive, noise = dive * _LONGER, _NOISE
+    return None
+
+
+class _Part(NamedTuple):
+    """Buffers that meet, directly or through others, and are still to be placed.
+
+    waiting: their numbers, ascending; lowest: of every number the lowest address it may have; room: in every column what the bytes
+    to come there leave of the capacity; address, number: of the buffer placed last; origin: the step that left this part.
+    """
+
+    waiting: Ints
+    lowest: Ints
+    room: Ints
+    address: int
+    number: int
+    origin: int
+
+
+@dataclass
+class _Step:
+    """A choice among the buffers of `part`, before `others`."""
+
+    part: _Part
+    choices: Iterator[tuple[int, int]]  # number, address
+    others: tuple[_Part, ...]
 
 
 class _Search:
-    def __init__(self, first: Ints, last: Ints, size: Ints, capacity: int) -> None:
-        starts = np.unique(first)
-        column = np.arange(len(starts))
-        begin = np.searchsorted(starts, first)
-        end = np.searchsorted(starts, last, side="right")
-        self._covers = (begin[:, None] <= column) & (column < end[:, None])  # (buffers, columns)
-        self._meets = (first[:, None] <= last) & (last[:, None] >= first)
-        self._size, self._capacity = size, capacity
-        total = self._covers.T @ size
-        pressure = np.array([total[covered].max() for covered in self._covers])
-        length = end - begin
-        self._total = total
-        # What is hard to place comes first; opinions of what that is, one after the other.
-        self._hardness = tuple(np.log(keys + 1.0) for keys in (pressure * length, size * length, size, length))
+    """Numbers are ranks: of what is as low, the lower number is tried first. begin, end: columns; room: see `_Part`."""
 
-    def run(self, nodes: int) -> Ints | None:
-        if (self._total > self._capacity).any():
-            return None
-        generator = np.random.default_rng(0)
-        spent, dive, repeats = 0, 16 * len(self._size), False
-        while spent < nodes:
-            for hardness in self._hardness:
-                noise = generator.normal(0, _NOISE, len(hardness)) if repeats else 0.0
-                rank = np.argsort(np.argsort(-(hardness + noise), kind="stable"))
-                found, proven = self._descend(rank, dive)
-                if found is not None or proven:
-                    return found
-                spent += dive
-            dive, repeats = dive * 5 // 4, True
-        return None
+    def __init__(self, begin: Ints, end: Ints, size: Ints, room: Ints) -> None:
+        self._begin, self._end, self._size, self._room = begin, end, size, room
+        self._capacity = int((room + self._bytes_at(len(room))).max())
+        self._nothing = self._capacity + 1
+        column = np.arange(len(room))
+        covers = (begin[:, None] <= column) & (column < end[:, None])
+        self._outside = np.where(covers, 0, self._nothing)
+        self.offset = np.zeros(len(size), np.int64)
 
-    def _descend(self, rank: Ints, nodes: int) -> tuple[Ints | None, bool]:
-        """Depth first, in the order of `rank`. Returns the addresses, and whether the answer is final."""
-        count = len(self._size)
-        offset = np.zeros(count, np.int64)  # of a placed buffer its address, of another the lowest that it may have
-        left = np.ones(count, bool)
-        to_come, skyline = self._total.copy(), np.zeros_like(self._total)
-        stack = [(iter(self._choices(offset, left, to_come, skyline, rank)), -1, offset, skyline)]
-        while stack:
-            choices, placed, before, skyline_before = stack[-1]
-            buffer = next(choices, None)
-            if buffer is None:
-                stack.pop()
-                if placed >= 0:
-                    left[placed] = True
-                    to_come += self._size[placed] * self._covers[placed]
-                    offset, skyline = before, skyline_before
+    def _bytes_at(self, columns: int) -> Ints:
+        change = np.zeros(columns + 1, np.int64)
+        np.add.at(change, self._begin, self._size)
+        np.subtract.at(change, self._end, self._size)
+        return np.cumsum(change)[:-1]
+
+    def run(self, nodes: int) -> bool | None:
+        """Depth first. Whether there is a packing, which is in `offset` then; None where the nodes did not suffice."""
+        start = _Part(np.arange(len(self._size)), np.zeros(len(self._size), np.int64), self._room, -1, -1, -1)
+        steps = [_Step(start, self._choices(start), ())]
+        while steps:
+            step = steps[-1]
+            number, address = next(step.choices, (-1, 0))
+            if number < 0:
+                # This part has no packing, and it does not depend on those that were placed since it came about.
+                del steps[step.part.origin + 1 :]
                 continue
             nodes -= 1
             if nodes < 0:
-                return None, False
-            left[buffer] = False
-            to_come -= self._size[buffer] * self._covers[buffer]
-            top = int(offset[buffer] + self._size[buffer])
-            stack_entry = (offset, skyline)
-            offset = np.maximum(offset, np.where(self._meets[buffer] & left, top, 0))
-            if not left.any():
-                return offset, True
-            skyline = np.where(self._covers[buffer], top, skyline)
-            stack.append((iter(self._choices(offset, left, to_come, skyline, rank)), buffer, *stack_entry))
-        return None, True
+                return None
+            self.offset[number] = address
+            left = (*self._left(step.part, number, address, len(steps) - 1), *step.others)
+            if not left:
+                return True
+            steps.append(_Step(left[0], self._choices(left[0]), left[1:]))
+        return False
 
-    def _choices(self, offset: Ints, left: NDArray[np.bool_], to_come: Ints, skyline: Ints, rank: Ints) -> list[int]:
-        """The buffers that may come next, the most promising first."""
-        waiting = np.flatnonzero(left)
-        lowest, tops = offset[waiting], offset[waiting] + self._size[waiting]
-        if (tops > self._capacity).any():
-            return []
-        waiting = waiting[lowest < tops.min()]
-        # Addresses rise along a branch: below that of the next buffer nothing more is placed, at any time.
-        floor = np.maximum(offset[waiting, None], skyline)
-        room = (floor + to_come <= self._capacity) | (to_come == 0)
-        waiting = waiting[room.all(axis=1)]
-        keys = np.lexsort((rank[waiting], offset[waiting]))
-        chosen, seen = [], set()
-        for buffer in waiting[keys].tolist():
-            like = (self._covers[buffer].tobytes(), int(self._size[buffer]))
-            if like not in seen:  # of equal buffers the first stands for all
+    def _left(self, part: _Part, number: int, address: int, origin: int) -> list[_Part]:
+        """What is left of a part once `number` is placed, the smaller ones first."""
+        waiting = part.waiting[part.waiting != number]
+        begin, end, top = self._begin[number], self._end[number], address + self._size[number]
+        meets = waiting[(self._begin[waiting] < end) & (self._end[waiting] > begin)]
+        lowest = part.lowest.copy()
+        lowest[meets] = np.maximum(lowest[meets], top)
+        room = part.room.copy()
+        room[begin:end] += self._size[number]
+        groups = sorted(parts(self._begin[waiting], self._end[waiting] - 1), key=len)
+        return [_Part(np.sort(waiting[group]), lowest, room, address, number, origin) for group in groups]
+
+    def _choices(self, part: _Part) -> Iterator[tuple[int, int]]:
+        """The buffers that may come next with their addresses, the most promising first."""
+        waiting, lowest = part.waiting, part.lowest[part.waiting]
+        columns = slice(int(self._begin[waiting].min()), int(self._end[waiting].max()))
+        # Addresses rise, and where nothing lies below it a buffer would fall.
+        reach, tops = np.maximum(lowest, part.address), lowest + self._size[waiting]
+        floor = np.maximum(self._outside[waiting, columns], reach[:, None]).min(axis=0)
+        asked = floor < self._nothing  # columns where something is still to come
+        room = part.room[columns]
+        if (reach + self._size[waiting]).max() > self._capacity or (floor > room)[asked].any():
+            return
+        high = min(int(tops.min()), int(room[asked].min()) + 1)
+        places = np.flatnonzero((lowest >= part.address) & (lowest < high))
+        places = places[np.argsort(lowest[places], kind="stable")]
+        seen = set()
+        for number, address in zip(waiting[places].tolist(), lowest[places].tolist(), strict=True):
+            like = int(self._begin[number]), int(self._end[number]), int(self._size[number])
+            in_turn = address > part.address or number > part.number
+            if in_turn and like not in seen:  # of equal buffers the first stands for all
                 seen.add(like)
-                chosen.append(buffer)
-        return chosen
+                yield number, address
