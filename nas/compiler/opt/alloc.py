@@ -15,7 +15,8 @@ from nas.compiler.regions import aligned
 from nas.ir.command import Command
 from nas.ir.tensor import Region
 
-SEARCH_NODES = 6000  # a second or two at most
+SEARCH_NODES = 6000  # a second or two at most, for who has more to do
+_THOROUGH = 50_000
 _SEARCHED = 500  # buffers that live together, directly or through others; the search for more takes too long
 _SLACKS = (1.0, 1.02, 1.05, 1.1, 1.2)  # peaks over the bound that are searched for in turn
 
@@ -62,7 +63,7 @@ def allocate(
     spans: dict[str, tuple[int, int]],
     sizes: dict[str, int],
     capacity_bytes: int | None = None,
-    nodes: int = SEARCH_NODES,
+    nodes: int = _THOROUGH,
 ) -> Allocation:
     """Addresses for the buffers of `spans` (first and last command, both inclusive).
 
@@ -89,8 +90,9 @@ def _allocated(
 ) -> Allocation:
     """Within the first of `targets` if the placing orders come so far, else within the first that the search finds."""
     best: Allocation | None = None
+    columns = _in_columns(spans)
     for order in _ORDERS:
-        allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), spans, sizes)
+        allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), columns, sizes)
         if best is None or allocation.peak_bytes < best.peak_bytes:
             best = allocation
         if best.peak_bytes <= targets[0]:
@@ -118,7 +120,7 @@ def _searched(
     return Allocation(dict(zip(spans, offset.tolist(), strict=True)), int((offset + size).max()))
 
 
-# Buffers are found by the time at which they live, in steps of so many commands.
+# Buffers are found by the time at which they live, in steps of so many columns.
 _TIME = 32
 _Order = Callable[[int, tuple[int, int]], tuple[int, ...]]
 # Large first; long and large first; long first; in the order of time.
@@ -128,6 +130,14 @@ _ORDERS: tuple[_Order, ...] = (
     lambda size, span: (span[0] - span[1], -size),
     lambda size, span: (span[0], -size),
 )
+
+
+def _in_columns(spans: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """The same lives, counted in moments at which one begins: how long the time between is does not matter to who meets whom."""
+    first, last = np.array(list(spans.values()), np.int64).T
+    moments = np.unique(first)
+    columns = np.searchsorted(moments, first), np.searchsorted(moments, last, side="right") - 1
+    return dict(zip(spans, zip(*(each.tolist() for each in columns), strict=True), strict=True))
 
 
 def _place(names: list[str], spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:

@@ -8,16 +8,14 @@ ranks. A branch ends
 - where the bytes still to come at some time do not fit above the lowest address that any of them may have,
 - where a buffer is left out that would have fitted below the next one: the same packing is found by taking it first.
 
-Once the buffers that join two times are placed, what is left falls apart into problems of their own: where one of these has no
-answer, none of the others is asked again, but the choice that they come from. These are known ideas (M. D. Moffitt, MiniMalloc,
-ASPLOS 2024). Ours are dives of a few nodes from several orders of buffers, with noise: what fits is mostly found soon or late,
-and seldom in between.
+These are known ideas (M. D. Moffitt, MiniMalloc, ASPLOS 2024). Ours are dives of a few nodes from several orders of buffers,
+with noise: what fits is mostly found soon or late, and seldom in between. That problems fall apart once the buffers that
+join two times are placed is left out: it changed nothing in what was found.
 
 `nodes` bounds the work, so the answer does not depend on how fast a machine is.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +28,10 @@ Floats = NDArray[np.float64]
 # beside a buffer at one time, of its own bytes, and of its time.
 _HARD = ((20, 1, 1), (0, 1, 1), (20, 0, 1), (0, 0, 1))
 _NOISE = 0.2  # of the logarithm of hardness, in every round of dives but the first
-_DIVE, _LONGER = 8, 1.2  # placements of the first dives for each buffer, and in each further round so many times as many
+_DIVE, _LONGER = (
+    8,
+    1.2,
+)  # placements of the first dives for each buffer, and in each further round so many times as many
 
 
 def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
@@ -74,7 +75,7 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
         for weights in _HARD:
             hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))
             order = np.argsort(-hardness, kind="stable")
-            search = _Search(begin[order], end[order], size[order], capacity - total)
+            search = _Search(begin[order], end[order], size[order], capacity - total, capacity)
             answer = search.run(int(dive))
             if answer is False:
                 return None
@@ -87,11 +88,11 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
     return None
 
 
-class _Part(NamedTuple):
-    """Buffers that meet, directly or through others, and are still to be placed.
+class _State(NamedTuple):
+    """What is still to be placed.
 
-    waiting: their numbers, ascending; lowest: of every number the lowest address it may have; room: in every column what the bytes
-    to come there leave of the capacity; address, number: of the buffer placed last; origin: the step that left this part.
+    waiting: numbers of buffers, ascending; lowest: of every number the lowest address that those below it leave; room: in every
+    column what the bytes to come there leave of the capacity; address, number: of the buffer placed last.
     """
 
     waiting: Ints
@@ -99,87 +100,66 @@ class _Part(NamedTuple):
     room: Ints
     address: int
     number: int
-    origin: int
-
-
-@dataclass
-class _Step:
-    """A choice among the buffers of `part`, before `others`."""
-
-    part: _Part
-    choices: Iterator[tuple[int, int]]  # number, address
-    others: tuple[_Part, ...]
 
 
 class _Search:
-    """Numbers are ranks: of what is as low, the lower number is tried first. begin, end: columns; room: see `_Part`."""
+    """Numbers are ranks: of what is as low, the lower number is tried first. begin, end: columns; room: see `_State`."""
 
-    def __init__(self, begin: Ints, end: Ints, size: Ints, room: Ints) -> None:
-        self._begin, self._end, self._size, self._room = begin, end, size, room
-        self._capacity = int((room + self._bytes_at(len(room))).max())
-        self._nothing = self._capacity + 1
+    def __init__(self, begin: Ints, end: Ints, size: Ints, room: Ints, capacity: int) -> None:
+        self._begin, self._end, self._size, self._room, self._capacity = begin, end, size, room, capacity
+        self._nothing = capacity + 1
         column = np.arange(len(room))
         covers = (begin[:, None] <= column) & (column < end[:, None])
         self._outside = np.where(covers, 0, self._nothing)
         self.offset = np.zeros(len(size), np.int64)
 
-    def _bytes_at(self, columns: int) -> Ints:
-        change = np.zeros(columns + 1, np.int64)
-        np.add.at(change, self._begin, self._size)
-        np.subtract.at(change, self._end, self._size)
-        return np.cumsum(change)[:-1]
-
     def run(self, nodes: int) -> bool | None:
         """Depth first. Whether there is a packing, which is in `offset` then; None where the nodes did not suffice."""
-        start = _Part(np.arange(len(self._size)), np.zeros(len(self._size), np.int64), self._room, -1, -1, -1)
-        steps = [_Step(start, self._choices(start), ())]
+        count = len(self._size)
+        start = _State(np.arange(count), np.zeros(count, np.int64), self._room, -1, -1)
+        steps = [(start, self._choices(start))]
         while steps:
-            step = steps[-1]
-            number, address = next(step.choices, (-1, 0))
+            state, choices = steps[-1]
+            number, address = next(choices, (-1, 0))
             if number < 0:
-                # This part has no packing, and it does not depend on those that were placed since it came about.
-                del steps[step.part.origin + 1 :]
+                steps.pop()
                 continue
             nodes -= 1
             if nodes < 0:
                 return None
             self.offset[number] = address
-            left = (*self._left(step.part, number, address, len(steps) - 1), *step.others)
-            if not left:
+            if len(steps) == count:
                 return True
-            steps.append(_Step(left[0], self._choices(left[0]), left[1:]))
+            after = self._after(state, number, address)
+            steps.append((after, self._choices(after)))
         return False
 
-    def _left(self, part: _Part, number: int, address: int, origin: int) -> list[_Part]:
-        """What is left of a part once `number` is placed, the smaller ones first."""
-        waiting = part.waiting[part.waiting != number]
+    def _after(self, state: _State, number: int, address: int) -> _State:
+        """What is left once `number` is placed."""
+        waiting = state.waiting[state.waiting != number]
         begin, end, top = self._begin[number], self._end[number], address + self._size[number]
         meets = waiting[(self._begin[waiting] < end) & (self._end[waiting] > begin)]
-        lowest = part.lowest.copy()
+        lowest, room = state.lowest.copy(), state.room.copy()
         lowest[meets] = np.maximum(lowest[meets], top)
-        room = part.room.copy()
         room[begin:end] += self._size[number]
-        groups = sorted(parts(self._begin[waiting], self._end[waiting] - 1), key=len)
-        return [_Part(np.sort(waiting[group]), lowest, room, address, number, origin) for group in groups]
+        return _State(waiting, lowest, room, address, number)
 
-    def _choices(self, part: _Part) -> Iterator[tuple[int, int]]:
+    def _choices(self, state: _State) -> Iterator[tuple[int, int]]:
         """The buffers that may come next with their addresses, the most promising first."""
-        waiting, lowest = part.waiting, part.lowest[part.waiting]
-        columns = slice(int(self._begin[waiting].min()), int(self._end[waiting].max()))
+        waiting, lowest, size = state.waiting, state.lowest[state.waiting], self._size[state.waiting]
         # Addresses rise, and where nothing lies below it a buffer would fall.
-        reach, tops = np.maximum(lowest, part.address), lowest + self._size[waiting]
-        floor = np.maximum(self._outside[waiting, columns], reach[:, None]).min(axis=0)
+        reach = np.maximum(lowest, state.address)
+        floor = np.maximum(self._outside[waiting], reach[:, None]).min(axis=0)
         asked = floor < self._nothing  # columns where something is still to come
-        room = part.room[columns]
-        if (reach + self._size[waiting]).max() > self._capacity or (floor > room)[asked].any():
+        if (reach + size).max() > self._capacity or (floor > state.room)[asked].any():
             return
-        high = min(int(tops.min()), int(room[asked].min()) + 1)
-        places = np.flatnonzero((lowest >= part.address) & (lowest < high))
+        high = min(int((lowest + size).min()), int(state.room[asked].min()) + 1)
+        places = np.flatnonzero((lowest >= state.address) & (lowest < high))
         places = places[np.argsort(lowest[places], kind="stable")]
         seen = set()
         for number, address in zip(waiting[places].tolist(), lowest[places].tolist(), strict=True):
             like = int(self._begin[number]), int(self._end[number]), int(self._size[number])
-            in_turn = address > part.address or number > part.number
+            in_turn = address > state.address or number > state.number
             if in_turn and like not in seen:  # of equal buffers the first stands for all
                 seen.add(like)
                 yield number, address

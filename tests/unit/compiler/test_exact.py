@@ -45,6 +45,48 @@ def test_what_fits_without_a_gap_is_found(seed):
     assert_legal(first, last, size, offset, HEIGHT)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_two_hundred_pieces_without_a_gap_are_found(seed):
+    first, last, size = cut_up(np.random.default_rng(seed), 200, times=2000)
+    offset = pack(first, last, size, HEIGHT, 20_000)
+    assert offset is not None
+    assert_legal(first, last, size, offset, HEIGHT)
+
+
+def test_what_falls_apart_once_a_bridge_is_placed_is_found():
+    # Six full rectangles side by side, and beams that join them all: below, above, or wherever it is found out.
+    pieces = [cut_up(np.random.default_rng(seed), 20, times=50) for seed in range(6)]
+    first = np.concatenate([each[0] + 50 * place for place, each in enumerate(pieces)] + [np.array([0, 0, 0])])
+    last = np.concatenate([each[1] + 50 * place for place, each in enumerate(pieces)] + [np.array([299, 299, 299])])
+    size = np.concatenate([each[2] for each in pieces] + [np.array([70, 30, 900])])
+    offset = pack(first, last, size, 2 * HEIGHT, 20_000)
+    assert offset is not None
+    assert_legal(first, last, size, offset, 2 * HEIGHT)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_least_peak_is_found_where_buffers_of_all_lengths_meet(seed):
+    generator = np.random.default_rng(100 + seed)
+    first = np.concatenate([[0, 2], generator.integers(0, 12, 5)])
+    last = np.minimum(12, first + np.concatenate([[12, 7], generator.integers(0, 3, 5)]))
+    size = generator.integers(1, 9, 7)
+    least = least_peak(first, last, size)
+    found = pack(first, last, size, least, 20_000)
+    assert found is not None
+    assert_legal(first, last, size, found, least)
+    assert pack(first, last, size, least - 1, 20_000) is None
+
+
+def test_how_long_it_is_between_two_moments_does_not_matter():
+    first, last, size = cut_up(np.random.default_rng(3), 60)
+    sizes = {str(index): int(each) * 64 for index, each in enumerate(size)}
+    short, long = (
+        {str(index): (int(a) * times, int(b) * times) for index, (a, b) in enumerate(zip(first, last, strict=True))}
+        for times in (1, 100_000)
+    )
+    assert allocate(short, sizes, nodes=0) == allocate(long, sizes, nodes=0)
+
+
 def least_peak(first, last, size):
     """Of every order, each buffer as low as those before it let it."""
     best = int(size.sum())
