@@ -16,8 +16,8 @@ from nas.ir.command import Command
 from nas.ir.tensor import Region
 
 SEARCH_NODES = 6000  # a second or two at most, for who has more to do
-_THOROUGH = 50_000
-_SEARCHED = 500  # buffers that live together, directly or through others; the search for more takes too long
+_THOROUGH = 200_000
+_SEARCHED = 1000  # buffers that live together, directly or through others; the search for more takes too long
 _SLACKS = (1.0, 1.02, 1.05, 1.1, 1.2)  # peaks over the bound that are searched for in turn
 
 
@@ -68,7 +68,7 @@ def allocate(
     """Addresses for the buffers of `spans` (first and last command, both inclusive).
 
     Between moments that no buffer lives across the parts are independent. The orders are tried until one is within
-    `capacity_bytes` (None: within the lower bound). Where none is, packings are searched for, up to `nodes` placements each:
+    `capacity_bytes` (None: within the lower bound). Where none is, packings are searched for, up to `nodes` placements in all:
     within the capacity, or else a few per cent and more above the bound.
     """
     if not spans:
@@ -103,7 +103,7 @@ def _allocated(
     bound = lower_bound_bytes(spans, sizes)
     for target in targets:
         if bound <= target < best.peak_bytes:
-            found = _searched(spans, sizes, target, nodes)
+            found = _searched(spans, sizes, target, nodes // len(targets))
             if found is not None:
                 return found
     return best

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger]
 Floats = NDArray[np.float64]
 
 # What is hard to place comes first; opinions of what that is: the weights of the logarithms of the most bytes that live
@@ -68,6 +68,7 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
     if (total > capacity).any():
         return None
     pressure = np.array([total[since:until].max() for since, until in zip(begin, end, strict=True)])
+    kind = np.int32 if capacity < 1 << 30 else np.int64  # fewer bytes to look through at every step
     traits = np.log(np.stack([pressure, size, last - first + 1]) + 1.0)
     generator = np.random.default_rng(0)
     dive, noise, spent = float(_DIVE * len(size)), 0.0, 0
@@ -75,7 +76,7 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
         for weights in _HARD:
             hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))
             order = np.argsort(-hardness, kind="stable")
-            search = _Search(begin[order], end[order], size[order], capacity - total, capacity)
+            search = _Search(begin[order], end[order], size[order].astype(kind), (capacity - total).astype(kind), capacity)
             answer = search.run(int(dive))
             if answer is False:
                 return None
@@ -110,13 +111,13 @@ class _Search:
         self._nothing = capacity + 1
         column = np.arange(len(room))
         covers = (begin[:, None] <= column) & (column < end[:, None])
-        self._outside = np.where(covers, 0, self._nothing)
+        self._outside = np.where(covers, 0, self._nothing).astype(room.dtype)
         self.offset = np.zeros(len(size), np.int64)
 
     def run(self, nodes: int) -> bool | None:
         """Depth first. Whether there is a packing, which is in `offset` then; None where the nodes did not suffice."""
         count = len(self._size)
-        start = _State(np.arange(count), np.zeros(count, np.int64), self._room, -1, -1)
+        start = _State(np.arange(count), np.zeros_like(self._size), self._room, -1, -1)
         steps = [(start, self._choices(start))]
         while steps:
             state, choices = steps[-1]
