@@ -76,7 +76,9 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
         for weights in _HARD:
             hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))
             order = np.argsort(-hardness, kind="stable")
-            search = _Search(begin[order], end[order], size[order].astype(kind), (capacity - total).astype(kind), capacity)
+            search = _Search(
+                begin[order], end[order], size[order].astype(kind), (capacity - total).astype(kind), capacity
+            )
             answer = search.run(int(dive))
             if answer is False:
                 return None
