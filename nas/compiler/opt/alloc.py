@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.compiler.opt.exact import pack, parts
+from nas.compiler.opt.exact import columns, pack, parts
 from nas.compiler.regions import aligned
 from nas.ir.command import Command
 from nas.ir.tensor import Region
@@ -90,9 +90,9 @@ def _allocated(
 ) -> Allocation:
     """Within the first of `targets` if the placing orders come so far, else within the first that the search finds."""
     best: Allocation | None = None
-    columns = _in_columns(spans)
+    lives = _in_columns(spans)
     for order in _ORDERS:
-        allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), columns, sizes)
+        allocation = _place(sorted(spans, key=lambda name: (*order(sizes[name], spans[name]), name)), lives, sizes)
         if best is None or allocation.peak_bytes < best.peak_bytes:
             best = allocation
         if best.peak_bytes <= targets[0]:
@@ -133,11 +133,9 @@ _ORDERS: tuple[_Order, ...] = (
 
 
 def _in_columns(spans: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """The same lives, counted in moments at which one begins: how long the time between is does not matter to who meets whom."""
-    first, last = np.array(list(spans.values()), np.int64).T
-    moments = np.unique(first)
-    columns = np.searchsorted(moments, first), np.searchsorted(moments, last, side="right") - 1
-    return dict(zip(spans, zip(*(each.tolist() for each in columns), strict=True), strict=True))
+    """The same lives, counted in `columns`, so that placing takes no longer where moments are far apart."""
+    begin, end = columns(*np.array(list(spans.values()), np.int64).T)
+    return dict(zip(spans, zip(begin.tolist(), (end - 1).tolist(), strict=True), strict=True))
 
 
 def _place(names: list[str], spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Allocation:

@@ -22,16 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.signedinteger]
-Floats = NDArray[np.float64]
 
 # What is hard to place comes first; opinions of what that is: the weights of the logarithms of the most bytes that live
 # beside a buffer at one time, of its own bytes, and of its time.
 _HARD = ((20, 1, 1), (0, 1, 1), (20, 0, 1), (0, 0, 1))
 _NOISE = 0.2  # of the logarithm of hardness, in every round of dives but the first
-_DIVE, _LONGER = (
-    8,
-    1.2,
-)  # placements of the first dives for each buffer, and in each further round so many times as many
+_DIVE = 8  # placements of a dive of the first round, for each buffer
+_LONGER = 1.2  # times as many in each further round
 
 
 def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
@@ -57,18 +54,28 @@ def parts(first: Ints, last: Ints) -> Iterator[Ints]:
     yield from np.split(order, np.flatnonzero(first[order][1:] > ends[:-1]) + 1)
 
 
+def columns(first: Ints, last: Ints) -> tuple[Ints, Ints]:
+    """The same lives, half-open, counted in moments at which one begins: who meets whom does not depend on the time between."""
+    moments = np.unique(first)
+    return np.searchsorted(moments, first), np.searchsorted(moments, last, side="right")
+
+
 def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
     """Buffers that meet, directly or through others: dives in many orders."""
-    moments = np.unique(first)
-    begin, end = np.searchsorted(moments, first), np.searchsorted(moments, last, side="right")
+    begin, end = columns(first, last)
     unit = int(np.gcd.reduce(size))
     size, capacity = size // unit, capacity // unit
-    column = np.arange(len(moments))
-    total = size @ ((begin[:, None] <= column) & (column < end[:, None])).astype(np.int64)
+    column = np.arange(begin.max() + 1)
+    covers = (begin[:, None] <= column) & (column < end[:, None])
+    total = size @ covers.astype(np.int64)
     if (total > capacity).any():
         return None
+    # Fewer bytes to look through at every step.
+    kind = np.int32 if capacity < 1 << 30 else np.int64
+    outside: Ints = np.where(covers, 0, capacity + 1).astype(kind)
+    room: Ints = (capacity - total).astype(kind)
+    size = size.astype(kind)
     pressure = np.array([total[since:until].max() for since, until in zip(begin, end, strict=True)])
-    kind = np.int32 if capacity < 1 << 30 else np.int64  # fewer bytes to look through at every step
     traits = np.log(np.stack([pressure, size, last - first + 1]) + 1.0)
     generator = np.random.default_rng(0)
     dive, noise, spent = float(_DIVE * len(size)), 0.0, 0
@@ -76,9 +83,7 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
         for weights in _HARD:
             hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))
             order = np.argsort(-hardness, kind="stable")
-            search = _Search(
-                begin[order], end[order], size[order].astype(kind), (capacity - total).astype(kind), capacity
-            )
+            search = _Search(begin[order], end[order], size[order], outside[order], room, capacity)
             answer = search.run(int(dive))
             if answer is False:
                 return None
@@ -106,14 +111,15 @@ class _State(NamedTuple):
 
 
 class _Search:
-    """Numbers are ranks: of what is as low, the lower number is tried first. begin, end: columns; room: see `_State`."""
+    """Numbers are ranks: of what is as low, the lower number is tried first.
 
-    def __init__(self, begin: Ints, end: Ints, size: Ints, room: Ints, capacity: int) -> None:
-        self._begin, self._end, self._size, self._room, self._capacity = begin, end, size, room, capacity
-        self._nothing = capacity + 1
-        column = np.arange(len(room))
-        covers = (begin[:, None] <= column) & (column < end[:, None])
-        self._outside = np.where(covers, 0, self._nothing).astype(room.dtype)
+    begin, end: columns; outside: of every number and column 0 while the buffer lives, and beyond the capacity while it doesn't;
+    room: see `_State`.
+    """
+
+    def __init__(self, begin: Ints, end: Ints, size: Ints, outside: Ints, room: Ints, capacity: int) -> None:
+        self._begin, self._end, self._size = begin, end, size
+        self._outside, self._room, self._capacity = outside, room, capacity
         self.offset = np.zeros(len(size), np.int64)
 
     def run(self, nodes: int) -> bool | None:
@@ -153,7 +159,7 @@ class _Search:
         # Addresses rise, and where nothing lies below it a buffer would fall.
         reach = np.maximum(lowest, state.address)
         floor = np.maximum(self._outside[waiting], reach[:, None]).min(axis=0)
-        asked = floor < self._nothing  # columns where something is still to come
+        asked = floor <= self._capacity  # columns where something is still to come
         if (reach + size).max() > self._capacity or (floor > state.room)[asked].any():
             return
         high = min(int((lowest + size).min()), int(state.room[asked].min()) + 1)

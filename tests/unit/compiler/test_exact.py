@@ -36,6 +36,15 @@ def assert_legal(first, last, size, offset, capacity):
             assert offset[a] + size[a] <= offset[b] or offset[b] + size[b] <= offset[a]
 
 
+def assert_least_is_found(first, last, size):
+    """A packing at the least peak of all, and none below it."""
+    least = least_peak(first, last, size)
+    found = pack(first, last, size, least, 20_000)
+    assert found is not None
+    assert_legal(first, last, size, found, least)
+    assert pack(first, last, size, least - 1, 20_000) is None
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_what_fits_without_a_gap_is_found(seed):
     generator = np.random.default_rng(seed)
@@ -70,11 +79,7 @@ def test_the_least_peak_is_found_where_buffers_of_all_lengths_meet(seed):
     first = np.concatenate([[0, 2], generator.integers(0, 12, 5)])
     last = np.minimum(12, first + np.concatenate([[12, 7], generator.integers(0, 3, 5)]))
     size = generator.integers(1, 9, 7)
-    least = least_peak(first, last, size)
-    found = pack(first, last, size, least, 20_000)
-    assert found is not None
-    assert_legal(first, last, size, found, least)
-    assert pack(first, last, size, least - 1, 20_000) is None
+    assert_least_is_found(first, last, size)
 
 
 def test_how_long_it_is_between_two_moments_does_not_matter():
@@ -111,11 +116,7 @@ def test_it_finds_the_least_peak_of_all_and_proves_that_there_is_no_less(seed):
     first = generator.integers(0, 8, 6)
     last = first + generator.integers(0, 5, 6)
     size = generator.integers(1, 6, 6)
-    least = least_peak(first, last, size)
-    found = pack(first, last, size, least, 20_000)
-    assert found is not None
-    assert_legal(first, last, size, found, least)
-    assert pack(first, last, size, least - 1, 20_000) is None
+    assert_least_is_found(first, last, size)
 
 
 def test_the_answer_is_the_same_each_time():
