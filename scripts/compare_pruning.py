@@ -65,6 +65,7 @@ def main(config: DictConfig) -> None:
         source=data.name,
         training_images=len(data.train),
         test_images=len(data.test),
+        test_split=plain["data"]["test_split"],
         whole_epochs=contest.trainer.epochs,
         epochs=contest.method_trainer.epochs,
         batch_size=contest.method_trainer.batch_size,

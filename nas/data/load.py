@@ -35,11 +35,12 @@ def load_data(config: DataConfig, device: torch.device | str) -> Data:
     """The splits that `config` asks for, on `device`.
 
     The validation images are the last of the split "train" that are loaded; neighbours in SVHN's files come from the same
-    photograph, so a cut keeps them together where a random choice would not.
+    photograph, so a cut keeps them together where a random choice would not. With `test_split: rest` the images behind them
+    stand in for the test split.
     """
     source = SOURCES[config.source](config)
-    train, validation = _train_and_validation(source, config)
-    test = source.load("test", config.test_images)
+    train, validation, rest = _train_and_validation(source, config)
+    test = source.load("test", config.test_images) if rest is None else rest
     return Data(
         train=train.to(device),
         validation=validation.to(device),
@@ -51,7 +52,8 @@ def load_data(config: DataConfig, device: torch.device | str) -> Data:
     )
 
 
-def _train_and_validation(source: Source, config: DataConfig) -> tuple[Split, Split]:
+def _train_and_validation(source: Source, config: DataConfig) -> tuple[Split, Split, Split | None]:
+    """Also the rest of "train", where that is asked for."""
     size = images_asked(source, "train", None)
     room = size - config.validation_images
     if room < 1:
@@ -62,9 +64,21 @@ def _train_and_validation(source: Source, config: DataConfig) -> tuple[Split, Sp
         has = f"at most {room + extra_room}, beside {config.validation_images} for validation"
         raise InputError(source.name, "train_images", has, wanted)
     own = min(wanted, room)
-    loaded = source.load("train", own + config.validation_images)
-    train, validation = loaded.take(0, own), loaded.take(own, len(loaded))
+    seen = own + config.validation_images
+    rest_images = _rest_images(source, config, size - seen) if config.test_split == "rest" else 0
+    loaded = source.load("train", seen + rest_images)
+    train, validation = loaded.take(0, own), loaded.take(own, seen)
     if wanted > own:
         extra = source.load("extra", wanted - own)
         train = Split(torch.cat([train.images, extra.images]), torch.cat([train.labels, extra.labels]))
-    return train, validation
+    return train, validation, loaded.take(seen, len(loaded)) if rest_images else None
+
+
+def _rest_images(source: Source, config: DataConfig, left: int) -> int:
+    """The images behind those that train and validate, of `left`, that are asked for."""
+    if left < 1:
+        raise InputError(source.name, "train_images", "fewer than all, so that test_split: rest has some", "all")
+    wanted = left if config.test_images is None else config.test_images
+    if wanted > left:
+        raise InputError(source.name, "test_images", f"at most {left}, the rest of train", wanted)
+    return wanted

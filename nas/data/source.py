@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ class Split:
         return Split(self.images[start:stop], self.labels[start:stop])
 
 
+TestSplit = Literal["test", "rest"]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which pictures, and how many.
@@ -51,6 +54,8 @@ class DataConfig:
     root: folder of the files; None is $COEVO_DATA, or else ~/.cache/coevo.  train_images, test_images: None is all.
     validation_images: cut from the end of the training images.  seed: of a source that generates its pictures.
     with_extra: go on with the split "extra" after the last image of "train".  augment: of training batches.
+    test_split: where the test images come from; "rest" is what of the split "train" neither trains nor validates, so that settings
+    can be chosen by images that no result is reported on.
     """
 
     source: str = "street_digits"
@@ -58,6 +63,7 @@ class DataConfig:
     train_images: int | None = None
     validation_images: int = 5000
     test_images: int | None = None
+    test_split: TestSplit = "test"
     seed: int = 0
     with_extra: bool = False
     augment: AugmentConfig = field(default_factory=AugmentConfig)

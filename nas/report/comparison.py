@@ -15,7 +15,9 @@ _WHOLE = "whole"
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """What all methods had. whole_epochs, epochs: of the network that they start from, and of each method."""
+    """What all methods had. whole_epochs, epochs: of the network that they start from, and of each method. test_split: where the
+    test images come from, see `nas.data.source`.
+    """
 
     source: str
     training_images: int
@@ -24,6 +26,7 @@ class Budget(msgspec.Struct, frozen=True):
     epochs: float
     batch_size: int
     learning_rate: float
+    test_split: str = "test"
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -40,8 +40,14 @@ def _head(comparison: Comparison, picture: str) -> str:
     budget, machine = comparison.budget, comparison.machine
     whole = comparison.whole()
     hours = sum(record.cpu_s for record in comparison.records) / 3600
+    split, images = "", "test images"
+    if budget.test_split != "test":
+        split, images = (
+            f"data.test_split={budget.test_split} ",
+            "images that nothing was trained on, in the place of the test images",
+        )
     command = (
-        f"python scripts/compare_pruning.py data={budget.source} data.train_images={budget.training_images} "
+        f"python scripts/compare_pruning.py data={budget.source} data.train_images={budget.training_images} {split}"
         f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} page=docs/{PurePath(picture).stem}.md"
     )
     return (
@@ -51,7 +57,7 @@ def _head(comparison: Comparison, picture: str) -> str:
         "[docs/quota.md](quota.md) says what the quota does.\n\n"
         f"Measured on {machine.processor}, {machine.cores} cores, torch {machine.packages.get('torch', 'unknown')}: "
         f"{len(comparison.records)} trainings, {hours:.1f} hours of processor time. `{budget.source}`, "
-        f"{budget.training_images:,} training images, {budget.test_images:,} test images. For each seed one network is "
+        f"{budget.training_images:,} training images, {budget.test_images:,} {images}. For each seed one network is "
         f"trained for {budget.whole_epochs:g} epochs of batch {budget.batch_size}, "
         f"{mean_error(whole).percent()} % error; from it every method makes one that costs no more than the point allows, and "
         f"trains it for {budget.epochs:g} epochs at a peak rate of {budget.learning_rate:g}, on the same batches. "

@@ -7,7 +7,7 @@ import torch
 
 from nas.core.errors import InputError
 from nas.data.load import SOURCES, Data, load_data
-from nas.data.source import DataConfig, Split, images_asked
+from nas.data.source import DataConfig, Split, TestSplit, images_asked
 
 
 class Counting:
@@ -35,8 +35,11 @@ def load(
     validation_images: int = 20,
     test_images: int | None = None,
     with_extra: bool = False,
+    test_split: TestSplit = "test",
 ) -> Data:
-    config = DataConfig("counting", None, train_images, validation_images, test_images, with_extra=with_extra)
+    config = DataConfig(
+        "counting", None, train_images, validation_images, test_images, with_extra=with_extra, test_split=test_split
+    )
     return load_data(config, "cpu")
 
 
@@ -63,6 +66,14 @@ def test_extra_follows_train() -> None:
     assert load(train_images=50, with_extra=True).train.labels.tolist() == list(range(50))
 
 
+@pytest.mark.parametrize(("test_images", "last"), [(None, 100), (30, 65)])
+def test_rest_of_train_stands_in_for_the_test(test_images: int | None, last: int) -> None:
+    data = load(train_images=30, validation_images=5, test_images=test_images, test_split="rest")
+    assert data.train.labels.tolist() == list(range(30))
+    assert data.validation.labels.tolist() == list(range(30, 35))
+    assert data.test.labels.tolist() == list(range(35, last))
+
+
 def test_no_validation() -> None:
     data = load(validation_images=0)
     assert (len(data.train), len(data.validation)) == (100, 0)
@@ -75,6 +86,8 @@ def test_no_validation() -> None:
         ({"train_images": 131, "with_extra": True}, "train_images: expected at most 130"),
         ({"validation_images": 100}, "validation_images: expected less than the 100"),
         ({"test_images": 41}, "test images: expected 1 to 40"),
+        ({"test_split": "rest", "train_images": 30, "test_images": 51}, "test_images: expected at most 50, the rest"),
+        ({"test_split": "rest"}, "train_images: expected fewer than all"),
     ],
 )
 def test_more_than_there_is(keys: dict[str, int], complaint: str) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nas.core.machine import Machine
@@ -49,6 +50,14 @@ def test_differences_are_of_the_same_seeds_and_bold_where_their_interval_leaves_
     asked = "data=digits data.train_images=100 data.test_images=1000 trainer.epochs=4 page=docs/picture.md`"
     assert f"`python scripts/compare_pruning.py {asked}, which runs what is missing" in page
     assert "## fast: at most 10 % of the whole network's training-step time" in page
+
+
+def test_images_that_are_not_those_of_the_test_are_told():
+    made = comparison()
+    rest = msgspec.structs.replace(made, budget=msgspec.structs.replace(made.budget, test_split="rest"))
+    page = comparison_page(rest, "picture.png")
+    assert "data.train_images=100 data.test_split=rest data.test_images=1000" in page
+    assert "1,000 images that nothing was trained on, in the place of the test images." in page
 
 
 def test_one_seed_tells_nothing_for_certain():
