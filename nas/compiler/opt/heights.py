@@ -1,7 +1,8 @@
 """Chains of operators -> the stripes in which they are done: how tall, in which order of work, and shared in which way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.passing import Passing, Turn, in_turn, overlapping
@@ -24,12 +25,14 @@ _TRIED = 3
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
-    the engines, None for one engine only; with chunks, that of a whole chunk. cycles: of the engines, by estimate.
+    the engines, None for one engine only; with chunks, that of a whole chunk. takes: the operand of each member that the one
+    before it makes, 0 of the first. cycles: of the engines, by estimate.
     """
 
     rows: int
     passing: Passing
     paces: tuple[Pace | None, ...]
+    takes: tuple[int, ...]
     cycles: float = field(compare=False)
 
     def pace(self, turn: Turn) -> Pace | None:
@@ -43,6 +46,7 @@ class Stripes:
 
 def choose_stripes(
     members: tuple[Operands, ...],
+    takes: tuple[int, ...],
     on_chip: tuple[frozenset[str], ...],
     free_bytes: int,
     processor: Processor,
@@ -51,11 +55,12 @@ def choose_stripes(
     """The stripes of a chain done first by estimate, of the tallest that fit, at least four of them; None where they overlap too
     much.
 
-    They fit twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
+    They fit twice, so that one is begun while the other is finished, or else once. takes: see `Stripes`; on_chip: the slots of
+    each member.
     sharing: whether convolutions may be cut between the engines.
     """
-    choice = _Choice(members, on_chip, free_bytes, processor)
-    passings = overlapping(members, processor) if sharing else []
+    choice = _Choice(_Chain(members, takes), on_chip, free_bytes, processor)
+    passings = overlapping(members, takes, processor) if sharing else []
     if members[-1].images[0][1].memory not in on_chip[-1]:
         # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
         passings = [each for each in passings if not each.chunk]
@@ -65,7 +70,14 @@ def choose_stripes(
     if not found:
         return None
     best = min(found, key=lambda each: each.cycles)
-    return best if sharing else Stripes(best.rows, best.passing, (None,) * len(members), best.cycles)
+    return best if sharing else replace(best, paces=(None,) * len(members))
+
+
+class _Chain(NamedTuple):
+    """takes: see `Stripes`."""
+
+    members: tuple[Operands, ...]
+    takes: tuple[int, ...]
 
 
 class _Choice:
@@ -73,20 +85,20 @@ class _Choice:
 
     def __init__(
         self,
-        members: tuple[Operands, ...],
+        chain: _Chain,
         on_chip: tuple[frozenset[str], ...],
         free_bytes: int,
         processor: Processor,
     ) -> None:
-        self.members, self.on_chip = members, on_chip
+        self.chain, self.on_chip = chain, on_chip
         self.free_bytes, self.processor = free_bytes, processor
 
     def best(self, passing: Passing) -> Stripes | None:
         """The stripes with the fewest cycles by estimate."""
         best, fitting = None, 0
-        for rows in _heights(self.members):
-            if _group_bytes(self.members, self.on_chip, rows, passing) <= self.free_bytes:
-                found = _stripes(self.members, rows, passing, self.processor)
+        for rows in _heights(self.chain.members):
+            if _group_bytes(self.chain, self.on_chip, rows, passing) <= self.free_bytes:
+                found = _stripes(self.chain, rows, passing, self.processor)
                 if found is not None and (best is None or found.cycles < best.cycles):
                     best = found
                 fitting += 1
@@ -110,12 +122,13 @@ def _heights(members: tuple[Operands, ...]) -> list[int]:
     return list(dict.fromkeys(heights))
 
 
-def _stripes(members: tuple[Operands, ...], rows: int, passing: Passing, processor: Processor) -> Stripes | None:
+def _stripes(chain: _Chain, rows: int, passing: Passing, processor: Processor) -> Stripes | None:
     """Stripes of so many rows; None where they overlap too much."""
+    members = chain.members
     row_count = members[-1].size[0]
-    if not _all_read(members, row_count, rows):
+    if not _all_read(chain, row_count, rows):
         return None
-    ranges = row_ranges(members, _middle(row_count, rows))
+    ranges = row_ranges(*chain, _middle(row_count, rows))
     made = [stop - start for start, stop in ranges]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
@@ -125,7 +138,7 @@ def _stripes(members: tuple[Operands, ...], rows: int, passing: Passing, process
     paces, cycles = _paces(members, ranges, passing, processor)
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
-    return Stripes(rows, passing, paces, cycles * (len(members[0].images) * row_count / rows + alone))
+    return Stripes(rows, passing, paces, chain.takes, cycles * (len(members[0].images) * row_count / rows + alone))
 
 
 def _paces(
@@ -158,16 +171,18 @@ def _paces(
     return tuple(Pace(0, lead) for lead in leads), both
 
 
-def _all_read(members: Sequence[Operands], row_count: int, rows: int) -> bool:
-    """Whether every stripe of every map, the one that is read included, has a row: one that sees only padding has none.
+def _all_read(chain: _Chain, row_count: int, rows: int) -> bool:
+    """Whether every stripe of every map that is read or made has a row: one that sees only padding has none.
 
     If there is any, the first or the last is one.
     """
-    first = members[0]
     for row in (0, (row_count - 1) // rows * rows):
-        made = row_ranges(members, (row, min(row + rows, row_count)))
-        read = input_rows(first.function, first.images[0][0][0], made[0])
-        if any(start >= stop for start, stop in (read, *made)):
+        made = row_ranges(*chain, (row, min(row + rows, row_count)))
+        read = [
+            input_rows(member.function, member.images[0][0][0], own)
+            for member, own in zip(chain.members, made, strict=True)
+        ]
+        if any(start >= stop for start, stop in (*read, *made)):
             return False
     return True
 
@@ -177,36 +192,34 @@ def _middle(row_count: int, rows: int) -> tuple[int, int]:
     return start, min(start + rows, row_count)
 
 
-def row_ranges(members: Sequence[Operands], rows: tuple[int, int]) -> list[tuple[int, int]]:
-    """The rows of its output that each member makes for `rows` of the last one's."""
+def row_ranges(members: Sequence[Operands], takes: Sequence[int], rows: tuple[int, int]) -> list[tuple[int, int]]:
+    """The rows of its output that each member makes for `rows` of the last one's. takes: see `Stripes`."""
     ranges = [rows]
-    for member in reversed(members[1:]):
-        data = member.images[0][0][0]
-        ranges.append(input_rows(member.function, data, ranges[-1]))
+    for member, taken in zip(reversed(members[1:]), reversed(takes[1:]), strict=True):
+        # A factor or an addend is read row by row.
+        ranges.append(ranges[-1] if taken else input_rows(member.function, member.images[0][0][0], ranges[-1]))
     return list(reversed(ranges))
 
 
-def _group_bytes(
-    members: tuple[Operands, ...], on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing
-) -> int:
+def _group_bytes(chain: _Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing) -> int:
     """Constants of all members, and the stripes of all maps that are not on chip: one of each that lives at a time, and another
     one of what comes or goes while the engines are at work, where they don't wait for each other anyway.
     """
     overlap = 1 + passing.overlaps
-    ranges = row_ranges(members, _middle(members[-1].size[0], rows))
+    ranges = row_ranges(*chain, _middle(chain.members[-1].size[0], rows))
     total = 0
-    for place, (member, slots, made) in enumerate(zip(members, on_chip, ranges, strict=True)):
+    for place, (member, taken, slots, made) in enumerate(zip(*chain, on_chip, ranges, strict=True)):
         reads, write = member.images[0]
-        for region, role in zip(reads, roles(member.function), strict=True):
+        for number, (region, role) in enumerate(zip(reads, roles(member.function), strict=True)):
             if region.memory in member.constants:
                 total += constant_copy(region, role, member.spread, "", 0)[1]
-            elif region.memory not in slots and (place == 0 or role != "data"):
+            elif region.memory not in slots and (place == 0 or number != taken):
                 height = input_rows(member.function, region, made)
                 extent = (*region.shape[:-2], height[1] - height[0], region.shape[-1])
                 total += overlap * aligned(stored_bytes(extent, region.bits))
         if write.memory not in slots:
             outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
             extent = (*outer, made[1] - made[0], write.shape[-1])
-            generations = overlap if place == len(members) - 1 else passing.generations(place)
+            generations = overlap if place == len(chain.members) - 1 else passing.generations(place)
             total += generations * aligned(stored_bytes(extent, write.bits))
     return total

@@ -66,14 +66,24 @@ def in_turn(members: Sequence[Operands]) -> Passing:
     return Passing((0,) * len(members))
 
 
-def overlapping(members: Sequence[Operands], processor: Processor) -> list[Passing]:
-    """The ways to have both engines at work: by chunks as wide as the array, where a map can be passed so, and by whole stripes."""
+def overlapping(members: Sequence[Operands], takes: Sequence[int], processor: Processor) -> list[Passing]:
+    """The ways to have both engines at work: by chunks as wide as the array, where a map can be passed so, and by whole stripes.
+
+    takes: the operand of each member that the one before it makes.
+    """
     lags, engines = [0], [engine_of(member.function) for member in members]
     for before, engine in pairwise(engines):
         lags.append(lags[-1] + (before != engine))
     found = []
     columns = processor.matrix.columns
-    pair = next((place for place, link in enumerate(pairwise(members)) if _by_channels(*link, columns)), None)
+    pair = next(
+        (
+            place
+            for place, link in enumerate(pairwise(members))
+            if not takes[place + 1] and _by_channels(*link, columns)
+        ),
+        None,
+    )
     if pair is not None:
         late = [lag + (place > pair) * (_AHEAD - 1) + (place > pair + 1) * _BEHIND for place, lag in enumerate(lags)]
         if 2 * columns <= members[pair].size[1]:

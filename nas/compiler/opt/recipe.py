@@ -54,7 +54,7 @@ def striped(
     constants: list[dict[Region, Region] | None] = [None] * len(members)
     row_count = members[-1].size[0]
     ranges = [
-        row_ranges(members, (start, min(start + stripes.rows, row_count)))
+        row_ranges(members, stripes.takes, (start, min(start + stripes.rows, row_count)))
         for start in range(0, row_count, stripes.rows)
     ]
     # The stripes of all images in a row. By stripe, member, and the first channel of a chunk.
@@ -67,7 +67,9 @@ def striped(
         member, made = members[number], ranges[place][number]
         reads, write = member.images[image]
         if number:
-            reads = (passed[stripe, number - 1, channels[0] if number - 1 == pair else 0], *reads[1:])
+            taken = stripes.takes[number]
+            given = passed[stripe, number - 1, channels[0] if number - 1 == pair else 0]
+            reads = (*reads[:taken], given, *reads[taken + 1 :])
         if number < len(members) - 1:
             key = stripe, number, channels[0] if number == pair else 0
             if key not in passed:

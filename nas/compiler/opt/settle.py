@@ -43,6 +43,9 @@ def _settled(
 ) -> _Plan:
     evicted: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
+    # Each at most once, so that this comes to an end.
+    brought_back: frozenset[str] = frozenset()
+    joined_again: frozenset[str] = frozenset()
     network = layout.network
     while True:
         residency = decide_residency(layout, processor, room_bytes, memo, evicted, linking)
@@ -54,12 +57,20 @@ def _settled(
             groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
         if outside or groups.apart:
             apart |= groups.apart | outside
-            evicted = frozenset()
             layout = _layout(network, processor, switched_off, apart)
         elif groups.victim:
             evicted |= {groups.victim}
         elif stranded := residency.passing - groups.passing(network):
             linking -= stranded
+        elif needless := evicted - brought_back - groups.beside(residency):
+            # What they left for is done otherwise since.
+            evicted -= needless
+            brought_back |= needless
+        elif needless := (apart & on_chip) - joined_again - groups.results(network):
+            # They were put apart beside buffers that have left the chip since.
+            apart -= needless
+            joined_again |= needless
+            layout = _layout(network, processor, switched_off, apart)
         else:
             return layout, residency, groups.by_first
 

@@ -6,6 +6,7 @@ them, halo included: what two stripes both need is made twice, which costs some 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
@@ -17,6 +18,8 @@ from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
 from nas.hw.spec import Processor
+from nas.ir.command import Conv
+from nas.ir.program import Operator
 from nas.timing.cycles import transfer_cycles
 
 # Of the shorter of work and transfers, what doesn't overlap with the longer.
@@ -51,6 +54,22 @@ class Groups:
             network.operators[index].outputs[0]
             for group in self.by_first.values()
             for index in range(group.first, group.last)
+        )
+
+    def results(self, network: Network) -> frozenset[str]:
+        """What the operators of all groups make."""
+        return frozenset(
+            network.operators[index].outputs[0]
+            for group in self.by_first.values()
+            for index in range(group.first, group.last + 1)
+        )
+
+    def beside(self, residency: Residency) -> frozenset[str]:
+        """The buffers that live, or would if they were on chip, while a group is done."""
+        return frozenset(
+            name
+            for name, (first, last) in residency.spans.items()
+            if any(group.first <= last and first <= group.last for group in self.by_first.values())
         )
 
 
@@ -106,8 +125,7 @@ class _Chains:
         return ways[last + 1][1]
 
     def _group(self, first: int, last: int) -> Group | None:
-        chain = self._layout.placed[first : last + 1]
-        found = _stripes_of(chain, self._layout.storage, self._residency, (first, last), self._spare_bytes)
+        found = _stripes_of(self._layout, self._residency, (first, last), self._spare_bytes)
         stripes = self._memo.of(choose_stripes, *found, self._processor, self._sharing)
         self.any_fits |= stripes is not None
         return None if stripes is None else Group(first, last, stripes)
@@ -120,17 +138,18 @@ class _Chains:
         else:
             images = len(members[0].operands.images)
             busy = float(images * self._memo.of(whole_cycles, members[0].operands, self._processor))
-        moving = self._transfers(members)
+        moving = self._transfers(members, takes_of(self._layout.network, first, last))
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 
-    def _transfers(self, members: Sequence[Placed]) -> int:
+    def _transfers(self, members: Sequence[Placed], takes: Sequence[int]) -> int:
         """The cycles of the maps that a chain reads from dram and writes there."""
         total = 0
-        for place, placed in enumerate(members):
+        for place, (placed, taken) in enumerate(zip(members, takes, strict=True)):
             on_chip, operands = placed.on_chip(self._residency.on_chip), placed.operands
             for reads, write in operands.images:
+                given = reads[taken].memory if place else ""
                 moved = [
-                    *(each for each in reads[min(place, 1) :] if each.memory not in operands.constants),
+                    *(each for each in reads if each.memory not in operands.constants and each.memory != given),
                     *([write] if place == len(members) - 1 else []),
                 ]
                 total += sum(each.payload_bytes for each in moved if each.memory not in on_chip)
@@ -138,15 +157,17 @@ class _Chains:
 
 
 def _written_over(network: Network, storage: Storage, group: Group) -> list[str]:
-    """The results of a group that lie where another of its operators reads: the next stripe would find them there."""
+    """The results of a group that lie where another of its operators reads, so that the next stripe would find them there, or
+    where what passes in stripes would lie.
+    """
     members = network.operators[group.first : group.last + 1]
+    passing = {member.outputs[0] for member in members[:-1]}
     read = [{storage.regions[name].memory for name in member.inputs if name in storage.regions} for member in members]
     over = []
     for place, member in enumerate(members):
         target = storage.regions[member.outputs[0]]
-        if member.outputs[0] in storage.in_place and any(
-            target.memory in names for other, names in enumerate(read) if other != place
-        ):
+        others = any(target.memory in names for other, names in enumerate(read) if other != place)
+        if member.outputs[0] in storage.in_place and (others or target.memory in passing):
             over.append(member.outputs[0])
     return over
 
@@ -169,6 +190,12 @@ def links(network: Network, storage: Storage) -> frozenset[str]:
     )
 
 
+def takes_of(network: Network, first: int, last: int) -> tuple[int, ...]:
+    """The operand of each operator of a chain that the one before it makes, 0 of the first."""
+    chain = network.operators[first : last + 1]
+    return (0, *(after.inputs.index(before.outputs[0]) for before, after in pairwise(chain)))
+
+
 def _hands_on(network: Network, storage: Storage, users: dict[str, list[int]], index: int) -> bool:
     here, following = network.operators[index], network.operators[index + 1]
     if not (isinstance(here.function, COMPUTES) and isinstance(following.function, COMPUTES)) or len(here.outputs) != 1:
@@ -177,16 +204,27 @@ def _hands_on(network: Network, storage: Storage, users: dict[str, list[int]], i
     region = storage.regions[name]
     owns_buffer = region.memory == name and len(region.shape) == MAP_RANK + 1
     can_pass = owns_buffer and not storage.buffers[name].in_dram
-    return can_pass and users.get(name) == [index + 1] and following.inputs[0] == name
+    return can_pass and users.get(name) == [index + 1] and _is_read_by_rows(network, following, name)
+
+
+def _is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
+    """Whether the rows of a result need rows of `name`: it is the data, or the map that is added or multiplied in the end."""
+    if reader.inputs[0] == name:
+        return True
+    is_pooled = isinstance(reader.function, Conv) and reader.function.tail.pool is not None
+    return not is_pooled and network.tensors[name].shape[2:] == network.tensors[reader.outputs[0]].shape[2:]
 
 
 def _stripes_of(
-    chain: Sequence[Placed | None], storage: Storage, residency: Residency, span: tuple[int, int], spare_bytes: int
-) -> tuple[tuple[Operands, ...], tuple[frozenset[str], ...], int]:
-    """The operators of `span`, of each the slots that lie on chip, and the bytes that are free beside them."""
-    members = [each for each in chain if each is not None]
+    layout: Layout, residency: Residency, span: tuple[int, int], spare_bytes: int
+) -> tuple[tuple[Operands, ...], tuple[int, ...], tuple[frozenset[str], ...], int]:
+    """The operators of `span`, what each takes of the one before, the slots that lie on chip, and the bytes that are free beside."""
+    first, last = span
+    storage = layout.storage
+    members = [each for each in layout.placed[first : last + 1] if each is not None]
     # The stripes interleave the operators: whatever lives beside one of them lives beside all of them.
     alive_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in residency.alive(*span))
     operands = tuple([each.operands for each in members])
     on_chip = tuple([each.on_chip(residency.on_chip) for each in members])
-    return operands, on_chip, residency.room_bytes - alive_bytes - spare_bytes
+    takes = takes_of(layout.network, first, last)
+    return operands, takes, on_chip, residency.room_bytes - alive_bytes - spare_bytes

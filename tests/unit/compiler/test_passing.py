@@ -15,6 +15,7 @@ from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 
 _STRIPES = 5
+_TAKES = (0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,11 @@ def members(edge: Processor) -> list[Operands]:
 
 
 def _ways(members: list[Operands], edge: Processor) -> list[Passing]:
-    return [in_turn(members), *overlapping(members, edge)]
+    return [in_turn(members), *overlapping(members, _TAKES, edge)]
 
 
 def test_the_wide_map_passes_in_chunks_as_wide_as_the_array(members: list[Operands], edge: Processor) -> None:
-    assert [(each.chunk, each.pair) for each in overlapping(members, edge)] == [(32, 0), (0, -1)]
+    assert [(each.chunk, each.pair) for each in overlapping(members, _TAKES, edge)] == [(32, 0), (0, -1)]
 
 
 def test_each_stripe_of_each_member_is_made_once_and_behind_what_it_reads(

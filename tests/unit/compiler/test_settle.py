@@ -4,10 +4,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.precision import Precision
+from nas.compiler.memo import Memo
+from nas.compiler.opt.operands import layout_of
+from nas.compiler.opt.pipeline import PASSES
+from nas.compiler.opt.settle import settle
+from nas.compiler.opt.stripes import Groups
+from nas.compiler.passes import run_passes
+from nas.compiler.precision import Precision, network_in
 from nas.hw.load import find_processor
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
@@ -52,3 +59,18 @@ def test_what_is_read_again_stays_on_chip(sram_kib: int) -> None:
     assert results[0][0] < 2.2
     assert results[1][0] > 4
     np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d"])
+def test_a_sum_takes_the_place_of_what_is_added_wherever_both_stay_on_chip(name: str) -> None:
+    """What is decided beside a buffer that leaves the chip in the end is decided anew: the last stages have room for all."""
+    network = network_in(
+        torchvision.models.get_model(name).eval().to("meta"), (1, 3, 224, 224), EDGE_NPU, Precision("int8")
+    )
+    network = run_passes(PASSES, network, EDGE_NPU)
+    layout, residency, groups = settle(network, EDGE_NPU, EDGE_NPU.sram.size_bytes, frozenset(), Memo())
+    in_stripes = Groups(groups).results(network)
+    free = layout_of(network).storage.in_place & residency.on_chip - in_stripes
+    assert not free - layout.storage.in_place
+    sums = [operator.outputs[0] for operator in network.operators if operator.layer.startswith(("layer3", "layer4"))]
+    assert len(layout.storage.in_place.intersection(sums)) >= 7  # one of each block but those at a change of size

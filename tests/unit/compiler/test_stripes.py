@@ -64,6 +64,40 @@ def test_stripes_save_the_traffic_and_change_no_number(batch: int, most: float) 
     assert moved_without_bytes > 3 * compulsory_bytes
 
 
+class Widening(nn.Module):
+    """A residual block with a convolution in the skip, as where a ResNet gets wider: two maps of 128 KiB meet in a sum."""
+
+    def __init__(self, after: nn.Module) -> None:
+        super().__init__()
+        self.narrow, self.wide = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 32, 1)
+        self.skip, self.after = nn.Conv2d(4, 32, 1), after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.after(nn.functional.relu(self.wide(self.narrow(x)) + self.skip(x)))
+        return result
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("after", [nn.Conv2d(32, 2, 1), nn.Conv2d(32, 2, 3, 2, 1)])
+def test_what_is_added_in_the_end_passes_in_stripes(batch: int, after: nn.Module) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Widening(after)
+    compiled = [
+        compile_network(network, (batch, 4, 32, 32), SMALL, switched_off=frozenset(switched_off))
+        for switched_off in ([], ["stripes"])
+    ]
+    moved_bytes = []
+    for each in compiled:
+        assert isinstance(each, Compiled)
+        (name,) = (binding.name for binding in each.optimised.outputs)
+        made = run_values(each.optimised, each.constants, {"input": each.truth["input"]})[name]
+        np.testing.assert_allclose(made, each.truth[name], atol=1e-5)
+        moved_bytes.append(simulate(each.optimised, SMALL).dram_bytes)
+    # Neither summand, nor the sum where a reader follows in the chain, goes to dram and back.
+    assert moved_bytes[1] - moved_bytes[0] >= batch * 2 * 32 * 32 * 32 * 4
+
+
 def test_a_batch_takes_less_time_an_image_than_one_image_alone() -> None:
     """Its maps are too many for the chip; so a chain has to end where its halo costs more than the traffic that it saves."""
     layers = torchvision.models.mobilenet_v2(weights=None).eval().to("meta").features[:4]
