@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nas.compiler.opt.coalesce import transfer_bytes
 from nas.compiler.opt.operands import Operands
-from nas.compiler.opt.share import engine_cycles
+from nas.compiler.opt.share import Pace, engine_cycles, shared_cycles
 from nas.compiler.opt.spread import constant_copy
 from nas.compiler.opt.tile import largest_tiles, tile_bytes, tile_parts
 from nas.compiler.tiling import Tile, part_of, roles, tiles_of
@@ -52,11 +52,13 @@ class Tiling:
                 yield from ((image, Tile(rows, channels)) for channels in by_channels[:: -1 if turn % 2 else 1])
 
 
-def choose_tiling(operands: Operands, on_chip: frozenset[str], free_bytes: int, processor: Processor) -> Tiling:
-    """The tiling done first by estimate; that of the smallest tiles where none fits."""
+def choose_tiling(
+    operands: Operands, on_chip: frozenset[str], free_bytes: int, pace: Pace | None, processor: Processor
+) -> Tiling:
+    """The tiling done first by estimate; that of the smallest tiles where none fits. pace: None for one engine only."""
     rows, channels = operands.size
     if operands.streams(on_chip) or tile_bytes(operands, rows, channels, on_chip) > free_bytes:
-        return _Choice(operands, on_chip, free_bytes, processor).best()
+        return _Choice(operands, on_chip, free_bytes, pace, processor).best()
     return Tiling(operands, rows, _in_chunks(operands, channels, processor))
 
 
@@ -87,9 +89,11 @@ def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:
 class _Choice:
     """One operator, and the tilings that are tried on it."""
 
-    def __init__(self, operands: Operands, on_chip: frozenset[str], free_bytes: int, processor: Processor) -> None:
+    def __init__(
+        self, operands: Operands, on_chip: frozenset[str], free_bytes: int, pace: Pace | None, processor: Processor
+    ) -> None:
         self.operands, self.on_chip = operands, on_chip
-        self.free_bytes, self.processor = free_bytes, processor
+        self.free_bytes, self.pace, self.processor = free_bytes, pace, processor
         self.latency_cycles = dma_latency_cycles(processor)
         function = operands.function
         self.cuts_data = isinstance(function, Eltwise | Pool) or (isinstance(function, Conv) and function.groups > 1)
@@ -198,7 +202,7 @@ class _Choice:
         reads, write = self.operands.images[0]
         tile = largest_tiles(self.operands, rows, channels)[-1]
         part = part_of(self.operands.function, reads, write, tile)
-        return engine_cycles(part, self.operands.array, self.processor)
+        return shared_cycles(part, self.pace, self.operands.array, self.processor)
 
     def _moved(self, size_bytes: int, transfers: int) -> int:
         return transfer_cycles(size_bytes, self.processor) + transfers * self.latency_cycles

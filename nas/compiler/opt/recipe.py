@@ -35,7 +35,7 @@ def tiled(
     operands: Operands, on_chip: frozenset[str], free_bytes: int, pace: Pace | None, processor: Processor
 ) -> Recipe:
     """One operator in tiles that fit into `free_bytes`. on_chip: its slots that lie there; pace: None for one engine only."""
-    tiling = choose_tiling(operands, on_chip, free_bytes, processor)
+    tiling = choose_tiling(operands, on_chip, free_bytes, pace, processor)
     cook = _Cook((on_chip,), processor)
     held = _Held()
     constants: dict[Region, Region] | None = None

@@ -117,6 +117,15 @@ def engine_cycles(part: Part, array: Array, processor: Processor) -> int:
     return part_cycles(part, processor)
 
 
+def shared_cycles(part: Part, pace: Pace | None, array: Array, processor: Processor) -> int:
+    """The cycles until the last engine has done its commands of `part`, if they begin at the same time."""
+    cycles: dict[str, int] = {}
+    for piece in parts_on_engines(part, pace, array, processor):
+        engine = engine_of(piece.function)
+        cycles[engine] = cycles.get(engine, 0) + part_cycles(piece, processor)
+    return max(cycles.values())
+
+
 def array_part_cycles(part: Part, array: Array, processor: Processor) -> int:
     """The cycles of `part` if the array did all of it; 0 if it can't."""
     if not isinstance(part.function, Conv | Matmul) or not array.dataflows:

@@ -1,0 +1,64 @@
+"""Addresses: legal, within the sram where that can be, and not used again at once wherever there is room."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from nas.compiler.memo import Memo
+from nas.compiler.opt.arrange import arranged
+from nas.compiler.opt.prefetch import lifetimes
+from nas.hw.load import find_processor
+from nas.ir.command import Command, Copy
+from nas.ir.tensor import dense
+
+EDGE_NPU = find_processor("edge_npu")
+PLAIN = frozenset(["prefetch", "compact", "colour"])
+
+
+def copy(source: str, target: str, size: int) -> Command:
+    return Command("vector", "l", (dense(source, 0, (size,), 8),), (dense(target, 0, (size,), 8),), Copy())
+
+
+def addresses(commands, sizes, capacity_bytes):
+    """Of each buffer, with the peak."""
+    sram = msgspec.structs.replace(EDGE_NPU.sram, size_bytes=capacity_bytes)
+    processor = msgspec.structs.replace(EDGE_NPU, sram=sram)
+    placed, peak_bytes = arranged(commands, sizes, processor, PLAIN, Memo())
+    found = {}
+    for before, after in zip(commands, placed, strict=True):
+        for named, region in zip((*before.reads, *before.writes), (*after.reads, *after.writes), strict=True):
+            assert found.setdefault(named.memory, region.offset_bytes) == region.offset_bytes
+    return found, peak_bytes
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_lives_at_the_same_time_lies_apart(seed):
+    generator = np.random.default_rng(seed)
+    names = [f"b{number}" for number in range(40)]
+    sizes = {name: 64 * int(generator.integers(1, 9)) for name in names}
+    steps = [int(step) for step in generator.integers(1, 6, len(names))]
+    commands = [copy(names[max(0, i - steps[i])], names[i], 64) for i in range(1, len(names))]
+    spans = lifetimes(commands, sizes)
+    most = max(
+        sum(sizes[name] for name, (first, last) in spans.items() if first <= now <= last) for now in range(len(names))
+    )
+    enough = 64 * 9 * len(names)
+    for capacity_bytes in (most + 64 * int(generator.integers(0, 20)), enough):
+        found, peak_bytes = addresses(commands, sizes, capacity_bytes)
+        for one, (first, last) in spans.items():
+            assert found[one] + sizes[one] <= peak_bytes
+            for other, (begins, ends) in spans.items():
+                if one < other and first <= ends and begins <= last:
+                    assert found[one] + sizes[one] <= found[other] or found[other] + sizes[other] <= found[one]
+        assert most <= peak_bytes
+        assert peak_bytes <= capacity_bytes or capacity_bytes < enough
+
+
+def test_one_full_place_does_not_take_the_room_from_all_others():
+    """Two buffers fill the chip for once; in the chain of small ones before, no address comes again within four commands."""
+    chain = [copy(f"s{i}", f"s{i + 1}", 64) for i in range(40)]
+    full = [copy("s40", "large", 64), copy("large", "other", 64), copy("other", "end", 64)]
+    sizes = {f"s{i}": 64 for i in range(41)} | {"large": 448, "other": 512, "end": 64}
+    found, peak_bytes = addresses([*chain, *full], sizes, 1024)
+    assert peak_bytes <= 1024
+    assert all(found[f"s{i}"] != found[f"s{i + step}"] for i in range(36) for step in (1, 2, 3, 4))
