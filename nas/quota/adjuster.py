@@ -4,7 +4,7 @@
 `WhileTraining`  by the losses of draws, or by the importance of channels, a little at each adjustment
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from nas.quota.curves import Curves
@@ -15,15 +15,29 @@ from nas.quota.probe import LossOf
 from nas.quota.slices import Keep
 from nas.quota.subnet import Subnet
 
+# The channels of a network, and a share of the steps -> its mean loss on pictures that are put aside, once it has trained for these.
+TriedOut = Callable[[Keep, float], float]
+
 
 class Judges(NamedTuple):
     """cost_of: what networks cost, None counts channels. loss_of: their loss on batch 0 .. batches - 1 of pictures that
-    are put aside, for the order of the channels at the beginning and for adjusting by losses.
+    are put aside, for the order of the channels at the beginning and for adjusting by losses. tried_out: see `TriedOut`; None
+    where nobody can train.
     """
 
     cost_of: CostOf | None = None
     loss_of: LossOf | None = None
     batches: int = 4
+    tried_out: TriedOut | None = None
+
+
+class Found(NamedTuple):
+    """What an adjustment was made by. curves: of all widths, {} if there are none; tried: the mean loss of each way to spread
+    the quota after a short training, {} if none was tried.
+    """
+
+    curves: Curves
+    tried: Mapping[str, float]
 
 
 class Adjuster(Protocol):
@@ -35,8 +49,8 @@ class Adjuster(Protocol):
     def see(self, drawn: Keep) -> None:
         """After a step of the optimiser on the sub-network `drawn`, gradients in place."""
 
-    def adjust(self, done: int, progress: float) -> Curves:
-        """After `done` steps, which are the share `progress` of all; what was known of all widths, nothing if {}."""
+    def adjust(self, done: int, progress: float) -> Found:
+        """After `done` steps, which are the share `progress` of all."""
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

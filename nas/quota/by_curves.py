@@ -1,13 +1,17 @@
-"""What the readers of each group lose at each width -> the widths that lose least for the price, mostly before the first step."""
+"""What the readers of each group lose at each width -> the widths that lose least for the price, mostly before the first step.
+
+Curves tell what the trained network makes of its channels, not what a smaller one could learn to make of others. Where that
+matters, a short training tells: then even widths are taken.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from nas.core.seeding import stream
-from nas.quota.adjuster import Judges, order_by_whole
-from nas.quota.curves import Curves
+from nas.quota.adjuster import Found, Judges, order_by_whole
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance
+from nas.quota.labels import Ints
 from nas.quota.legacy import Legacy
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.slices import Keep
@@ -38,21 +42,21 @@ class ByCurves:
     def see(self, drawn: Keep) -> None:
         """Nothing."""
 
-    def adjust(self, done: int, progress: float) -> Curves:
+    def adjust(self, done: int, progress: float) -> Found:
         """Look at what is in the urn, find the widths, and let those that leave hand over."""
         holding, legacy = self._holding, self._legacy
         before, order = holding.first(holding.balls()), dict(holding.order)
         legacy.look(holding, before)
-        known: Curves = {}
+        found = Found({}, {})
         if self._config.adjust == "curves":
-            known = self._shrink_by_curves(done, progress, before)
+            found = self._shrink_by_curves(done, progress, before, order)
         else:
             holding.adjusted(holding.widths, progress, grows=False)
         if self._config.hand_over:
             legacy.hand_over(before, holding.first(holding.balls()))
         else:
             holding.order = order
-        return known
+        return found
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -62,13 +66,27 @@ class ByCurves:
         """Go on from what `state` gave."""
         self._importance.load_state(state["importance"])
 
-    def _shrink_by_curves(self, done: int, progress: float, before: Keep) -> Curves:
+    def _shrink_by_curves(self, done: int, progress: float, before: Keep, order: Mapping[str, Ints]) -> Found:
+        """order: of the channels, where none hand over."""
         holding, config = self._holding, self._config
         pairs = min(_MOST_PAIRS, len(holding.sizes) + 2) if config.pairs is None else config.pairs
         self._legacy.weigh(holding, before, stream(self._seed, "draws of a look", done), 2 * pairs)
-        widths = self._legacy.widths(holding, config.align)
-        if progress >= config.end:
-            holding.finish(widths)
-        else:
+        even, widths = holding.rounded(), self._legacy.widths(holding, config.align)
+        if progress < config.end:
             holding.adjusted({name: float(width) for name, width in widths.items()}, progress, grows=False)
-        return self._legacy.curves
+            return Found(self._legacy.curves, {})
+        tried: dict[str, float] = {}
+        if not config.hand_over:
+            holding.order = dict(order)
+            widths, tried = self._better({"curves": widths, "even": even})
+        holding.finish(widths)
+        return Found(self._legacy.curves, tried)
+
+    def _better(self, ways: Mapping[str, Mapping[str, int]]) -> tuple[dict[str, int], dict[str, float]]:
+        """Of widths that cost as much, those that lose less after a short training, the first of equals; the losses of all."""
+        tried_out, share = self._judges.tried_out, self._config.try_out
+        first = next(iter(ways.values()))
+        if tried_out is None or not share or all(widths == first for widths in ways.values()):
+            return dict(first), {}
+        losses = {name: tried_out(self._holding.first(widths), share) for name, widths in ways.items()}
+        return dict(ways[min(losses, key=lambda name: losses[name])]), losses

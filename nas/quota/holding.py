@@ -5,6 +5,7 @@ quota is a price: at any time, a network of the mean widths costs no more than i
 changes with the widths.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class Holding:
         self.limit = max(config.share * self.lookup.whole, self.lookup(least))
         even = fitted(self.sizes, self.lookup, self.limit, least)
         self.floor = {
-            name: max(least[name], min(self.sizes[name], aligned(int(config.floor * width), up=False)))
+            name: max(least[name], min(aligned(math.ceil(config.floor * width)), aligned(int(width), up=False)))
             for name, width in even.items()
         }
         self.blocks = blocks_of(self.sizes, config.align, self.floor)

@@ -22,6 +22,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     hand_over: channels that leave the urn pass on to those that stay what their readers had of them, which also decides who
     goes first; without it the importance does. It asks for a network that is trained as a whole, as curves do: draw "none",
     or end 0, where the urn shrinks at once.
+    try_out: with curves, where nothing is handed over: the share of the steps for which networks of the widths that were found and
+    of even ones are trained first; those that lose less are taken. 0 takes what was found.
     start: balls by group that the urn begins with; None is all channels.
     """
 
@@ -40,6 +42,7 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     hold: int = 1
     pairs: int | None = None
     hand_over: bool = False
+    try_out: float = 0.0
     start: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +52,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
             raise InputError("quota", "begin, end", "0 <= begin <= end <= 1", (self.begin, self.end))
         if not 0 <= self.floor < 1:
             raise InputError("quota", "floor", "0 <= floor < 1", self.floor)
+        if not 0 <= self.try_out <= 1:
+            raise InputError("quota", "try_out", "0 <= try_out <= 1", self.try_out)
         for name in ("align", "minimum", "adjust_every", "hold"):
             if getattr(self, name) < 1:
                 raise InputError("quota", name, "at least 1", getattr(self, name))

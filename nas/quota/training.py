@@ -32,7 +32,8 @@ from nas.quota.while_training import WhileTraining
 class Look(msgspec.Struct, frozen=True):
     """How the quota stands after `step` steps. widths: p_g; balls: m_g; drawn: X_g of the last draw; all in channels.
 
-    curves: by group, what is lost with 0 .. n channels, in a unit that all groups share; {} where curves do not adjust.
+    curves: by group, what is lost with 0 .. n channels, in a unit that all groups share; {} where curves do not adjust. tried:
+    the mean loss of widths by "curves" and of "even" ones after a short training; {} where none were tried out.
     """
 
     step: int
@@ -40,6 +41,7 @@ class Look(msgspec.Struct, frozen=True):
     balls: dict[str, int]
     drawn: dict[str, int]
     curves: dict[str, tuple[float, ...]] = {}
+    tried: dict[str, float] = {}
 
 
 class QuotaTraining:
@@ -137,8 +139,9 @@ class QuotaTraining:
 
     def _adjust(self, done: int, progress: float) -> None:
         """After `done` steps."""
-        curves = self._adjuster.adjust(done, progress)
+        found = self._adjuster.adjust(done, progress)
         self._draws, self._changed = None, True
         drawn = {name: len(channels) for name, channels in (self._drawn or self.keep()).items()}
-        known = {name: tuple(np.round(curve, 5).tolist()) for name, curve in curves.items()}
-        self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn, known))
+        known = {name: tuple(np.round(curve, 5).tolist()) for name, curve in found.curves.items()}
+        tried = dict(found.tried)
+        self.history.append(Look(done, self.holding.widths, self.holding.balls(), drawn, known, tried))

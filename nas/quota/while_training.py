@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.core.seeding import stream
-from nas.quota.adjuster import Judges, order_by_whole
-from nas.quota.curves import Curves
+from nas.quota.adjuster import Found, Judges, order_by_whole
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance
 from nas.quota.probe import Slopes, losses_of
@@ -44,11 +43,11 @@ class WhileTraining:
         if not self._holding.final:
             self._importance.see(self._subnet.small, drawn, self._subnet.places)
 
-    def adjust(self, done: int, progress: float) -> Curves:
+    def adjust(self, done: int, progress: float) -> Found:
         """Sort what is in the urn, move the widths, shrink the urn as far as it is time to."""
         self._holding.sort(self._importance.values(), self._holding.balls())
         self._holding.adjusted(self._wanted(done), progress)
-        return {}
+        return Found({}, {})
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

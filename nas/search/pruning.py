@@ -29,6 +29,7 @@ from nas.quota.price import PRICES, Subject
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
 from nas.quota.training import Look, QuotaTraining
+from nas.search.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.distillation import Teacher
 from nas.train.metrics import ErrorRate, evaluate
@@ -104,7 +105,7 @@ def prune(
     whole = _whole(network, data, config, folder, observer)
     teacher = Teacher(copy.deepcopy(network)) if config.distil else None
     base = copy.deepcopy(network)
-    judges = judges_of(network, groups, data, config, cost)
+    judges = judges_of(network, groups, data, config, cost, observer)
     training = _under_quota(network, groups, data, config, judges, folder, observer)
     keep = training.keep()
     small = slim(network, groups, keep, shape)
@@ -161,8 +162,12 @@ def timed_step(network: nn.Module, config: TrainConfig, image: tuple[int, ...]) 
     return step
 
 
-def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfig, cost: CostModel) -> Judges:
-    """What networks cost by the price that `config` names, and their loss on images for validation."""
+def judges_of(
+    network: nn.Module, groups: Groups, data: Data, config: PruneConfig, cost: CostModel, observer: Observer | None = None
+) -> Judges:  # fmt: skip
+    """What networks cost by the price that `config` names, their loss on images for validation, and what becomes of that after a
+    short training, which `observer` watches.
+    """
     shape = (1, data.channels, data.size_px, data.size_px)
 
     def cycles_of(small: nn.Module) -> float:
@@ -184,7 +189,8 @@ def judges_of(network: nn.Module, groups: Groups, data: Data, config: PruneConfi
             logits = small(pixels)
         return F.cross_entropy(logits.float(), part.labels)
 
-    return Judges(PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of)), loss_of, batches)
+    price = PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of))
+    return Judges(price, loss_of, batches, TryOut(network, groups, data, config.quota_trainer, observer))
 
 
 def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, observer: Observer) -> ErrorRate:

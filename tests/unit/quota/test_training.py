@@ -13,6 +13,7 @@ from nas.core.errors import InputError
 from nas.quota.adjuster import Judges
 from nas.quota.cut import cut
 from nas.quota.groups import find_groups
+from nas.quota.holding import Holding
 from nas.quota.quota_config import QuotaConfig
 from nas.quota.training import QuotaTraining
 
@@ -338,3 +339,51 @@ def test_planted_widths_are_found_from_any_start(start):
         training.end(step, steps)
     found = np.array([len(channels) for channels in training.keep().values()])
     assert found == pytest.approx(planted, rel=0.1)
+
+
+@pytest.mark.parametrize("better", ["curves", "even"])
+def test_widths_that_do_better_when_tried_out_are_taken(better):
+    tried = []
+
+    def tried_out(keep, share):
+        tried.append(({name: len(channels) for name, channels in keep.items()}, share))
+        return 1.0 if (len(tried) == 1) == (better == "curves") else 2.0
+
+    whole = network()
+    whole[3].weight.data[4:] *= 1e-3  # most of the second layer is of little use, so that its curve says so
+    groups = find_groups(whole, (1, 1, 8, 8))
+    config = QuotaConfig(share=0.5, adjust="curves", end=0.0, try_out=0.1)
+    optimizer = torch.optim.AdamW(whole.parameters())
+    training = QuotaTraining(whole, groups, optimizer, config, Judges(None, loss_of, 2, tried_out))
+    training.begin(0, STEPS)
+    (found, share), (even, _) = tried
+    assert share == 0.1
+    assert even == {"0": 4, "3": 6} != found
+    assert training.holding.widths == (found if better == "curves" else even)
+    assert training.history[0].tried == {"curves": tried_loss(better, "curves"), "even": tried_loss(better, "even")}
+
+
+def tried_loss(better, name):
+    return 1.0 if name == better else 2.0
+
+
+@pytest.mark.parametrize("changes", [{"try_out": 0.0}, {"hand_over": True}, {"adjust": "nobody", "hand_over": True}])
+def test_nothing_is_tried_out_where_that_is_off_or_would_not_tell(changes):
+    def tried_out(keep, share):
+        raise AssertionError
+
+    whole = network()
+    groups = find_groups(whole, (1, 1, 8, 8))
+    config = QuotaConfig(**{"share": 0.5, "adjust": "curves", "end": 0.0, "try_out": 0.1} | changes)
+    training = QuotaTraining(
+        whole, groups, torch.optim.AdamW(whole.parameters()), config, Judges(None, loss_of, 2, tried_out)
+    )
+    training.begin(0, STEPS)
+    assert training.history[0].tried == {}
+
+
+def test_no_floor_is_below_its_share_of_the_even_width():
+    holding = Holding({"a": 96, "b": 128, "c": 40}, QuotaConfig(share=0.3, floor=0.5, align=8, minimum=8), None)
+    for name, size in holding.sizes.items():
+        assert 0.5 * 0.3 * size - 1 <= holding.floor[name] <= 0.3 * size
+    assert holding.floor == {"a": 16, "b": 24, "c": 8}

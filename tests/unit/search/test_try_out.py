@@ -1,0 +1,61 @@
+"""Trying out: the network stays as it is, and the loss is that of a network that was cut and trained for so many steps."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nas.data.load import Data
+from nas.data.source import Split
+from nas.quota.groups import find_groups
+from nas.search.try_out import TryOut, mean_loss
+from nas.train.config import TrainConfig
+
+CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.02, precision="float32")
+
+
+def split(count: int, seed: int) -> Split:
+    """Bright and dark pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (count,), generator=generator)
+    noise = torch.randint(0, 120, (count, 1, 8, 8), generator=generator)
+    return Split((noise + 100 * labels[:, None, None, None]).to(torch.uint8), labels)
+
+
+@pytest.fixture
+def data() -> Data:
+    return Data(split(64, 0), split(48, 1), split(8, 2), classes=2, channels=1, size_px=8, name="bright")
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
+            nn.Linear(8 * 16, 2),
+        )  # fmt: skip
+
+
+def test_it_learns_and_leaves_the_network_alone(network: nn.Module, data: Data) -> None:
+    before = copy.deepcopy(network.state_dict())
+    groups = find_groups(network, (1, 1, 8, 8))
+    try_out = TryOut(network, groups, data, CONFIG)
+    keep = {group.name: np.arange(4) for group in groups.cut}
+    short, long = try_out(keep, 1 / 16), try_out(keep, 1.0)
+    assert 0 < long < 0.5 * short
+    assert try_out(keep, 1.0) == long
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_the_mean_is_that_of_single_pictures(network: nn.Module, data: Data) -> None:
+    network.eval()
+    images, labels = data.validation.images, data.validation.labels
+    with torch.inference_mode():
+        chances = network(images.float() / 255).softmax(1)[torch.arange(len(labels)), labels]
+    by_hand = -sum(math.log(chance) for chance in chances.tolist()) / len(labels)
+    assert mean_loss(network, data.validation, CONFIG) == pytest.approx(by_hand, rel=1e-4)
