@@ -15,10 +15,11 @@ _Planned = tuple[list[Command], Allocation]
 Spans = dict[str, tuple[int, int]]
 
 _WINDOW = 64
-# For so many commands after its last use a buffer keeps its bytes: whoever gets them next would have to wait for that use, and
-# engines that wait for each other's bytes don't work at the same time. If there is room for all to do so; otherwise the
-# shorter ones, for those that have room beside them.
-_EVERYWHERE, _SLACKS = (12, 6), (3, 1, 0)
+# For so many commands after its last use a buffer keeps its bytes, if there is room for all to do so: whoever gets them next
+# would have to wait for that use, and engines that wait for each other's bytes don't work at the same time.
+_SLACKS = (12, 6, 3, 1, 0)
+# So many where there is room in some places only.
+_LOCAL = 3
 
 
 def arranged(
@@ -60,32 +61,38 @@ def arranged(
 def _allocated(commands: list[Command], buffer_bytes: dict[str, int], capacity_bytes: int) -> Allocation:
     """Addresses for buffers that live as long beyond their last use as there is room for."""
     spans = lifetimes(commands, buffer_bytes)
-    for slack in _EVERYWHERE:
-        stretched = {name: (first, last + slack) for name, (first, last) in spans.items()}
-        if lower_bound_bytes(stretched, buffer_bytes) <= capacity_bytes:
+    for slack in _SLACKS:
+        stretched = _stretched(spans, dict.fromkeys(spans, slack))
+        if slack and lower_bound_bytes(stretched, buffer_bytes) > capacity_bytes:
+            continue
+        allocation = allocate(stretched, buffer_bytes, capacity_bytes, 0 if slack else SEARCH_NODES)
+        if allocation.peak_bytes <= capacity_bytes:
+            break
+    if slack >= _LOCAL or allocation.peak_bytes > capacity_bytes:
+        return allocation
+    return _longer(spans, buffer_bytes, capacity_bytes, slack) or allocation
+
+
+def _longer(spans: Spans, buffer_bytes: dict[str, int], capacity_bytes: int, least: int) -> Allocation | None:
+    """Addresses where more than the slack that all can have, `least`, is given to those that have room; None where nobody has."""
+    slacks = dict.fromkeys(spans, _LOCAL)
+    while any(slack > least for slack in slacks.values()):
+        stretched = _stretched(spans, slacks)
+        tight = _over(spans, stretched, buffer_bytes, capacity_bytes)
+        if not tight:
             allocation = allocate(stretched, buffer_bytes, capacity_bytes, 0)
             if allocation.peak_bytes <= capacity_bytes:
                 return allocation
-    return _allocated_in_places(spans, buffer_bytes, capacity_bytes)
-
-
-def _allocated_in_places(spans: Spans, buffer_bytes: dict[str, int], capacity_bytes: int) -> Allocation:
-    """The same where there is room for that in some places only."""
-    levels = dict.fromkeys(spans, 0)  # places in `_SLACKS`
-    while True:
-        stretched = {name: (first, last + _SLACKS[levels[name]]) for name, (first, last) in spans.items()}
-        tight = _over(spans, stretched, buffer_bytes, capacity_bytes)
-        if not tight:
-            slack = any(_SLACKS[level] for level in levels.values())
-            allocation = allocate(stretched, buffer_bytes, capacity_bytes, 0 if slack else SEARCH_NODES)
-            if allocation.peak_bytes <= capacity_bytes or not slack:
-                return allocation
             tight = _beside_the_highest(stretched, buffer_bytes, allocation, capacity_bytes)
-        # Where what doesn't pack has no slack that it could lose, all others lose some.
-        for name in [each for each in tight if _SLACKS[levels[each]]] or [
-            each for each in spans if _SLACKS[levels[each]]
-        ]:
-            levels[name] += 1
+        # Where those that don't pack have none to lose, all others lose some.
+        losing = [name for name in tight if slacks[name] > least] or [n for n, slack in slacks.items() if slack > least]
+        for name in losing:
+            slacks[name] = next(slack for slack in _SLACKS if slack < slacks[name])
+    return None
+
+
+def _stretched(spans: Spans, slacks: dict[str, int]) -> Spans:
+    return {name: (first, last + slacks[name]) for name, (first, last) in spans.items()}
 
 
 def _over(spans: Spans, stretched: Spans, buffer_bytes: dict[str, int], capacity_bytes: int) -> list[str]:
