@@ -22,6 +22,16 @@ _FEWEST = 4
 _TRIED = 3
 
 
+class Chain(NamedTuple):
+    """Operators that are done together. takes: the operand of each member that the one before it makes, 0 of the first; again: the
+    operands of each that are what the first one reads as its data, in dram, and that are not loaded again.
+    """
+
+    members: tuple[Operands, ...]
+    takes: tuple[int, ...]
+    again: tuple[frozenset[int], ...]
+
+
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
@@ -33,6 +43,7 @@ class Stripes:
     passing: Passing
     paces: tuple[Pace | None, ...]
     takes: tuple[int, ...]
+    again: tuple[frozenset[int], ...]
     cycles: float = field(compare=False)
 
     def pace(self, turn: Turn) -> Pace | None:
@@ -45,8 +56,7 @@ class Stripes:
 
 
 def choose_stripes(
-    members: tuple[Operands, ...],
-    takes: tuple[int, ...],
+    chain: Chain,
     on_chip: tuple[frozenset[str], ...],
     free_bytes: int,
     processor: Processor,
@@ -55,12 +65,12 @@ def choose_stripes(
     """The stripes of a chain done first by estimate, of the tallest that fit, at least four of them; None where they overlap too
     much.
 
-    They fit twice, so that one is begun while the other is finished, or else once. takes: see `Stripes`; on_chip: the slots of
-    each member.
+    They fit twice, so that one is begun while the other is finished, or else once. on_chip: the slots of each member.
     sharing: whether convolutions may be cut between the engines.
     """
-    choice = _Choice(_Chain(members, takes), on_chip, free_bytes, processor)
-    passings = overlapping(members, takes, processor) if sharing else []
+    members = chain.members
+    choice = _Choice(chain, on_chip, free_bytes, processor)
+    passings = overlapping(members, chain.takes, processor) if sharing else []
     if members[-1].images[0][1].memory not in on_chip[-1]:
         # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
         passings = [each for each in passings if not each.chunk]
@@ -73,19 +83,12 @@ def choose_stripes(
     return best if sharing else replace(best, paces=(None,) * len(members))
 
 
-class _Chain(NamedTuple):
-    """takes: see `Stripes`."""
-
-    members: tuple[Operands, ...]
-    takes: tuple[int, ...]
-
-
 class _Choice:
     """One chain, and the stripes that are tried on it."""
 
     def __init__(
         self,
-        chain: _Chain,
+        chain: Chain,
         on_chip: tuple[frozenset[str], ...],
         free_bytes: int,
         processor: Processor,
@@ -122,13 +125,13 @@ def _heights(members: tuple[Operands, ...]) -> list[int]:
     return list(dict.fromkeys(heights))
 
 
-def _stripes(chain: _Chain, rows: int, passing: Passing, processor: Processor) -> Stripes | None:
+def _stripes(chain: Chain, rows: int, passing: Passing, processor: Processor) -> Stripes | None:
     """Stripes of so many rows; None where they overlap too much."""
     members = chain.members
     row_count = members[-1].size[0]
     if not _all_read(chain, row_count, rows):
         return None
-    ranges = row_ranges(*chain, _middle(row_count, rows))
+    ranges = row_ranges(chain.members, chain.takes, _middle(row_count, rows))
     made = [stop - start for start, stop in ranges]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
@@ -138,7 +141,9 @@ def _stripes(chain: _Chain, rows: int, passing: Passing, processor: Processor) -
     paces, cycles = _paces(members, ranges, passing, processor)
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
-    return Stripes(rows, passing, paces, chain.takes, cycles * (len(members[0].images) * row_count / rows + alone))
+    return Stripes(
+        rows, passing, paces, chain.takes, chain.again, cycles * (len(members[0].images) * row_count / rows + alone)
+    )
 
 
 def _paces(
@@ -171,13 +176,13 @@ def _paces(
     return tuple(Pace(0, lead) for lead in leads), both
 
 
-def _all_read(chain: _Chain, row_count: int, rows: int) -> bool:
+def _all_read(chain: Chain, row_count: int, rows: int) -> bool:
     """Whether every stripe of every map that is read or made has a row: one that sees only padding has none.
 
     If there is any, the first or the last is one.
     """
     for row in (0, (row_count - 1) // rows * rows):
-        made = row_ranges(*chain, (row, min(row + rows, row_count)))
+        made = row_ranges(chain.members, chain.takes, (row, min(row + rows, row_count)))
         read = [
             input_rows(member.function, member.images[0][0][0], own)
             for member, own in zip(chain.members, made, strict=True)
@@ -193,7 +198,7 @@ def _middle(row_count: int, rows: int) -> tuple[int, int]:
 
 
 def row_ranges(members: Sequence[Operands], takes: Sequence[int], rows: tuple[int, int]) -> list[tuple[int, int]]:
-    """The rows of its output that each member makes for `rows` of the last one's. takes: see `Stripes`."""
+    """The rows of its output that each member makes for `rows` of the last one's. takes: see `Chain`."""
     ranges = [rows]
     for member, taken in zip(reversed(members[1:]), reversed(takes[1:]), strict=True):
         # A factor or an addend is read row by row.
@@ -201,25 +206,35 @@ def row_ranges(members: Sequence[Operands], takes: Sequence[int], rows: tuple[in
     return list(reversed(ranges))
 
 
-def _group_bytes(chain: _Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing) -> int:
+def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing) -> int:
     """Constants of all members, and the stripes of all maps that are not on chip: one of each that lives at a time, and another
-    one of what comes or goes while the engines are at work, where they don't wait for each other anyway.
+    one of what comes or goes while the engines are at work, where they don't wait for each other anyway, or where what comes is
+    held until the end.
     """
-    overlap = 1 + passing.overlaps
-    ranges = row_ranges(*chain, _middle(chain.members[-1].size[0], rows))
+    overlap = 2 if passing.overlaps or any(chain.again) else 1
+    ranges = row_ranges(chain.members, chain.takes, _middle(chain.members[-1].size[0], rows))
     total = 0
-    for place, (member, taken, slots, made) in enumerate(zip(*chain, on_chip, ranges, strict=True)):
+    for place, (member, taken, again, slots, made) in enumerate(zip(*chain, on_chip, ranges, strict=True)):
         reads, write = member.images[0]
         for number, (region, role) in enumerate(zip(reads, roles(member.function), strict=True)):
             if region.memory in member.constants:
                 total += constant_copy(region, role, member.spread, "", 0)[1]
-            elif region.memory not in slots and (place == 0 or number != taken):
+            elif region.memory not in slots and number not in again and (place == 0 or number != taken):
                 height = input_rows(member.function, region, made)
                 extent = (*region.shape[:-2], height[1] - height[0], region.shape[-1])
-                total += overlap * aligned(stored_bytes(extent, region.bits))
+                generations = overlap if place else max(overlap, _generations_read(chain, passing))
+                total += generations * aligned(stored_bytes(extent, region.bits))
         if write.memory not in slots:
             outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
             extent = (*outer, made[1] - made[0], write.shape[-1])
-            generations = overlap if place == len(chain.members) - 1 else passing.generations(place)
+            generations = (
+                (2 if any(chain.again) else overlap) if place == len(chain.members) - 1 else passing.generations(place)
+            )
             total += generations * aligned(stored_bytes(extent, write.bits))
     return total
+
+
+def _generations_read(chain: Chain, passing: Passing) -> int:
+    """How many stripes of what the first member reads are there at a time: those that somebody reads again, and the next one."""
+    late = max((lag for lag, again in zip(passing.lags, chain.again, strict=True) if again), default=-1)
+    return 0 if late < 0 else 2 + ceil_div(late, passing.chunks(chain.members))

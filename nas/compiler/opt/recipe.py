@@ -14,7 +14,7 @@ from nas.compiler.opt.heights import Stripes, row_ranges
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.passing import turns
 from nas.compiler.opt.share import Array, Pace, parts_on_engines
-from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
+from nas.compiler.tiling import Compute, Part, Tile, engine_of, input_rows, local_copy, part_of, roles
 from nas.hw.spec import Processor
 from nas.ir.command import Attributes, Command, Load, Store
 from nas.ir.tensor import Region, dense
@@ -61,6 +61,8 @@ def striped(
     passed: dict[tuple[int, int, int], Region] = {}
     pair = stripes.passing.pair
     held = [(-1, _Held())] * len(members)
+    # By stripe the rows of what the first member reads, and where they are.
+    loaded: dict[int, tuple[tuple[int, int], Region]] = {}
     for turn in turns(len(ranges) * len(members[0].images), stripes.passing, members):
         stripe, number, channels, _ = turn
         image, place = divmod(stripe, len(ranges))
@@ -70,6 +72,7 @@ def striped(
             taken = stripes.takes[number]
             given = passed[stripe, number - 1, channels[0] if number - 1 == pair else 0]
             reads = (*reads[:taken], given, *reads[taken + 1 :])
+            reads = _with_what_is_there(reads, stripes.again[number], loaded.get(stripe), member.function, made)
         if number < len(members) - 1:
             key = stripe, number, channels[0] if number == pair else 0
             if key not in passed:
@@ -80,10 +83,38 @@ def striped(
         if held[number][0] != stripe:
             held[number] = stripe, _Held()
         part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
+        if not number and any(stripes.again):
+            rows = input_rows(member.function, reads[0], made)
+            loaded[stripe] = rows, _where_rows_are(part.reads[0], rows, reads[0])
         if channels != (0, member.size[1]):
             part = part_of(*part, Tile((0, made[1] - made[0]), channels))
         cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
     return cook.recipe
+
+
+def _where_rows_are(copy: Region, rows: tuple[int, int], whole: Region) -> Region:
+    """The region of a whole map of which only `rows` exist, in `copy`."""
+    before = rows[0] * copy.strides[-2] * copy.bits // 8
+    return Region(copy.memory, copy.offset_bytes - before, whole.shape, copy.strides, copy.bits)
+
+
+def _with_what_is_there(
+    reads: tuple[Region, ...],
+    again: frozenset[int],
+    loaded: tuple[tuple[int, int], Region] | None,
+    function: Compute,
+    made: tuple[int, int],
+) -> tuple[Region, ...]:
+    """Operands whose rows are on chip for the first member, in the place of those in dram."""
+    if not again or loaded is None:
+        return reads
+    (start, stop), there = loaded
+
+    def found(number: int, region: Region) -> Region:
+        first, last = made if number else input_rows(function, region, made)
+        return there if number in again and start <= first and last <= stop else region
+
+    return tuple([found(number, region) for number, region in enumerate(reads)])
 
 
 class _Held(dict[tuple[str, Region], Region]):

@@ -4,6 +4,7 @@ Each of these depends on the others, so they are decided in turns until all agre
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
@@ -30,7 +31,14 @@ def settle(network: Network, processor: Processor, room_bytes: int, switched_off
     if not linking or not _moved_bytes(plan):
         return plan
     passing = _settled(first, processor, room_bytes, switched_off, memo, linking)
-    return passing if _moved_bytes(passing) < _moved_bytes(plan) else plan
+    plans = [plan, passing]
+    between = _between_readers(network, linking, passing)
+    while between:
+        plans.append(_settled(first, processor, room_bytes, switched_off, memo, linking, between))
+        # Those that are of no use there stay on chip.
+        useful = between & _kept_for(plans[-1])
+        between = useful if useful < between else frozenset()
+    return min(plans, key=_moved_bytes)
 
 
 def _settled(
@@ -40,8 +48,8 @@ def _settled(
     switched_off: frozenset[str],
     memo: Memo,
     linking: frozenset[str],
+    evicted: frozenset[str] = frozenset(),
 ) -> _Plan:
-    evicted: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
     # Each at most once, so that this comes to an end.
     brought_back: frozenset[str] = frozenset()
@@ -75,6 +83,28 @@ def _settled(
             return layout, residency, groups.by_first
 
 
+def _between_readers(network: Network, linking: frozenset[str], plan: _Plan) -> frozenset[str]:
+    """The maps on chip between two readers of a map in dram which, in a chain that they don't leave, is loaded once for both."""
+    layout, residency, _ = plan
+    regions = layout.storage.regions
+    found: set[str] = set()
+    for name, users in network.users().items():
+        if name not in regions or regions[name].memory in residency.on_chip:
+            continue
+        for first, later in pairwise(users):
+            inner = {network.operators[index].outputs[0] for index in range(first, later)}
+            if inner <= linking and network.operators[first].inputs[0] == name:
+                found |= inner
+    return frozenset(found & residency.on_chip)
+
+
+def _kept_for(plan: _Plan) -> frozenset[str]:
+    """What passes in chains that load a map once for several readers."""
+    layout, _, groups = plan
+    chains = {first: group for first, group in groups.items() if any(group.stripes.again)}
+    return Groups(chains).passing(layout.network)
+
+
 def _layout(network: Network, processor: Processor, switched_off: frozenset[str], apart: frozenset[str]) -> Layout:
     spread_for = None if "spread" in switched_off else processor
     layout = layout_of(network, "in_place" not in switched_off, apart, spread_for, array_dataflows(switched_off))
@@ -86,11 +116,15 @@ def _moved_bytes(plan: _Plan) -> int:
     layout, residency, groups = plan
     passing = Groups(groups).passing(layout.network)
     total = 0
-    for placed in layout.placed:
+    again = {
+        group.first + place: numbers for group in groups.values() for place, numbers in enumerate(group.stripes.again)
+    }
+    for index, placed in enumerate(layout.placed):
         if placed is None:
             continue
         for reads, write in placed.operands.images:
-            for region in (*reads, write):
+            kept = again.get(index, ())
+            for region in (*(each for number, each in enumerate(reads) if number not in kept), write):
                 home = placed.homes[region.memory].memory
                 buffer = layout.storage.buffers.get(home)
                 if buffer is not None and not buffer.in_dram and home not in residency.on_chip and home not in passing:

@@ -11,8 +11,8 @@ from itertools import pairwise
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.coalesce import transfer_bytes
-from nas.compiler.opt.heights import Stripes, choose_stripes
-from nas.compiler.opt.operands import Layout, Operands, Placed
+from nas.compiler.opt.heights import Chain, Stripes, choose_stripes
+from nas.compiler.opt.operands import Layout, Placed
 from nas.compiler.opt.pace import whole_cycles
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
@@ -116,19 +116,25 @@ class _Chains:
         for start in range(first, last + 1):
             cycles, chains = ways[start]
             for stop in range(start, last + 1):
-                group = None if stop == start else self._group(start, stop)
-                if stop > start and group is None:
+                groups: list[Group | None] = [None] if stop == start else [*self._groups(start, stop)]
+                if not groups:
                     break
-                total = cycles + self._cycles(start, stop, group)
-                if stop + 1 not in ways or total < ways[stop + 1][0]:
-                    ways[stop + 1] = total, chains if group is None else [*chains, group]
+                for group in groups:
+                    total = cycles + self._cycles(start, stop, group)
+                    if stop + 1 not in ways or total < ways[stop + 1][0]:
+                        ways[stop + 1] = total, chains if group is None else [*chains, group]
         return ways[last + 1][1]
 
-    def _group(self, first: int, last: int) -> Group | None:
-        found = _stripes_of(self._layout, self._residency, (first, last), self._spare_bytes)
-        stripes = self._memo.of(choose_stripes, *found, self._processor, self._sharing)
-        self.any_fits |= stripes is not None
-        return None if stripes is None else Group(first, last, stripes)
+    def _groups(self, first: int, last: int) -> list[Group]:
+        """The chain, as far as it fits: what is read again later is kept, or loaded again."""
+        found = []
+        for chain in _chains_of(self._layout, self._residency, first, last):
+            free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
+            stripes = self._memo.of(choose_stripes, chain, *free, self._processor, self._sharing)
+            if stripes is not None:
+                found.append(Group(first, last, stripes))
+        self.any_fits |= bool(found)
+        return found
 
     def _cycles(self, first: int, last: int, group: Group | None) -> float:
         """Of a chain, or of one operator by itself, by estimate."""
@@ -138,18 +144,19 @@ class _Chains:
         else:
             images = len(members[0].operands.images)
             busy = float(images * self._memo.of(whole_cycles, members[0].operands, self._processor))
-        moving = self._transfers(members, takes_of(self._layout.network, first, last))
+        moving = self._transfers(members, takes_of(self._layout.network, first, last), group)
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 
-    def _transfers(self, members: Sequence[Placed], takes: Sequence[int]) -> int:
+    def _transfers(self, members: Sequence[Placed], takes: Sequence[int], group: Group | None) -> int:
         """The cycles of the maps that a chain reads from dram and writes there."""
         total = 0
         for place, (placed, taken) in enumerate(zip(members, takes, strict=True)):
             on_chip, operands = placed.on_chip(self._residency.on_chip), placed.operands
+            again = frozenset[int]() if group is None else group.stripes.again[place]
             for reads, write in operands.images:
-                given = reads[taken].memory if place else ""
+                there = {reads[number].memory for number in (*again, *([taken] if place else []))}
                 moved = [
-                    *(each for each in reads if each.memory not in operands.constants and each.memory != given),
+                    *(each for each in reads if each.memory not in operands.constants and each.memory not in there),
                     *([write] if place == len(members) - 1 else []),
                 ]
                 total += sum(each.payload_bytes for each in moved if each.memory not in on_chip)
@@ -215,16 +222,42 @@ def _is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
     return not is_pooled and network.tensors[name].shape[2:] == network.tensors[reader.outputs[0]].shape[2:]
 
 
-def _stripes_of(
+def _chains_of(layout: Layout, residency: Residency, first: int, last: int) -> list[Chain]:
+    """The operators first..last, so that what the first one reads is kept for others, if any read it, and so that it is not."""
+    placed = [each for each in layout.placed[first : last + 1] if each is not None]
+    members, takes = tuple([each.operands for each in placed]), takes_of(layout.network, first, last)
+    nothing = (frozenset[int](),) * len(members)
+    again = (frozenset[int](), *(_reads_again(placed[0], each, residency.on_chip) for each in placed[1:]))
+    return [Chain(members, takes, each) for each in dict.fromkeys((again, nothing))]
+
+
+def _reads_again(first: Placed, later: Placed, on_chip: frozenset[str]) -> frozenset[int]:
+    """The operands of `later` that are, in every image, what `first` reads as its data from dram."""
+    function, images = later.operands.function, later.operands.images
+    pooled = isinstance(function, Conv) and function.tail.pool is not None
+
+    def same(number: int) -> bool:
+        for (data, *_), reads in ((a[0], b[0]) for a, b in zip(first.operands.images, images, strict=True)):
+            own, other = first.homes[data.memory], later.homes[reads[number].memory]
+            as_it_is = (data.shape, data.strides, data.bits) == (
+                reads[number].shape,
+                reads[number].strides,
+                reads[number].bits,
+            )
+            if own != other or own.memory in on_chip or not as_it_is:
+                return False
+        return True
+
+    return frozenset(number for number in range(len(images[0][0])) if not (pooled and number) and same(number))
+
+
+def _free_beside(
     layout: Layout, residency: Residency, span: tuple[int, int], spare_bytes: int
-) -> tuple[tuple[Operands, ...], tuple[int, ...], tuple[frozenset[str], ...], int]:
-    """The operators of `span`, what each takes of the one before, the slots that lie on chip, and the bytes that are free beside."""
+) -> tuple[tuple[frozenset[str], ...], int]:
+    """Of each operator of `span` the slots that lie on chip, and the bytes that are free beside them."""
     first, last = span
-    storage = layout.storage
-    members = [each for each in layout.placed[first : last + 1] if each is not None]
     # The stripes interleave the operators: whatever lives beside one of them lives beside all of them.
-    alive_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in residency.alive(*span))
-    operands = tuple([each.operands for each in members])
+    alive_bytes = sum(aligned(layout.storage.buffers[name].size_bytes) for name in residency.alive(*span))
+    members = [each for each in layout.placed[first : last + 1] if each is not None]
     on_chip = tuple([each.on_chip(residency.on_chip) for each in members])
-    takes = takes_of(layout.network, first, last)
-    return operands, takes, on_chip, residency.room_bytes - alive_bytes - spare_bytes
+    return on_chip, residency.room_bytes - alive_bytes - spare_bytes

@@ -12,6 +12,7 @@ from torch import nn
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.precision import Precision
 from nas.hw.load import find_processor
+from nas.ir.command import Load
 from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
@@ -96,6 +97,45 @@ def test_what_is_added_in_the_end_passes_in_stripes(batch: int, after: nn.Module
         moved_bytes.append(simulate(each.optimised, SMALL).dram_bytes)
     # Neither summand, nor the sum where a reader follows in the chain, goes to dram and back.
     assert moved_bytes[1] - moved_bytes[0] >= batch * 2 * 32 * 32 * 32 * 4
+
+
+class Bottleneck(nn.Module):
+    """x is read first and, when three convolutions are done, again: as in the blocks of a ResNet that keep their size."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 1)
+        self.convs = nn.Sequential(nn.Conv2d(32, 4, 1), nn.Conv2d(4, 4, 3, stride, 1), nn.Conv2d(4, 32, 1))
+        self.skip = nn.Identity() if stride == 1 else nn.Conv2d(32, 32, 1, stride)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu(self.stem(image))
+        return nn.functional.relu(self.convs(x) + self.skip(x))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("stride", "size", "sram_kib"), [(1, 61, 96), (2, 64, 64), (2, 61, 64)])
+def test_what_is_read_at_both_ends_of_a_chain_is_loaded_once(batch: int, stride: int, size: int, sram_kib: int) -> None:
+    processor = msgspec.structs.replace(SMALL, sram=msgspec.structs.replace(SMALL.sram, size_bytes=sram_kib << 10))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Bottleneck(stride)
+    results, loaded_bytes = [], []
+    for off in ([], ["stripes"]):
+        compiled = compile_network(
+            network, (batch, 3, size, size), processor, switched_off=frozenset(off), precision=Precision("int8")
+        )
+        assert isinstance(compiled, Compiled)
+        results.append(run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]}))
+        loads = [each for each in compiled.optimised.commands if isinstance(each.attributes, Load)]
+        constant_bytes = sum(map(len, compiled.constants.values()))
+        loaded_bytes.append(sum(each.reads[0].payload_bytes for each in loads) - constant_bytes)
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(values, results[1][name])
+    # The map once, the rows that stripes have in common, and the image.
+    x_bytes, image_bytes = (batch * channels * size * size for channels in (32, 3))
+    assert loaded_bytes[0] - image_bytes < 1.7 * x_bytes
+    assert loaded_bytes[0] < loaded_bytes[1] - 0.2 * x_bytes
 
 
 def test_a_batch_takes_less_time_an_image_than_one_image_alone() -> None:
