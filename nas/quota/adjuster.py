@@ -7,6 +7,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nas.quota.curves import Curves
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance, judge
@@ -15,8 +18,8 @@ from nas.quota.probe import LossOf
 from nas.quota.slices import Keep
 from nas.quota.subnet import Subnet
 
-# The channels of a network, and a share of the steps -> its mean loss on pictures that are put aside, once it has trained for these.
-TriedOut = Callable[[Keep, float], float]
+# The channels of a network, and a share of the steps -> which pictures that are put aside it gets wrong, once it has trained for these.
+TriedOut = Callable[[Keep, float], NDArray[np.bool_]]
 
 
 class Judges(NamedTuple):
@@ -32,7 +35,7 @@ class Judges(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What an adjustment was made by. curves: of all widths, {} if there are none; tried: the mean loss of each way to spread
+    """What an adjustment was made by. curves: of all widths, {} if there are none; tried: the error of each way to spread
     the quota after a short training, {} if none was tried.
     """
 

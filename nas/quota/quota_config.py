@@ -23,7 +23,7 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     goes first; without it the importance does. It asks for a network that is trained as a whole, as curves do: draw "none",
     or end 0, where the urn shrinks at once.
     try_out: with curves, where nothing is handed over: the share of the steps for which networks of the widths that were found and
-    of even ones are trained first; those that lose less are taken. 0 takes what was found.
+    of even ones are trained first; even ones are taken where they err less, by a standard error. 0 takes what was found.
     start: balls by group that the urn begins with; None is all channels.
     """
 

@@ -33,7 +33,7 @@ class Look(msgspec.Struct, frozen=True):
     """How the quota stands after `step` steps. widths: p_g; balls: m_g; drawn: X_g of the last draw; all in channels.
 
     curves: by group, what is lost with 0 .. n channels, in a unit that all groups share; {} where curves do not adjust. tried:
-    the mean loss of widths by "curves" and of "even" ones after a short training; {} where none were tried out.
+    the error of widths by "curves" and of "even" ones after a short training; {} where none were tried out.
     """
 
     step: int

@@ -1,12 +1,13 @@
-"""Channels of a trained network -> the loss of a network of these after a short training.
+"""Channels of a trained network -> what a network of these gets wrong after a short training.
 
-The training is a whole one, of fewer steps: right after a cut the loss tells how much is broken, not what can be learnt.
+The training is a whole one, of fewer steps: right after a cut errors tell how much is broken, not what can be learnt.
 """
 
 import dataclasses
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from nas.data.load import Data
@@ -18,7 +19,6 @@ from nas.quota.slim import slim
 from nas.train.config import TrainConfig
 from nas.train.observer import Observer
 from nas.train.options import Options
-from nas.train.precision import autocast_dtype
 from nas.train.trainer import train
 
 _BATCH = 256
@@ -33,8 +33,8 @@ class TryOut:
         self._network, self._groups, self._data = network, groups, data
         self._trainer, self._observer = trainer, observer
 
-    def __call__(self, keep: Keep, share: float) -> float:
-        """The mean loss of the pictures for validation, after that share of the trainer's steps."""
+    def __call__(self, keep: Keep, share: float) -> NDArray[np.bool_]:
+        """Which pictures for validation are taken for something else, after that share of the trainer's steps."""
         data = self._data
         small = slim(self._network, self._groups, keep, (1, data.channels, data.size_px, data.size_px))
         short = dataclasses.replace(
@@ -42,7 +42,7 @@ class TryOut:
         )
         options = Options() if self._observer is None else Options(observer=_Progress(self._observer))
         train(small, data.train, data.validation.take(0, 1), short, options=options)
-        return mean_loss(small, data.validation if len(data.validation) else data.train, short)
+        return wrong(small, data.validation if len(data.validation) else data.train)
 
 
 class _Progress:
@@ -55,13 +55,9 @@ class _Progress:
         """Nothing."""
 
 
-def mean_loss(network: nn.Module, images: Split, config: TrainConfig) -> float:
-    """The cross-entropy, in evaluation mode and in the type that `config` trains in."""
-    device = images.labels.device
-    autocast = autocast_dtype(config.precision, device)
+def wrong(network: nn.Module, images: Split) -> NDArray[np.bool_]:
+    """Whether each picture is taken for something else, in evaluation mode and in float32."""
     network.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast != torch.float32):
-        for pixels, labels in evaluation_batches(images, _BATCH, channels_last=True):
-            total += F.cross_entropy(network(pixels).float(), labels, reduction="sum").double()
-    return float(total) / len(images)
+    with torch.inference_mode():
+        found = [network(pixels).argmax(1) != labels for pixels, labels in evaluation_batches(images, _BATCH, True)]
+    return torch.cat(found).cpu().numpy()

@@ -1,7 +1,6 @@
-"""Trying out: the network stays as it is, and the loss is that of a network that was cut and trained for so many steps."""
+"""Trying out: the network stays as it is, and the errors are those of a network that was cut and trained for so many steps."""
 
 import copy
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.quota.groups import find_groups
-from nas.search.try_out import TryOut, mean_loss
+from nas.search.try_out import TryOut, wrong
 from nas.train.config import TrainConfig
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.02, precision="float32")
@@ -46,16 +45,19 @@ def test_it_learns_and_leaves_the_network_alone(network: nn.Module, data: Data) 
     try_out = TryOut(network, groups, data, CONFIG)
     keep = {group.name: np.arange(4) for group in groups.cut}
     short, long = try_out(keep, 1 / 16), try_out(keep, 1.0)
-    assert 0 < long < 0.5 * short
-    assert try_out(keep, 1.0) == long
+    assert long.shape == (48,)
+    assert long.mean() < 0.1
+    assert short.mean() > 0.3
+    assert (try_out(keep, 1.0) == long).all()
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
 
 
-def test_the_mean_is_that_of_single_pictures(network: nn.Module, data: Data) -> None:
+def test_wrong_are_the_pictures_whose_label_is_not_the_likeliest(network: nn.Module, data: Data) -> None:
     network.eval()
-    images, labels = data.validation.images, data.validation.labels
     with torch.inference_mode():
-        chances = network(images.float() / 255).softmax(1)[torch.arange(len(labels)), labels]
-    by_hand = -sum(math.log(chance) for chance in chances.tolist()) / len(labels)
-    assert mean_loss(network, data.validation, CONFIG) == pytest.approx(by_hand, rel=1e-4)
+        chances = network(data.validation.images.float() / 255).tolist()
+    by_hand = [
+        row.index(max(row)) != label for row, label in zip(chances, data.validation.labels.tolist(), strict=True)
+    ]
+    assert wrong(network, data.validation).tolist() == by_hand
