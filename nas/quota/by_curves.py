@@ -55,8 +55,6 @@ class ByCurves:
             holding.adjusted(holding.widths, progress, grows=False)
         if self._config.hand_over:
             legacy.hand_over(before, holding.first(holding.balls()))
-        else:
-            holding.order = order
         return found
 
     def state(self) -> dict[str, Any]:
@@ -67,18 +65,19 @@ class ByCurves:
         """Go on from what `state` gave."""
         self._importance.load_state(state["importance"])
 
-    def _shrink_by_curves(self, done: int, progress: float, before: Keep, order: Mapping[str, Ints]) -> Found:
-        """order: of the channels, where none hand over."""
+    def _shrink_by_curves(self, done: int, progress: float, before: Keep, order: dict[str, Ints]) -> Found:
+        """order: of the channels, where none hand over; draws are compared in the one of the look."""
         holding, config = self._holding, self._config
         pairs = min(_MOST_PAIRS, len(holding.sizes) + 2) if config.pairs is None else config.pairs
         self._legacy.weigh(holding, before, stream(self._seed, "draws of a look", done), 2 * pairs)
         even, widths = holding.rounded(), self._legacy.widths(holding, config.align)
+        if not config.hand_over:
+            holding.order = order
         if progress < config.end:
             holding.adjusted({name: float(width) for name, width in widths.items()}, progress, grows=False)
             return Found(self._legacy.curves, {})
         tried: dict[str, float] = {}
         if not config.hand_over:
-            holding.order = dict(order)
             widths, tried = self._better({"curves": widths, "even": even})
         holding.finish(widths)
         return Found(self._legacy.curves, tried)

@@ -6,22 +6,18 @@ The training is a whole one, of fewer steps: right after a cut errors tell how m
 import dataclasses
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from nas.data.load import Data
-from nas.data.loader import evaluation_batches
-from nas.data.source import Split
 from nas.quota.groups import Groups
 from nas.quota.slices import Keep
 from nas.quota.slim import slim
 from nas.train.config import TrainConfig
+from nas.train.metrics import mistaken
 from nas.train.observer import Observer
 from nas.train.options import Options
 from nas.train.trainer import train
-
-_BATCH = 256
 
 
 class TryOut:
@@ -42,7 +38,8 @@ class TryOut:
         )
         options = Options() if self._observer is None else Options(observer=_Progress(self._observer))
         train(small, data.train, data.validation.take(0, 1), short, options=options)
-        return wrong(small, data.validation if len(data.validation) else data.train)
+        images = data.validation if len(data.validation) else data.train
+        return mistaken(small, images).cpu().numpy()
 
 
 class _Progress:
@@ -53,11 +50,3 @@ class _Progress:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Nothing."""
-
-
-def wrong(network: nn.Module, images: Split) -> NDArray[np.bool_]:
-    """Whether each picture is taken for something else, in evaluation mode and in float32."""
-    network.eval()
-    with torch.inference_mode():
-        found = [network(pixels).argmax(1) != labels for pixels, labels in evaluation_batches(images, _BATCH, True)]
-    return torch.cat(found).cpu().numpy()

@@ -5,7 +5,7 @@ from itertools import islice
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from nas.data.loader import evaluation_batches
@@ -63,17 +63,30 @@ def evaluate(
     networks a little. group: processes that evaluate together, each some of the batches.
     """
     group = group or Group()
+    errors = mistaken(model, split, batch_size, autocast, group).sum()
+    return ErrorRate(int(group.sum_(errors)), len(split.labels))
+
+
+def mistaken(
+    model: nn.Module,
+    split: Split,
+    batch_size: int = 512,
+    autocast: torch.dtype = torch.float32,
+    group: Group | None = None,
+) -> Tensor:
+    """Which images `model` takes for something else, bool (n), of the batches of this process; as `evaluate` looks at them."""
+    group = group or Group()
     if not len(split.labels):
         raise InputError("evaluation", "images", "at least one image", "none")
     training = model.training
     model.eval()
-    wrong = torch.zeros((), dtype=torch.int64, device=split.labels.device)
+    found = [torch.zeros(0, dtype=torch.bool, device=split.labels.device)]
     with (
         torch.inference_mode(),
         torch.autocast(split.labels.device.type, dtype=autocast, enabled=autocast != torch.float32),
     ):
         own = islice(evaluation_batches(split, batch_size, channels_last=True), group.rank, None, group.size)
         for images, labels in own:
-            wrong += (model(images).argmax(1) != labels).sum()
+            found.append(model(images).argmax(1) != labels)
     model.train(training)
-    return ErrorRate(int(group.sum_(wrong)), len(split.labels))
+    return torch.cat(found)

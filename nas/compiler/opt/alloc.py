@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.compiler.opt.exact import columns, pack, parts
+from nas.compiler.opt.exact import Ints, columns, pack, parts
 from nas.compiler.regions import aligned
 from nas.ir.command import Command
 from nas.ir.tensor import Region
@@ -49,14 +49,17 @@ def addressed(commands: Iterable[Command], offsets: dict[str, int]) -> tuple[Com
 
 def lower_bound_bytes(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> int:
     """The most bytes that live at one time: no allocation can have a lower peak."""
-    if not spans:
-        return 0
-    first, last = np.array(list(spans.values()), np.int64).T
+    return int(live_over_time(spans, sizes).max())
+
+
+def live_over_time(spans: dict[str, tuple[int, int]], sizes: dict[str, int]) -> Ints:
+    """The bytes that live at each moment, from 0 to the one after the last."""
+    first, last = np.array(list(spans.values()), np.int64).reshape(-1, 2).T
     size = np.array([aligned(sizes[name]) for name in spans], np.int64)
-    events = np.zeros(int(last.max()) + 2, np.int64)
+    events = np.zeros(int(last.max(initial=-1)) + 2, np.int64)
     np.add.at(events, first, size)
     np.subtract.at(events, last + 1, size)
-    return int(np.cumsum(events).max())
+    return np.cumsum(events)
 
 
 def allocate(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, addressed, allocate, lower_bound_bytes
+from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, addressed, allocate, live_over_time, lower_bound_bytes
 from nas.compiler.opt.colour import colour, faster, may_conflict, timed
 from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
@@ -97,14 +97,9 @@ def _stretched(spans: Spans, slacks: dict[str, int]) -> Spans:
 
 def _over(spans: Spans, stretched: Spans, buffer_bytes: dict[str, int], capacity_bytes: int) -> list[str]:
     """The buffers that, by their slack alone, are there when more lives than the sram holds."""
-    size = np.array([aligned(buffer_bytes[name]) for name in spans], np.int64)
-    last = np.array([span[1] for span in spans.values()], np.int64)
-    first, end = np.array(list(stretched.values()), np.int64).reshape(-1, 2).T
-    change = np.zeros(int(end.max(initial=0)) + 2, np.int64)
-    np.add.at(change, first, size)
-    np.subtract.at(change, end + 1, size)
-    before = np.concatenate([[0], np.cumsum(np.cumsum(change) > capacity_bytes)])  # moments that are over, before each
-    return [name for name, over in zip(spans, before[end + 1] > before[last + 1], strict=True) if over]
+    # Moments that are over, before each.
+    before = np.concatenate([[0], np.cumsum(live_over_time(stretched, buffer_bytes) > capacity_bytes)]).tolist()
+    return [name for name, (_, last) in spans.items() if before[stretched[name][1] + 1] > before[last + 1]]
 
 
 def _beside_the_highest(

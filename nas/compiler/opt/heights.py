@@ -35,8 +35,8 @@ class Chain(NamedTuple):
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
-    the engines, None for one engine only; with chunks, that of a whole chunk. takes: the operand of each member that the one
-    before it makes, 0 of the first. cycles: of the engines, by estimate.
+    the engines, None for one engine only; with chunks, that of a whole chunk. takes, again: see `Chain`. cycles: of the
+    engines, by estimate.
     """
 
     rows: int
@@ -227,9 +227,7 @@ def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, p
         if write.memory not in slots:
             outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
             extent = (*outer, made[1] - made[0], write.shape[-1])
-            generations = (
-                (2 if any(chain.again) else overlap) if place == len(chain.members) - 1 else passing.generations(place)
-            )
+            generations = overlap if place == len(chain.members) - 1 else passing.generations(place)
             total += generations * aligned(stored_bytes(extent, write.bits))
     return total
 

@@ -72,7 +72,8 @@ def striped(
             taken = stripes.takes[number]
             given = passed[stripe, number - 1, channels[0] if number - 1 == pair else 0]
             reads = (*reads[:taken], given, *reads[taken + 1 :])
-            reads = _with_what_is_there(reads, stripes.again[number], loaded.get(stripe), member.function, made)
+            if stripes.again[number]:
+                reads = _with_what_is_there(reads, stripes.again[number], *loaded[stripe], member.function, made)
         if number < len(members) - 1:
             key = stripe, number, channels[0] if number == pair else 0
             if key not in passed:
@@ -85,34 +86,32 @@ def striped(
         part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
         if not number and any(stripes.again):
             rows = input_rows(member.function, reads[0], made)
-            loaded[stripe] = rows, _where_rows_are(part.reads[0], rows, reads[0])
+            loaded[stripe] = rows, _seen_whole(part.reads[0], reads[0], rows[0])
         if channels != (0, member.size[1]):
             part = part_of(*part, Tile((0, made[1] - made[0]), channels))
         cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
     return cook.recipe
 
 
-def _where_rows_are(copy: Region, rows: tuple[int, int], whole: Region) -> Region:
-    """The region of a whole map of which only `rows` exist, in `copy`."""
-    before = rows[0] * copy.strides[-2] * copy.bits // 8
-    return Region(copy.memory, copy.offset_bytes - before, whole.shape, copy.strides, copy.bits)
+def _seen_whole(copy: Region, whole: Region, row: int, channel: int = 0) -> Region:
+    """The region of a whole map of which only a part exists, in `copy`, whose first place is in this row and channel."""
+    before = row * copy.strides[-2] + channel * copy.strides[-3]
+    return Region(copy.memory, copy.offset_bytes - before * copy.bits // 8, whole.shape, copy.strides, copy.bits)
 
 
 def _with_what_is_there(
     reads: tuple[Region, ...],
     again: frozenset[int],
-    loaded: tuple[tuple[int, int], Region] | None,
+    rows: tuple[int, int],
+    there: Region,
     function: Compute,
     made: tuple[int, int],
 ) -> tuple[Region, ...]:
-    """Operands whose rows are on chip for the first member, in the place of those in dram."""
-    if not again or loaded is None:
-        return reads
-    (start, stop), there = loaded
+    """Operands whose `rows` are on chip for the first member, `there`, in the place of those in dram."""
 
     def found(number: int, region: Region) -> Region:
         first, last = made if number else input_rows(function, region, made)
-        return there if number in again and start <= first and last <= stop else region
+        return there if number in again and rows[0] <= first and last <= rows[1] else region
 
     return tuple([found(number, region) for number, region in enumerate(reads)])
 
@@ -142,8 +141,7 @@ class _Cook:
         shape = (*outer, rows[1] - rows[0], write.shape[-1])
         local = dense(self._next_buffer(), 0, shape, write.bits)
         self._take(local.end_bytes)
-        before = rows[0] * local.strides[-2] + channels[0] * local.strides[-3]
-        return Region(local.memory, -(before * local.bits // 8), write.shape, local.strides, write.bits)
+        return _seen_whole(local, write, rows[0], channels[0])
 
     def constants_for(
         self, number: int, operands: Operands, part: Part, held: dict[Region, Region] | None

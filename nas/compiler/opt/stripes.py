@@ -58,11 +58,7 @@ class Groups:
 
     def results(self, network: Network) -> frozenset[str]:
         """What the operators of all groups make."""
-        return frozenset(
-            network.operators[index].outputs[0]
-            for group in self.by_first.values()
-            for index in range(group.first, group.last + 1)
-        )
+        return self.passing(network) | {network.operators[group.last].outputs[0] for group in self.by_first.values()}
 
     def beside(self, residency: Residency) -> frozenset[str]:
         """The buffers that live, or would if they were on chip, while a group is done."""
@@ -128,8 +124,8 @@ class _Chains:
     def _groups(self, first: int, last: int) -> list[Group]:
         """The chain, as far as it fits: what is read again later is kept, or loaded again."""
         found = []
+        free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
         for chain in _chains_of(self._layout, self._residency, first, last):
-            free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
             stripes = self._memo.of(choose_stripes, chain, *free, self._processor, self._sharing)
             if stripes is not None:
                 found.append(Group(first, last, stripes))
@@ -144,17 +140,18 @@ class _Chains:
         else:
             images = len(members[0].operands.images)
             busy = float(images * self._memo.of(whole_cycles, members[0].operands, self._processor))
-        moving = self._transfers(members, takes_of(self._layout.network, first, last), group)
+        moving = self._transfers(members, group)
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 
-    def _transfers(self, members: Sequence[Placed], takes: Sequence[int], group: Group | None) -> int:
+    def _transfers(self, members: Sequence[Placed], group: Group | None) -> int:
         """The cycles of the maps that a chain reads from dram and writes there."""
         total = 0
-        for place, (placed, taken) in enumerate(zip(members, takes, strict=True)):
+        for place, placed in enumerate(members):
             on_chip, operands = placed.on_chip(self._residency.on_chip), placed.operands
-            again = frozenset[int]() if group is None else group.stripes.again[place]
+            # What the member before makes, and what is kept for it.
+            given = () if group is None or not place else (group.stripes.takes[place], *group.stripes.again[place])
             for reads, write in operands.images:
-                there = {reads[number].memory for number in (*again, *([taken] if place else []))}
+                there = {reads[number].memory for number in given}
                 moved = [
                     *(each for each in reads if each.memory not in operands.constants and each.memory not in there),
                     *([write] if place == len(members) - 1 else []),
@@ -197,7 +194,7 @@ def links(network: Network, storage: Storage) -> frozenset[str]:
     )
 
 
-def takes_of(network: Network, first: int, last: int) -> tuple[int, ...]:
+def _takes_of(network: Network, first: int, last: int) -> tuple[int, ...]:
     """The operand of each operator of a chain that the one before it makes, 0 of the first."""
     chain = network.operators[first : last + 1]
     return (0, *(after.inputs.index(before.outputs[0]) for before, after in pairwise(chain)))
@@ -225,7 +222,7 @@ def _is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
 def _chains_of(layout: Layout, residency: Residency, first: int, last: int) -> list[Chain]:
     """The operators first..last, so that what the first one reads is kept for others, if any read it, and so that it is not."""
     placed = [each for each in layout.placed[first : last + 1] if each is not None]
-    members, takes = tuple([each.operands for each in placed]), takes_of(layout.network, first, last)
+    members, takes = tuple([each.operands for each in placed]), _takes_of(layout.network, first, last)
     nothing = (frozenset[int](),) * len(members)
     again = (frozenset[int](), *(_reads_again(placed[0], each, residency.on_chip) for each in placed[1:]))
     return [Chain(members, takes, each) for each in dict.fromkeys((again, nothing))]
@@ -237,14 +234,11 @@ def _reads_again(first: Placed, later: Placed, on_chip: frozenset[str]) -> froze
     pooled = isinstance(function, Conv) and function.tail.pool is not None
 
     def same(number: int) -> bool:
-        for (data, *_), reads in ((a[0], b[0]) for a, b in zip(first.operands.images, images, strict=True)):
-            own, other = first.homes[data.memory], later.homes[reads[number].memory]
-            as_it_is = (data.shape, data.strides, data.bits) == (
-                reads[number].shape,
-                reads[number].strides,
-                reads[number].bits,
-            )
-            if own != other or own.memory in on_chip or not as_it_is:
+        for (own, _), (others, _) in zip(first.operands.images, images, strict=True):
+            data, other = own[0], others[number]
+            home = first.homes[data.memory]
+            as_it_is = (data.shape, data.strides, data.bits) == (other.shape, other.strides, other.bits)
+            if home != later.homes[other.memory] or home.memory in on_chip or not as_it_is:
                 return False
         return True
 

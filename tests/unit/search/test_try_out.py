@@ -10,8 +10,9 @@ from torch import nn
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.quota.groups import find_groups
-from nas.search.try_out import TryOut, wrong
+from nas.search.try_out import TryOut
 from nas.train.config import TrainConfig
+from nas.train.metrics import mistaken
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.02, precision="float32")
 
@@ -60,4 +61,4 @@ def test_wrong_are_the_pictures_whose_label_is_not_the_likeliest(network: nn.Mod
     by_hand = [
         row.index(max(row)) != label for row, label in zip(chances, data.validation.labels.tolist(), strict=True)
     ]
-    assert wrong(network, data.validation).tolist() == by_hand
+    assert mistaken(network, data.validation).tolist() == by_hand
