@@ -19,7 +19,7 @@ from nas.compiler.opt.quickest import Planned, quickest
 from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
-from nas.compiler.opt.settle import settle
+from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
@@ -106,7 +106,7 @@ def optimise(
     misfits: list[DoesNotFit] = []
     for each in _ways(network, processor, switched_off):
         try:
-            planned.append(_fitting(each, processor, switched_off, memo))
+            planned += _fitting(each, processor, switched_off, memo)
         except DoesNotFit as misfit:
             misfits.append(misfit)
     if not planned:
@@ -128,34 +128,38 @@ def passes_with(switched_off: frozenset[str]) -> list[Pass]:
     return [select if step.name == select.name else step for step in PASSES]
 
 
-def _fitting(network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
-    """The program of the operators in this order. Raises `DoesNotFit`."""
-    capacity_bytes = processor.sram.size_bytes
+def _fitting(network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Planned]:
+    """The programs of the operators in this order, at least one. Raises `DoesNotFit`."""
+    have_bytes = {"sram": processor.sram.size_bytes, "dram": processor.dram.size_bytes}
     need_bytes = 0
-    for fill, without in [
-        *((fill, switched_off) for fill in _FILLS),
-        *((fill, switched_off | _ROOMY) for fill in _FILLS),
-    ]:
-        try:
-            program, packed = _attempt(network, processor, int(capacity_bytes * fill), without, memo)
-        except DoesNotFit:
-            if fill == _FILLS[0]:
-                raise
-            continue
-        if program.used_bytes["dram"] > processor.dram.size_bytes:
-            have_bytes = processor.dram.size_bytes
-            raise DoesNotFit(Violation("dram_bytes", network.name, program.used_bytes["dram"], have_bytes, "bytes"))
-        if program.used_bytes["sram"] <= capacity_bytes:
-            return program, packed
-        need_bytes = program.used_bytes["sram"]
-    raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, capacity_bytes, "bytes", "more SRAM"))
+    planned: list[Planned] = []
+    for without in (switched_off, switched_off | _ROOMY):
+        for fill in _FILLS:
+            try:
+                plans = settle(network, processor, int(have_bytes["sram"] * fill), without, memo)
+            except DoesNotFit:
+                if fill == _FILLS[0]:
+                    raise
+                continue
+            programs = [program_of(plan, processor, without, memo) for plan in plans]
+            planned += [
+                each for each in programs if all(each[0].used_bytes[name] <= have_bytes[name] for name in have_bytes)
+            ]
+            used_bytes = programs[0][0].used_bytes
+            if used_bytes["dram"] > have_bytes["dram"]:
+                raise DoesNotFit(Violation("dram_bytes", network.name, used_bytes["dram"], have_bytes["dram"], "bytes"))
+            if used_bytes["sram"] <= have_bytes["sram"]:
+                return planned
+            need_bytes = used_bytes["sram"]
+        if planned:
+            return planned
+    raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, have_bytes["sram"], "bytes", "more SRAM"))
 
 
-def _attempt(
-    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
-) -> Planned:
-    layout, residency, groups = settle(network, processor, room_bytes, switched_off, memo)
-    storage = layout.storage
+def program_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
+    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not."""
+    layout, residency, groups = plan
+    network, storage = layout.network, layout.storage
     in_stripes = {
         network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
     }

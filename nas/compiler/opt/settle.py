@@ -3,8 +3,10 @@
 Each of these depends on the others, so they are decided in turns until all agree.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
@@ -12,33 +14,47 @@ from nas.compiler.opt.operands import Layout, layout_of
 from nas.compiler.opt.residency import Residency, decide_residency
 from nas.compiler.opt.select import array_dataflows
 from nas.compiler.opt.storage import Buffer, Storage
-from nas.compiler.opt.stripes import Group, Groups, links, plan_groups
+from nas.compiler.opt.stripes import Group, Groups, links, plan_groups, waited_for
 from nas.hw.spec import Processor
 
-_Plan = tuple[Layout, Residency, dict[int, Group]]
+
+class Settled(NamedTuple):
+    """A layout of all tensors, the buffers that live on chip, and the groups by their first operators."""
+
+    layout: Layout
+    residency: Residency
+    groups: dict[int, Group]
 
 
-def settle(network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo) -> _Plan:
-    """A layout of all tensors, the buffers that live within `room_bytes` on chip, and the groups by their first operators.
+def settle(
+    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
+) -> list[Settled]:
+    """The plan within `room_bytes` that moves the fewest bytes, and one more where another one may be quicker.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
-    loaded twice. So both are tried where it matters, and the plan that moves fewer bytes is taken.
+    loaded twice. So both are tried where it matters. Where a map has room on chip, but the operator that makes it waits for
+    the dram, the next one may work meanwhile if the map passes in stripes: whether it pays, no count of bytes can tell.
     """
     first = _layout(network, processor, switched_off, frozenset())
     plan = _settled(first, processor, room_bytes, switched_off, memo, frozenset())
-    layout = plan[0]
-    linking = frozenset[str]() if "stripes" in switched_off else links(network, layout.storage)
+    linking = frozenset[str]() if "stripes" in switched_off else links(network, plan.layout.storage)
     if not linking or not _moved_bytes(plan):
-        return plan
-    passing = _settled(first, processor, room_bytes, switched_off, memo, linking)
-    plans = [plan, passing]
-    between = _between_readers(network, linking, passing)
-    while between:
-        plans.append(_settled(first, processor, room_bytes, switched_off, memo, linking, between))
-        # Those that are of no use there stay on chip.
-        useful = between & _kept_for(plans[-1])
-        between = useful if useful < between else frozenset()
-    return min(plans, key=_moved_bytes)
+        return [plan]
+
+    def passing(evicted: frozenset[str], used: Callable[[Settled], frozenset[str]]) -> list[Settled]:
+        """Plans in which they pass in stripes; those that are not `used` so stay on chip."""
+        plans = []
+        while evicted:
+            plans.append(_settled(first, processor, room_bytes, switched_off, memo, linking, evicted))
+            useful = evicted & used(plans[-1])
+            evicted = useful if useful < evicted else frozenset()
+        return plans
+
+    linked = _settled(first, processor, room_bytes, switched_off, memo, linking)
+    best = min([plan, linked, *passing(_between_readers(network, linking, linked), _kept_for)], key=_moved_bytes)
+    waiting = linking & waited_for(best.layout, best.residency, processor, memo)
+    others = passing(waiting, lambda other: Groups(other.groups).passing(network))
+    return [best, min(others, key=_moved_bytes)] if others else [best]
 
 
 def _settled(
@@ -49,7 +65,7 @@ def _settled(
     memo: Memo,
     linking: frozenset[str],
     evicted: frozenset[str] = frozenset(),
-) -> _Plan:
+) -> Settled:
     apart: frozenset[str] = frozenset()
     # Each at most once, so that this comes to an end.
     brought_back: frozenset[str] = frozenset()
@@ -80,10 +96,10 @@ def _settled(
             joined_again |= needless
             layout = _layout(network, processor, switched_off, apart)
         else:
-            return layout, residency, groups.by_first
+            return Settled(layout, residency, groups.by_first)
 
 
-def _between_readers(network: Network, linking: frozenset[str], plan: _Plan) -> frozenset[str]:
+def _between_readers(network: Network, linking: frozenset[str], plan: Settled) -> frozenset[str]:
     """The maps on chip between two readers of a map in dram which, in a chain that they don't leave, is loaded once for both."""
     layout, residency, _ = plan
     regions = layout.storage.regions
@@ -98,7 +114,7 @@ def _between_readers(network: Network, linking: frozenset[str], plan: _Plan) -> 
     return frozenset(found & residency.on_chip)
 
 
-def _kept_for(plan: _Plan) -> frozenset[str]:
+def _kept_for(plan: Settled) -> frozenset[str]:
     """What passes in chains that load a map once for several readers."""
     layout, _, groups = plan
     chains = {first: group for first, group in groups.items() if any(group.stripes.again)}
@@ -111,7 +127,7 @@ def _layout(network: Network, processor: Processor, switched_off: frozenset[str]
     return replace(layout, storage=_all_in_dram(layout.storage)) if "residency" in switched_off else layout
 
 
-def _moved_bytes(plan: _Plan) -> int:
+def _moved_bytes(plan: Settled) -> int:
     """The bytes of maps that lie in dram and are read or written there, but for what the network is given and gives."""
     layout, residency, groups = plan
     passing = Groups(groups).passing(layout.network)

@@ -92,6 +92,18 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, shar
     return Groups(groups, apart=frozenset(apart))
 
 
+def waited_for(layout: Layout, residency: Residency, processor: Processor, memo: Memo) -> frozenset[str]:
+    """What is made on chip by operators that take longer to load what they read than to work on it."""
+    chains = _Chains(layout, residency, processor, True, memo)
+    return frozenset(
+        operator.outputs[0]
+        for operator, placed in zip(layout.network.operators, layout.placed, strict=True)
+        if placed is not None
+        and operator.outputs[0] in residency.on_chip
+        and chains.transfers([placed], None) > chains.work(placed)
+    )
+
+
 class _Chains:
     """A run of operators that hand on maps -> the chains in which they are done first, by estimate.
 
@@ -135,15 +147,15 @@ class _Chains:
     def _cycles(self, first: int, last: int, group: Group | None) -> float:
         """Of a chain, or of one operator by itself, by estimate."""
         members = [each for each in self._layout.placed[first : last + 1] if each is not None]
-        if group is not None:
-            busy = group.stripes.cycles
-        else:
-            images = len(members[0].operands.images)
-            busy = float(images * self._memo.of(whole_cycles, members[0].operands, self._processor))
-        moving = self._transfers(members, group)
+        busy = group.stripes.cycles if group is not None else float(self.work(members[0]))
+        moving = self.transfers(members, group)
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 
-    def _transfers(self, members: Sequence[Placed], group: Group | None) -> int:
+    def work(self, placed: Placed) -> int:
+        """The cycles of one operator in one command for each image."""
+        return len(placed.operands.images) * self._memo.of(whole_cycles, placed.operands, self._processor)
+
+    def transfers(self, members: Sequence[Placed], group: Group | None) -> int:
         """The cycles of the maps that a chain reads from dram and writes there."""
         total = 0
         for place, placed in enumerate(members):
