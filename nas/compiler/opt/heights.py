@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from nas.compiler.opt.halo import Rows, Stripe, stripes_of
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.passing import Passing, Turn, in_turn, overlapping
 from nas.compiler.opt.share import Pace, array_part_cycles, engine_cycles
 from nas.compiler.opt.spread import constant_copy
-from nas.compiler.regions import aligned
-from nas.compiler.tiling import Tile, engine_of, input_rows, part_of, roles
+from nas.compiler.regions import MAP_RANK, aligned
+from nas.compiler.tiling import Tile, engine_of, input_rows, part_of, reads_rows, roles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.tensor import stored_bytes
@@ -18,6 +19,8 @@ from nas.ir.tensor import stored_bytes
 _LARGEST_OVERHEAD = 0.6
 # Fewer stripes save too little room.
 _FEWEST = 4
+# So much longer than by estimate engines that overlap take where rows are kept: what is moved comes between.
+_WAITING = 1.06
 # So many heights are tried, from the tallest that fits.
 _TRIED = 3
 
@@ -35,8 +38,8 @@ class Chain(NamedTuple):
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
-    the engines, None for one engine only; with chunks, that of a whole chunk. takes, again: see `Chain`. cycles: of the
-    engines, by estimate.
+    the engines, None for one engine only; with chunks, that of a whole chunk. takes, again: see `Chain`. keeps: whether rows
+    of one stripe are kept for the next. cycles: of the engines, by estimate.
     """
 
     rows: int
@@ -44,6 +47,7 @@ class Stripes:
     paces: tuple[Pace | None, ...]
     takes: tuple[int, ...]
     again: tuple[frozenset[int], ...]
+    keeps: bool
     cycles: float = field(compare=False)
 
     def pace(self, turn: Turn) -> Pace | None:
@@ -98,16 +102,42 @@ class _Choice:
 
     def best(self, passing: Passing) -> Stripes | None:
         """The stripes with the fewest cycles by estimate."""
+        found = [each for keeps in (False, True) if (each := self._best(passing, keeps)) is not None]
+        return min(
+            found, key=lambda each: each.cycles * (_WAITING if each.keeps and passing.overlaps else 1.0), default=None
+        )
+
+    def _best(self, passing: Passing, keeps: bool) -> Stripes | None:
+        if keeps and not _can_keep(self.chain, passing):
+            return None
         best, fitting = None, 0
         for rows in _heights(self.chain.members):
-            if _group_bytes(self.chain, self.on_chip, rows, passing) <= self.free_bytes:
-                found = _stripes(self.chain, rows, passing, self.processor)
+            if _group_bytes(self.chain, self.on_chip, rows, passing, keeps) <= self.free_bytes:
+                found = _stripes(self.chain, rows, passing, keeps, self.processor)
                 if found is not None and (best is None or found.cycles < best.cycles):
                     best = found
                 fitting += 1
             if fitting == _TRIED:
                 break
         return best
+
+
+def _can_keep(chain: Chain, passing: Passing) -> bool:
+    """Whether rows can be moved from one stripe to the next: of maps, all channels of which are there, by whole bytes.
+
+    No row may see only padding: it could be all that is new in a stripe.
+    """
+    maps = [member.images[0][1] for member in chain.members[:-1]]
+    return (
+        not passing.chunk
+        and not any(chain.again)
+        and all(len(each.shape) == MAP_RANK and each.bits % 8 == 0 for each in maps)
+        and all(
+            reads_rows(member.function, member.images[0][0], (row, row + 1))
+            for member in chain.members
+            for row in (0, member.size[0] - 1)
+        )
+    )
 
 
 def _heights(members: tuple[Operands, ...]) -> list[int]:
@@ -125,13 +155,14 @@ def _heights(members: tuple[Operands, ...]) -> list[int]:
     return list(dict.fromkeys(heights))
 
 
-def _stripes(chain: Chain, rows: int, passing: Passing, processor: Processor) -> Stripes | None:
+def _stripes(chain: Chain, rows: int, passing: Passing, keeps: bool, processor: Processor) -> Stripes | None:
     """Stripes of so many rows; None where they overlap too much."""
     members = chain.members
     row_count = members[-1].size[0]
     if not _all_read(chain, row_count, rows):
         return None
-    ranges = row_ranges(chain.members, chain.takes, _middle(row_count, rows))
+    stripe = _middle(chain, rows, keeps)
+    ranges = [each.made for each in stripe]
     made = [stop - start for start, stop in ranges]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
@@ -139,11 +170,25 @@ def _stripes(chain: Chain, rows: int, passing: Passing, processor: Processor) ->
     if overhead > _LARGEST_OVERHEAD:
         return None
     paces, cycles = _paces(members, ranges, passing, processor)
+    cycles += sum(_moving_cycles(member, each, processor) for member, each in zip(members, stripe, strict=True))
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
     return Stripes(
-        rows, passing, paces, chain.takes, chain.again, cycles * (len(members[0].images) * row_count / rows + alone)
+        rows,
+        passing,
+        paces,
+        chain.takes,
+        chain.again,
+        keeps,
+        cycles * (len(members[0].images) * row_count / rows + alone),
     )
+
+
+def _moving_cycles(member: Operands, rows: Rows, processor: Processor) -> int:
+    """The cycles in which the vector engine moves the rows that are kept."""
+    start, stop = rows.kept
+    count = (stop - start) * member.images[0][1].shape[-1] * member.size[1]
+    return processor.issue_cycles + ceil_div(count, processor.vector.lanes) if count > 0 else 0
 
 
 def _paces(
@@ -182,7 +227,8 @@ def _all_read(chain: Chain, row_count: int, rows: int) -> bool:
     If there is any, the first or the last is one.
     """
     for row in (0, (row_count - 1) // rows * rows):
-        made = row_ranges(chain.members, chain.takes, (row, min(row + rows, row_count)))
+        (stripe,) = stripes_of(chain.members, chain.takes, [(row, min(row + rows, row_count))])
+        made = [each.made for each in stripe]
         read = [
             input_rows(member.function, member.images[0][0][0], own)
             for member, own in zip(chain.members, made, strict=True)
@@ -192,29 +238,23 @@ def _all_read(chain: Chain, row_count: int, rows: int) -> bool:
     return True
 
 
-def _middle(row_count: int, rows: int) -> tuple[int, int]:
+def _middle(chain: Chain, rows: int, keeps: bool) -> Stripe:
+    """A stripe of the middle."""
+    row_count = chain.members[-1].size[0]
     start = (row_count // 2) // rows * rows
-    return start, min(start + rows, row_count)
+    ranges = [(start - rows, start), (start, min(start + rows, row_count))]
+    return stripes_of(chain.members, chain.takes, ranges if keeps and start else ranges[1:], keeps)[-1]
 
 
-def row_ranges(members: Sequence[Operands], takes: Sequence[int], rows: tuple[int, int]) -> list[tuple[int, int]]:
-    """The rows of its output that each member makes for `rows` of the last one's. takes: see `Chain`."""
-    ranges = [rows]
-    for member, taken in zip(reversed(members[1:]), reversed(takes[1:]), strict=True):
-        # A factor or an addend is read row by row.
-        ranges.append(ranges[-1] if taken else input_rows(member.function, member.images[0][0][0], ranges[-1]))
-    return list(reversed(ranges))
-
-
-def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing) -> int:
+def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing, keeps: bool) -> int:
     """Constants of all members, and the stripes of all maps that are not on chip: one of each that lives at a time, and another
     one of what comes or goes while the engines are at work, where they don't wait for each other anyway, or where what comes is
     held until the end.
     """
     overlap = 2 if passing.overlaps or any(chain.again) else 1
-    ranges = row_ranges(chain.members, chain.takes, _middle(chain.members[-1].size[0], rows))
+    stripe = _middle(chain, rows, keeps)
     total = 0
-    for place, (member, taken, again, slots, made) in enumerate(zip(*chain, on_chip, ranges, strict=True)):
+    for place, (member, taken, again, slots, (held, made)) in enumerate(zip(*chain, on_chip, stripe, strict=True)):
         reads, write = member.images[0]
         for number, (region, role) in enumerate(zip(reads, roles(member.function), strict=True)):
             if region.memory in member.constants:
@@ -226,7 +266,7 @@ def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, p
                 total += generations * aligned(stored_bytes(extent, region.bits))
         if write.memory not in slots:
             outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
-            extent = (*outer, made[1] - made[0], write.shape[-1])
+            extent = (*outer, held[1] - held[0], write.shape[-1])
             generations = overlap if place == len(chain.members) - 1 else passing.generations(place)
             total += generations * aligned(stored_bytes(extent, write.bits))
     return total

@@ -6,18 +6,20 @@ of one network or of the next one, share it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nas.compiler.opt.constants import locals_of, stretch_bytes
 from nas.compiler.opt.cut import choose_tiling
-from nas.compiler.opt.heights import Stripes, row_ranges
+from nas.compiler.opt.halo import Stripe, stripes_of
+from nas.compiler.opt.heights import Stripes
 from nas.compiler.opt.operands import Operands
 from nas.compiler.opt.passing import turns
 from nas.compiler.opt.share import Array, Pace, parts_on_engines
 from nas.compiler.tiling import Compute, Part, Tile, engine_of, input_rows, local_copy, part_of, roles
 from nas.hw.spec import Processor
-from nas.ir.command import Attributes, Command, Load, Store
-from nas.ir.tensor import Region, dense
+from nas.ir.command import Attributes, Command, Copy, Load, Store
+from nas.ir.tensor import Region, box, dense
 
 
 @dataclass
@@ -53,44 +55,86 @@ def striped(
     cook = _Cook(on_chip, processor)
     constants: list[dict[Region, Region] | None] = [None] * len(members)
     row_count = members[-1].size[0]
-    ranges = [
-        row_ranges(members, stripes.takes, (start, min(start + stripes.rows, row_count)))
-        for start in range(0, row_count, stripes.rows)
-    ]
-    # The stripes of all images in a row. By stripe, member, and the first channel of a chunk.
-    passed: dict[tuple[int, int, int], Region] = {}
-    pair = stripes.passing.pair
+    ranges = [(start, min(start + stripes.rows, row_count)) for start in range(0, row_count, stripes.rows)]
+    rows = stripes_of(members, stripes.takes, ranges, stripes.keeps)
+    passed = _Passed(cook, members, stripes, rows)
     held = [(-1, _Held())] * len(members)
     # By stripe the rows of what the first member reads, and where they are.
     loaded: dict[int, tuple[tuple[int, int], Region]] = {}
-    for turn in turns(len(ranges) * len(members[0].images), stripes.passing, members):
+    # The stripes of all images in a row.
+    for turn in turns(len(rows) * len(members[0].images), stripes.passing, members):
         stripe, number, channels, _ = turn
-        image, place = divmod(stripe, len(ranges))
-        member, made = members[number], ranges[place][number]
+        image, place = divmod(stripe, len(rows))
+        member, made = members[number], rows[place][number].made
         reads, write = member.images[image]
+        if number < len(members) - 1:
+            write = passed.written(stripe, number, channels)
+        if made[0] >= made[1]:
+            continue
         if number:
             taken = stripes.takes[number]
-            given = passed[stripe, number - 1, channels[0] if number - 1 == pair else 0]
-            reads = (*reads[:taken], given, *reads[taken + 1 :])
+            reads = (*reads[:taken], passed.written(stripe, number - 1, channels), *reads[taken + 1 :])
             if stripes.again[number]:
                 reads = _with_what_is_there(reads, stripes.again[number], *loaded[stripe], member.function, made)
-        if number < len(members) - 1:
-            key = stripe, number, channels[0] if number == pair else 0
-            if key not in passed:
-                passed[key] = cook.stripe(write, made, channels if number == pair else (0, member.size[1]))
-            write = passed[key]
         part = part_of(member.function, reads, write, Tile(made, (0, member.size[1])))
         there = constants[number] = cook.constants_for(number, member, part, constants[number])
         if held[number][0] != stripe:
             held[number] = stripe, _Held()
         part = Part(part.function, cook.local_reads(number, part, there, held[number][1]), part.write)
         if not number and any(stripes.again):
-            rows = input_rows(member.function, reads[0], made)
-            loaded[stripe] = rows, _seen_whole(part.reads[0], reads[0], rows[0])
+            read = input_rows(member.function, reads[0], made)
+            loaded[stripe] = read, _seen_whole(part.reads[0], reads[0], read[0])
         if channels != (0, member.size[1]):
             part = part_of(*part, Tile((0, made[1] - made[0]), channels))
         cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
     return cook.recipe
+
+
+class _Passed:
+    """What the members of a chain hand on: of each stripe, or chunk of one, the region of a whole map of which only that exists."""
+
+    def __init__(self, cook: "_Cook", members: tuple[Operands, ...], stripes: Stripes, rows: Sequence[Stripe]) -> None:
+        self._cook, self._members, self._stripes, self._rows = cook, members, stripes, rows
+        self._there: dict[tuple[int, int, int], Region] = {}
+
+    def written(self, stripe: int, number: int, channels: tuple[int, int]) -> Region:
+        """Where a member's result is, or is to be: then with what is kept of the stripe before."""
+        if number != self._stripes.passing.pair:
+            channels = 0, self._members[number].size[1]
+        key = stripe, number, channels[0]
+        if key not in self._there:
+            image, place = divmod(stripe, len(self._rows))
+            rows = self._rows[place][number].held
+            write = self._members[number].images[image][1]
+            if self._stripes.keeps and place:
+                self._there[key] = self._kept(self._there[stripe - 1, number, 0], write, number, place)
+            elif self._rolls(number):
+                tallest = max(each[number].held[1] - each[number].held[0] for each in self._rows)
+                self._there[key] = self._cook.stripe(write, (rows[0], rows[0] + tallest), channels)
+            else:
+                self._there[key] = self._cook.stripe(write, rows, channels)
+        return self._there[key]
+
+    def _rolls(self, number: int) -> bool:
+        """Whether all stripes of a member's result have one buffer, in which what is kept moves up."""
+        return self._stripes.keeps and self._stripes.passing.generations(number) == 1
+
+    def _kept(self, before: Region, write: Region, number: int, place: int) -> Region:
+        """The region of the next stripe, where that is another one than `before`, with the rows that are kept."""
+        earlier, rows = self._rows[place - 1][number], self._rows[place][number]
+        shift = rows.held[0] - earlier.held[0]
+        if rows.held == earlier.held:
+            return before
+        if not self._rolls(number):
+            now = self._cook.stripe(write, rows.held, (0, self._members[number].size[1]))
+            self._cook.move(number, before, now, rows.kept)
+            return now
+        row_bytes = before.strides[-2] * before.bits // 8
+        now = Region(before.memory, before.offset_bytes - shift * row_bytes, before.shape, before.strides, before.bits)
+        # What moves in one command must not lie where it moves to.
+        for start in range(*rows.kept, shift) if shift else ():
+            self._cook.move(number, before, now, (start, min(start + shift, rows.kept[1])))
+        return now
 
 
 def _seen_whole(copy: Region, whole: Region, row: int, channel: int = 0) -> Region:
@@ -133,6 +177,11 @@ class _Cook:
         self._processor = processor
         self._on_chip = on_chip
         self._made: set[str] = set()
+
+    def move(self, number: int, source: Region, target: Region, rows: tuple[int, int]) -> None:
+        """Rows of a map, if any, from where they are on chip to another place."""
+        if rows[0] < rows[1]:
+            self._add(number, "vector", (box(source, None, rows),), box(target, None, rows), Copy())
 
     def stripe(self, write: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
         """The region of a whole map of which only `rows` and `channels` exist, in a new buffer."""

@@ -1,7 +1,7 @@
 """Layer fusion: chains of layers whose maps are too large for the chip are done stripe by stripe, and never leave it.
 
 A stripe is a few rows of the last layer's output. Each layer before it makes just the rows that the next one needs for
-them, halo included: what two stripes both need is made twice, which costs some work and saves all the traffic.
+them, halo included (`halo`): it costs some work, and saves all the traffic.
 """
 
 from collections.abc import Sequence
