@@ -20,7 +20,7 @@ _LARGEST_OVERHEAD = 0.6
 # Fewer stripes save too little room.
 _FEWEST = 4
 # So much longer than by estimate engines that overlap take where rows are kept: what is moved comes between.
-_WAITING = 1.06
+_WAITING = 1.1
 # So many heights are tried, from the tallest that fits.
 _TRIED = 3
 
@@ -162,15 +162,13 @@ def _stripes(chain: Chain, rows: int, passing: Passing, keeps: bool, processor: 
     if not _all_read(chain, row_count, rows):
         return None
     stripe = _middle(chain, rows, keeps)
-    ranges = [each.made for each in stripe]
-    made = [stop - start for start, stop in ranges]
+    made = [stop - start for start, stop in (each.made for each in stripe)]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
     )
     if overhead > _LARGEST_OVERHEAD:
         return None
-    paces, cycles = _paces(members, ranges, passing, processor)
-    cycles += sum(_moving_cycles(member, each, processor) for member, each in zip(members, stripe, strict=True))
+    paces, cycles = _paces(members, stripe, passing, processor)
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
     return Stripes(
@@ -192,7 +190,7 @@ def _moving_cycles(member: Operands, rows: Rows, processor: Processor) -> int:
 
 
 def _paces(
-    members: Sequence[Operands], ranges: Sequence[tuple[int, int]], passing: Passing, processor: Processor
+    members: Sequence[Operands], stripe: Stripe, passing: Passing, processor: Processor
 ) -> tuple[tuple[Pace, ...], float]:
     """Where the members overlap, the vector engine makes as much of its own as the matrix engine's own takes.
 
@@ -200,24 +198,26 @@ def _paces(
     """
     chunks = passing.chunks(members)
     cycles = {"matrix": [0] * len(members), "vector": [0] * len(members)}
-    helping_cycles = 0
-    for place, (member, made) in enumerate(zip(members, ranges, strict=True)):
+    helping_cycles = moving_cycles = 0
+    for place, (member, rows) in enumerate(zip(members, stripe, strict=True)):
         reads, write = member.images[0]
         channels, times = member.size[1], 1
         if passing.is_chunked(place):
             channels, times = passing.chunk, chunks
-        part = part_of(member.function, reads, write, Tile(made, (0, channels)))
+        part = part_of(member.function, reads, write, Tile(rows.made, (0, channels)))
+        moving_cycles += _moving_cycles(member, rows, processor)
         engine = engine_of(part.function)
         cycles[engine][place] = times * engine_cycles(part, member.array, processor)
         if engine == "vector":
             helping_cycles += times * array_part_cycles(part, member.array, processor)
     matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
-    both = float(matrix_cycles + vector_cycles)
+    both = float(matrix_cycles + vector_cycles + moving_cycles)
+    ahead_cycles = max(0, matrix_cycles - moving_cycles) if passing.overlaps else 0
     if passing.overlaps:
-        both = max(matrix_cycles, vector_cycles)
-        if helping_cycles and vector_cycles > matrix_cycles:
-            both = vector_cycles * (matrix_cycles + helping_cycles) / (vector_cycles + helping_cycles)
-    leads = [matrix_cycles * own // vector_cycles // chunks if passing.overlaps else 0 for own in cycles["vector"]]
+        both = max(matrix_cycles, vector_cycles + moving_cycles)
+        if helping_cycles and vector_cycles > ahead_cycles:
+            both = moving_cycles + vector_cycles * (ahead_cycles + helping_cycles) / (vector_cycles + helping_cycles)
+    leads = [ahead_cycles * own // vector_cycles // chunks for own in cycles["vector"]]
     return tuple(Pace(0, lead) for lead in leads), both
 
 
