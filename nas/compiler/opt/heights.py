@@ -50,6 +50,10 @@ class Stripes:
     keeps: bool
     cycles: float = field(compare=False)
 
+    def rolls(self, member: int) -> bool:
+        """Whether all stripes of what a member hands on have one buffer, in which rows that are kept move up."""
+        return self.keeps and _rolls(self.passing, member)
+
     def pace(self, turn: Turn) -> Pace | None:
         """What is shared otherwise is the last chunk of a stripe, and those beside which the matrix engine has nothing else to do."""
         pace = self.paces[turn.member]
@@ -75,9 +79,6 @@ def choose_stripes(
     members = chain.members
     choice = _Choice(chain, on_chip, free_bytes, processor)
     passings = overlapping(members, chain.takes, processor) if sharing else []
-    if members[-1].images[0][1].memory not in on_chip[-1]:
-        # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
-        passings = [each for each in passings if not each.chunk]
     found = [each for passing in passings if (each := choice.best(passing)) is not None]
     if not found and (each := choice.best(in_turn(members))) is not None:
         found = [each]
@@ -107,8 +108,14 @@ class _Choice:
             found, key=lambda each: each.cycles * (_WAITING if each.keeps and passing.overlaps else 1.0), default=None
         )
 
+    def _is_possible(self, passing: Passing, keeps: bool) -> bool:
+        if keeps:
+            return _can_keep(self.chain, passing)
+        # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
+        return not passing.chunk or self.chain.members[-1].images[0][1].memory in self.on_chip[-1]
+
     def _best(self, passing: Passing, keeps: bool) -> Stripes | None:
-        if keeps and not _can_keep(self.chain, passing):
+        if not self._is_possible(passing, keeps):
             return None
         best, fitting = None, 0
         for rows in _heights(self.chain.members):
@@ -122,14 +129,21 @@ class _Choice:
         return best
 
 
+def _rolls(passing: Passing, member: int) -> bool:
+    """Whether one buffer does, where rows are kept: each stripe, or chunk, has been read when the next one's is made."""
+    return passing.generations(member) == 1 or member == passing.pair
+
+
 def _can_keep(chain: Chain, passing: Passing) -> bool:
-    """Whether rows can be moved from one stripe to the next: of maps, all channels of which are there, by whole bytes.
+    """Whether rows can be moved from one stripe to the next: of maps, by whole bytes, and of chunks that have been read by then.
 
     No row may see only padding: it could be all that is new in a stripe.
     """
     maps = [member.images[0][1] for member in chain.members[:-1]]
+    pair = passing.pair
+    in_time = not passing.chunk or passing.lags[pair + 1] - passing.lags[pair] < passing.chunks(chain.members)
     return (
-        not passing.chunk
+        in_time
         and not any(chain.again)
         and all(len(each.shape) == MAP_RANK and each.bits % 8 == 0 for each in maps)
         and all(
@@ -265,9 +279,11 @@ def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, p
                 generations = overlap if place else max(overlap, _generations_read(chain, passing))
                 total += generations * aligned(stored_bytes(extent, region.bits))
         if write.memory not in slots:
-            outer = (passing.chunk,) if passing.chunk and place == passing.pair else write.shape[:-2]
+            outer, generations = write.shape[:-2], overlap
+            if place < len(chain.members) - 1:
+                generations = 1 if keeps and _rolls(passing, place) else passing.generations(place)
+                outer = (passing.chunk,) if passing.chunk and place == passing.pair and not keeps else outer
             extent = (*outer, held[1] - held[0], write.shape[-1])
-            generations = overlap if place == len(chain.members) - 1 else passing.generations(place)
             total += generations * aligned(stored_bytes(extent, write.bits))
     return total
 

@@ -103,37 +103,37 @@ class _Passed:
             channels = 0, self._members[number].size[1]
         key = stripe, number, channels[0]
         if key not in self._there:
-            image, place = divmod(stripe, len(self._rows))
-            rows = self._rows[place][number].held
-            write = self._members[number].images[image][1]
-            if self._stripes.keeps and place:
-                self._there[key] = self._kept(self._there[stripe - 1, number, 0], write, number, place)
-            elif self._rolls(number):
-                tallest = max(each[number].held[1] - each[number].held[0] for each in self._rows)
-                self._there[key] = self._cook.stripe(write, (rows[0], rows[0] + tallest), channels)
-            else:
-                self._there[key] = self._cook.stripe(write, rows, channels)
+            self._there[key] = self._begun(stripe, number, channels)
         return self._there[key]
 
-    def _rolls(self, number: int) -> bool:
-        """Whether all stripes of a member's result have one buffer, in which what is kept moves up."""
-        return self._stripes.keeps and self._stripes.passing.generations(number) == 1
+    def _begun(self, stripe: int, number: int, channels: tuple[int, int]) -> Region:
+        image, place = divmod(stripe, len(self._rows))
+        rows = self._rows[place][number].held
+        write = self._members[number].images[image][1]
+        if self._stripes.keeps and place:
+            return self._kept(self._there[stripe - 1, number, channels[0]], write, number, place, channels)
+        if not self._stripes.rolls(number):
+            return self._cook.stripe(write, rows, channels)
+        if channels[0]:
+            return self._there[stripe, number, 0]
+        tallest = max(each[number].held[1] - each[number].held[0] for each in self._rows)
+        return self._cook.stripe(write, (rows[0], rows[0] + tallest), (0, self._members[number].size[1]))
 
-    def _kept(self, before: Region, write: Region, number: int, place: int) -> Region:
+    def _kept(self, before: Region, write: Region, number: int, place: int, channels: tuple[int, int]) -> Region:
         """The region of the next stripe, where that is another one than `before`, with the rows that are kept."""
         earlier, rows = self._rows[place - 1][number], self._rows[place][number]
         shift = rows.held[0] - earlier.held[0]
         if rows.held == earlier.held:
             return before
-        if not self._rolls(number):
-            now = self._cook.stripe(write, rows.held, (0, self._members[number].size[1]))
-            self._cook.move(number, before, now, rows.kept)
+        if not self._stripes.rolls(number):
+            now = self._cook.stripe(write, rows.held, channels)
+            self._cook.move(number, before, now, rows.kept, channels)
             return now
         row_bytes = before.strides[-2] * before.bits // 8
         now = Region(before.memory, before.offset_bytes - shift * row_bytes, before.shape, before.strides, before.bits)
         # What moves in one command must not lie where it moves to.
         for start in range(*rows.kept, shift) if shift else ():
-            self._cook.move(number, before, now, (start, min(start + shift, rows.kept[1])))
+            self._cook.move(number, before, now, (start, min(start + shift, rows.kept[1])), channels)
         return now
 
 
@@ -178,10 +178,12 @@ class _Cook:
         self._on_chip = on_chip
         self._made: set[str] = set()
 
-    def move(self, number: int, source: Region, target: Region, rows: tuple[int, int]) -> None:
-        """Rows of a map, if any, from where they are on chip to another place."""
+    def move(
+        self, number: int, source: Region, target: Region, rows: tuple[int, int], channels: tuple[int, int]
+    ) -> None:
+        """A part of a map, if there are any rows of it, from where it is on chip to another place."""
         if rows[0] < rows[1]:
-            self._add(number, "vector", (box(source, None, rows),), box(target, None, rows), Copy())
+            self._add(number, "vector", (box(source, channels, rows),), box(target, channels, rows), Copy())
 
     def stripe(self, write: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
         """The region of a whole map of which only `rows` and `channels` exist, in a new buffer."""

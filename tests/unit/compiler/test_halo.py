@@ -103,9 +103,10 @@ def with_sram(size_kib: int) -> Processor:
         (3, 1, 3, 31, 1, 40),
         (3, 2, 3, 32, 2, 40),  # two maps of the chain
         (5, 1, 1, 31, 2, 16),
-        (5, 1, 3, 31, 1, 32),
+        (5, 1, 3, 31, 1, 16),
         (5, 2, 3, 31, 2, 24),
         (5, 2, 1, 32, 2, 40),
+        (3, 1, 1, 31, 1, 28),  # chunk by chunk, in one buffer
     ],
 )
 def test_rows_are_kept_and_no_number_changes(
