@@ -119,8 +119,9 @@ class _Choice:
             return None
         best, fitting = None, 0
         for rows in _heights(self.chain.members):
-            if _group_bytes(self.chain, self.on_chip, rows, passing, keeps) <= self.free_bytes:
-                found = _stripes(self.chain, rows, passing, keeps, self.processor)
+            stripe = _middle(self.chain, rows, keeps)
+            if _group_bytes(self.chain, self.on_chip, stripe, passing, keeps) <= self.free_bytes:
+                found = _stripes(self.chain, rows, stripe, passing, keeps, self.processor)
                 if found is not None and (best is None or found.cycles < best.cycles):
                     best = found
                 fitting += 1
@@ -169,13 +170,14 @@ def _heights(members: tuple[Operands, ...]) -> list[int]:
     return list(dict.fromkeys(heights))
 
 
-def _stripes(chain: Chain, rows: int, passing: Passing, keeps: bool, processor: Processor) -> Stripes | None:
-    """Stripes of so many rows; None where they overlap too much."""
+def _stripes(
+    chain: Chain, rows: int, stripe: Stripe, passing: Passing, keeps: bool, processor: Processor
+) -> Stripes | None:
+    """Stripes of so many rows, of which `stripe` is one of the middle; None where they overlap too much."""
     members = chain.members
     row_count = members[-1].size[0]
     if not _all_read(chain, row_count, rows):
         return None
-    stripe = _middle(chain, rows, keeps)
     made = [stop - start for start, stop in (each.made for each in stripe)]
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
@@ -260,13 +262,14 @@ def _middle(chain: Chain, rows: int, keeps: bool) -> Stripe:
     return stripes_of(chain.members, chain.takes, ranges if keeps and start else ranges[1:], keeps)[-1]
 
 
-def _group_bytes(chain: Chain, on_chip: tuple[frozenset[str], ...], rows: int, passing: Passing, keeps: bool) -> int:
+def _group_bytes(
+    chain: Chain, on_chip: tuple[frozenset[str], ...], stripe: Stripe, passing: Passing, keeps: bool
+) -> int:
     """Constants of all members, and the stripes of all maps that are not on chip: one of each that lives at a time, and another
     one of what comes or goes while the engines are at work, where they don't wait for each other anyway, or where what comes is
     held until the end.
     """
     overlap = 2 if passing.overlaps or any(chain.again) else 1
-    stripe = _middle(chain, rows, keeps)
     total = 0
     for place, (member, taken, again, slots, (held, made)) in enumerate(zip(*chain, on_chip, stripe, strict=True)):
         reads, write = member.images[0]

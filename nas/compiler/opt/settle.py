@@ -29,11 +29,12 @@ class Settled(NamedTuple):
 def settle(
     network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> list[Settled]:
-    """The plan within `room_bytes` that moves the fewest bytes, and one more where another one may be quicker.
+    """The plans within `room_bytes` that move the fewest bytes, at most two.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
     loaded twice. So both are tried where it matters. Where a map has room on chip, but the operator that makes it waits for
-    the dram, the next one may work meanwhile if the map passes in stripes: whether it pays, no count of bytes can tell.
+    the dram, the next one may work meanwhile if the map passes in stripes. That may free room, too; where it moves as many
+    bytes as before, nobody can tell yet whether it pays.
     """
     first = _layout(network, processor, switched_off, frozenset())
     plan = _settled(first, processor, room_bytes, switched_off, memo, frozenset())
@@ -54,7 +55,9 @@ def settle(
     best = min([plan, linked, *passing(_between_readers(network, linking, linked), _kept_for)], key=_moved_bytes)
     waiting = linking & waited_for(best.layout, best.residency, processor, memo)
     others = passing(waiting, lambda other: Groups(other.groups).passing(network))
-    return [best, min(others, key=_moved_bytes)] if others else [best]
+    plans = [best, min(others, key=_moved_bytes)] if others else [best]
+    fewest = min(map(_moved_bytes, plans))
+    return [plan for plan in plans if _moved_bytes(plan) == fewest]
 
 
 def _settled(
