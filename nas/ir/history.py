@@ -32,11 +32,17 @@ class Access:
         self.start, self.stop, self.region, self.dense = start, stop, region, dense
 
 
+# So many tiles of a band are looked through; with more, bands are cut to the fewest rows that a tile has: what is read in
+# several rows and written over row by row would never be covered, and never be forgotten.
+_MANY = 32
+
+
 class _Tiles:
     """Boxes on one grid by **band**, so many rows: those written, and those read, since they were last written over."""
 
     def __init__(self, base_bytes: int, band_rows: int) -> None:
         self.base_bytes, self._band_rows = base_bytes, band_rows
+        self._fewest_rows = band_rows
         self._written: dict[int, list[_Tile]] = {}
         self._read: dict[int, list[_Tile]] = {}
 
@@ -55,17 +61,29 @@ class _Tiles:
     def add(self, box: Box, access: Access) -> None:
         for band in self._touched(box):
             if access.is_write:
-                rows = (band * self._band_rows, (band + 1) * self._band_rows)
+                own_rows = (band * self._band_rows, (band + 1) * self._band_rows)
                 for bands in (self._written, self._read):
                     held = bands.get(band)
                     if held:
                         # What comes later is not forgotten: where cells are cut and joined, accesses are told again in
                         # any order.
                         held[:] = [
-                            tile for tile in held if tile[1].command > access.command or not _covers(box, tile[0], rows)
+                            tile
+                            for tile in held
+                            if tile[1].command > access.command or not _covers(box, tile[0], own_rows)
                         ]
             own = self._written if access.is_write else self._read
             own.setdefault(band, []).append((box, access))
+        rows = _rows(box)
+        self._fewest_rows = min(self._fewest_rows, rows[1] - rows[0])
+        if self._fewest_rows < self._band_rows and len(own[rows[0] // self._band_rows]) > _MANY:
+            self._cut_bands()
+
+    def _cut_bands(self) -> None:
+        tiles = {tile[1]: tile for bands in (self._written, self._read) for held in bands.values() for tile in held}
+        self._band_rows, self._written, self._read = self._fewest_rows, {}, {}
+        for access in sorted(tiles, key=lambda each: each.command):
+            self.add(*tiles[access])
 
     def all(self) -> Iterator[Access]:
         return iter(dict.fromkeys(self.conflicting(True)))
@@ -81,9 +99,14 @@ class _Tiles:
         return (self._written, self._read) if is_write else (self._written,)
 
     def _touched(self, box: Box) -> range:
-        first, stop = box[0], box[1]
-        axis = max(len(first) - 2, 0)
-        return range(first[axis] // self._band_rows, -(-stop[axis] // self._band_rows))
+        first, stop = _rows(box)
+        return range(first // self._band_rows, -(-stop // self._band_rows))
+
+
+def _rows(box: Box) -> tuple[int, int]:
+    """Half-open."""
+    axis = max(len(box[0]) - 2, 0)
+    return box[0][axis], box[1][axis]
 
 
 def _covers(box: Box, other: Box, rows: tuple[int, int]) -> bool:

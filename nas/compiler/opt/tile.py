@@ -39,11 +39,11 @@ def tile_bytes(operands: Operands, rows: int, channels: int, on_chip: frozenset[
 
 
 def largest_tiles(operands: Operands, rows: int, channels: int) -> list[Tile]:
-    """The first tile, and one from the middle, which has no padding and so more to read."""
+    """The first tile, and one from the middle if it is as tall, which has no padding and so more to read."""
     row_count, channel_count = operands.size
     tiles = [Tile((0, min(rows, row_count)), (0, min(channels, channel_count)))]
-    if rows < row_count:
-        tiles.append(Tile((rows, min(2 * rows, row_count)), tiles[0].channels))
+    if 2 * rows <= row_count:
+        tiles.append(Tile((rows, 2 * rows), tiles[0].channels))
     return tiles
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.cut import Tiling
+from nas.compiler.opt.cut import Tiling, choose_tiling
 from nas.compiler.opt.operands import Operands
+from nas.compiler.opt.tile import largest_tiles, tile_parts
+from nas.compiler.tiling import Tile
 from nas.hw.load import find_processor
-from nas.ir.command import Conv, Window
+from nas.ir.command import Conv, Eltwise, Window
 from nas.ir.tensor import dense
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
@@ -47,3 +49,15 @@ def test_every_output_is_made_once_and_turns_share_a_tile(rows: int, channels: i
     assert (made == 1).all()
     for (image_before, before), (image_after, after) in pairwise(steps):
         assert (image_before, before.rows) == (image_after, after.rows) or before.channels == after.channels
+
+
+def test_the_first_tile_counts_where_the_others_are_shorter() -> None:
+    """Seven rows in tiles of four: the second one has three, and room for three is not enough."""
+    data, result = (dense(slot, 0, (64, 7, 7), 8) for slot in ("0", "1"))
+    assert largest_tiles(Operands(Eltwise(), (((data,), result),), frozenset()), 4, 64) == [Tile((0, 4), (0, 64))]
+    assert len(largest_tiles(Operands(Eltwise(), (((data,), result),), frozenset()), 3, 64)) == 2
+    for free_bytes in range(1000, 2 * 64 * 7 * 8, 100):
+        operands = Operands(Eltwise(), (((data,), result),), frozenset())
+        tiling = choose_tiling(operands, frozenset(), free_bytes, None, SMALL)
+        _, tile = next(iter(tiling.steps()))
+        assert sum(tile_parts(operands, tile, frozenset())) <= free_bytes

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from nas.ir.command import Command, Copy
 from nas.ir.deps import dependences
+from nas.ir.history import Access, History
 from nas.ir.overlap import regions_meet
-from nas.ir.tensor import Region
+from nas.ir.tensor import Region, box
 
 
 def bytes_of(region: Region) -> set[int]:
@@ -142,3 +143,28 @@ def test_what_is_told_does_not_grow_with_the_history() -> None:
         for read, write in zip(tiles(256 * (layer % 2)), tiles(256 * ((layer + 1) % 2)), strict=True)
     ]
     assert max(len(found) for found in dependences(commands)) <= 4
+
+
+def test_what_is_read_in_several_rows_and_written_row_by_row_is_forgotten() -> None:
+    """A buffer in which rows move up, chunk of channels by chunk: no write covers all that a reader of three rows has read."""
+    whole = Region("sram", 0, (48, 3, 8), (24, 8, 1), 8)
+
+    def part(chunk: int, first: int, last: int) -> Region:
+        return box(whole, (8 * chunk, 8 * chunk + 8), (first, last))
+
+    def command(read: Region, write: Region) -> Command:
+        return Command("vector", "", (read,), (write,), Copy())
+
+    other = Region("sram", 4096, (8, 3, 8), (24, 8, 1), 8)
+    commands = [command(other, part(chunk, 0, 3)) for chunk in range(6)]
+    for _ in range(100):
+        for chunk in range(6):
+            commands.append(command(part(chunk, 0, 3), other))
+            commands.append(command(part(chunk, 1, 3), part(chunk, 0, 2)))
+            commands.append(command(box(other, None, (0, 1)), part(chunk, 2, 3)))
+    history = History()
+    for index, each in enumerate(commands):
+        for regions, is_write in ((each.reads, False), (each.writes, True)):
+            for region in regions:
+                history.follow(Access(index, index, is_write, region.offset_bytes, region.end_bytes, region, False), {})
+    assert sum(len(cell.all()) for cell in history._cells) < 200
