@@ -52,7 +52,7 @@ class Stripes:
 
     def rolls(self, member: int) -> bool:
         """Whether all stripes of what a member hands on have one buffer, in which rows that are kept move up."""
-        return self.keeps and _rolls(self.passing, member)
+        return self.keeps and self.passing.rolls(member)
 
     def pace(self, turn: Turn) -> Pace | None:
         """What is shared otherwise is the last chunk of a stripe, and those beside which the matrix engine has nothing else to do."""
@@ -128,11 +128,6 @@ class _Choice:
             if fitting == _TRIED:
                 break
         return best
-
-
-def _rolls(passing: Passing, member: int) -> bool:
-    """Whether one buffer does, where rows are kept: each stripe, or chunk, has been read when the next one's is made."""
-    return passing.generations(member) == 1 or member == passing.pair
 
 
 def _can_keep(chain: Chain, passing: Passing) -> bool:
@@ -284,7 +279,7 @@ def _group_bytes(
         if write.memory not in slots:
             outer, generations = write.shape[:-2], overlap
             if place < len(chain.members) - 1:
-                generations = 1 if keeps and _rolls(passing, place) else passing.generations(place)
+                generations = 1 if keeps and passing.rolls(place) else passing.generations(place)
                 outer = (passing.chunk,) if passing.chunk and place == passing.pair and not keeps else outer
             extent = (*outer, held[1] - held[0], write.shape[-1])
             total += generations * aligned(stored_bytes(extent, write.bits))

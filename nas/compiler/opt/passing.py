@@ -51,6 +51,12 @@ class Passing(NamedTuple):
         behind = self.lags[member + 1] - self.lags[member]
         return 1 + (behind if self.chunk and member == self.pair else min(1, behind))
 
+    def rolls(self, member: int) -> bool:
+        """Whether one buffer does for what `member` makes, where rows are kept: a stripe, or chunk, has been read when the next one's
+        is made.
+        """
+        return self.generations(member) == 1 or member == self.pair
+
 
 class Turn(NamedTuple):
     """`member` makes these channels of a stripe. is_late: the first member has nothing left to do."""

@@ -20,6 +20,7 @@ from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
+from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
@@ -160,9 +161,7 @@ def program_of(plan: Settled, processor: Processor, switched_off: frozenset[str]
     """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not."""
     layout, residency, groups = plan
     network, storage = layout.network, layout.storage
-    in_stripes = {
-        network.operators[index].outputs[0] for group in groups.values() for index in range(group.first, group.last)
-    }
+    in_stripes = Groups(groups).passing(network)
     # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
     for spans in (None, residency.spans):
         places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)

@@ -122,15 +122,14 @@ class _Passed:
     def _kept(self, before: Region, write: Region, number: int, place: int, channels: tuple[int, int]) -> Region:
         """The region of the next stripe, where that is another one than `before`, with the rows that are kept."""
         earlier, rows = self._rows[place - 1][number], self._rows[place][number]
-        shift = rows.held[0] - earlier.held[0]
         if rows.held == earlier.held:
             return before
         if not self._stripes.rolls(number):
             now = self._cook.stripe(write, rows.held, channels)
             self._cook.move(number, before, now, rows.kept, channels)
             return now
-        row_bytes = before.strides[-2] * before.bits // 8
-        now = Region(before.memory, before.offset_bytes - shift * row_bytes, before.shape, before.strides, before.bits)
+        shift = rows.held[0] - earlier.held[0]
+        now = _seen_whole(before, write, shift)
         # What moves in one command must not lie where it moves to.
         for start in range(*rows.kept, shift) if shift else ():
             self._cook.move(number, before, now, (start, min(start + shift, rows.kept[1])), channels)
