@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.arch import Arch, require_positive
 from models.bits import FULL_PRECISION_BITS, Bits, require_bits
-from models.blocks.convolution import ConvBnAct, rectifier
+from models.blocks.convolution import ConvBnAct, convolution, rectifier
 from models.quantized_layers import QuantLinear
 from models.quantizers import ActivationQuantizer
 
@@ -71,10 +71,13 @@ class SvhnNet(nn.Module):
         for index, (outputs, pools) in enumerate(zip(arch.widths, _POOLS, strict=True)):
             edge = Bits(arch.edge_weight_bits, arch.activation_bits)
             bits = Bits(arch.weight_bits, arch.activation_bits, arch.gradient_bits) if index else edge
-            layers.append(ConvBnAct(width, outputs, bits=bits))
             if pools:
-                layers.append(nn.MaxPool2d(2))
+                # The largest of four first: the same values, and a quarter as many to rectify.
+                layers.append(nn.Sequential(convolution(width, outputs, 3, bits=bits), nn.BatchNorm2d(outputs)))
+                layers.append(nn.Sequential(nn.MaxPool2d(2), rectifier(bits.activation)))
                 size_px //= 2
+            else:
+                layers.append(ConvBnAct(width, outputs, bits=bits))
             width = outputs
         self.features = nn.Sequential(*layers, nn.Flatten())
         # What the classifier reads is edge, where the edge is quantised at all.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import models
@@ -35,6 +36,24 @@ def test_svhn_net_has_the_multiply_adds_of_the_experiment() -> None:
     # Weights, two values per batch-normed channel, and the classifier's bias.
     weights = 96 * 27 + 128 * 96 * 9 + 128 * 128 * 9 + 256 * 128 * 9 + 512 * 4096 + 10 * 512
     assert sum(p.numel() for p in network.parameters()) == weights + 2 * (96 + 128 + 128 + 256 + 512) + 10
+
+
+def test_svhn_net_pools_before_it_rectifies_with_the_same_values_and_gradients() -> None:
+    network = models.build(SvhnNetArch(widths=(6, 8, 8, 10), fc_width=12), seed=3).double()
+    images = torch.rand(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = [parameter for name, parameter in network.named_parameters() if not name.startswith("classifier")]
+    x = images
+    for place in range(4):  # as the publication has it: convolution, batch norm, ReLU, pool
+        kernel, scale, shift = weights[3 * place : 3 * place + 3]
+        x = F.relu(F.batch_norm(F.conv2d(x, kernel, padding=1), None, None, scale, shift, training=True))
+        x = x if place == 2 else F.max_pool2d(x, 2)
+    kernel, scale, shift = weights[12:]
+    x = F.relu(F.batch_norm(F.linear(x.flatten(1), kernel), None, None, scale, shift, training=True))
+    expected = F.linear(x, network.classifier.weight, network.classifier.bias)
+    logits = network.train()(images)
+    assert torch.equal(logits, expected)
+    found, wanted = (torch.autograd.grad(each.square().sum(), weights) for each in (logits, expected))
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize(("size_px", "channels"), [(28, 1), (40, 3), (8, 2)])
