@@ -54,13 +54,15 @@ class RandomNetwork(nn.Module):
             elif kind == "slice":
                 channels = max(1, channels // 2)
             elif kind == "host":
-                step = nn.GELU()
+                step = nn.Mish()
             elif kind == "gate":
                 step = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Hardsigmoid())
             elif kind == "mask":
                 step = nn.Sequential(nn.Conv2d(channels, 1, 3, padding=1), nn.Sigmoid())
             elif kind == "tokens":
                 step = nn.Linear(channels, channels + 1)
+                if channels > 2 and generator.integers(2):
+                    step = nn.Sequential(nn.LayerNorm(channels), step, nn.GELU())
                 channels += 1
             if kind == "shuffle" and channels % 2:
                 kind = "nothing"

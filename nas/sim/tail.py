@@ -5,10 +5,12 @@ rounded. So the result does not depend on whether steps are fused into one comma
 float32 in between.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from nas.core.errors import ContractError
 from nas.ir.command import Activation, Tail
@@ -24,7 +26,7 @@ def apply_tail(y: Numbers, tail: Tail, table: Numbers | None, factor: Numbers | 
     """y: a map (channels, rows, columns) or rows (m, channels). table: (2, channels). factor and addend: of y's shape, or
     with axes of size 1.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if table is not None:
             y = _apply_table(y, table)
         if factor is not None:
@@ -80,9 +82,27 @@ def _silu(y: _Wide) -> _Wide:
     return y * _sigmoid(y)
 
 
+def _gelu(y: _Wide) -> _Wide:
+    distribution: _Wide = ndtr(y)
+    return y * distribution
+
+
+def _gelu_tanh(y: _Wide) -> _Wide:
+    # 0.5 (1 + tanh(u)) is sigmoid(2 u).
+    return y * _sigmoid(math.sqrt(8 / math.pi) * (y + 0.044715 * y**3))
+
+
+def _rsqrt(y: _Wide) -> _Wide:
+    return 1.0 / np.sqrt(y)
+
+
 _SMOOTH: dict[str, Callable[[_Wide], _Wide]] = {
     "sigmoid": _sigmoid,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
     "silu": _silu,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "square": np.square,
+    "rsqrt": _rsqrt,
 }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models.convnext import CNBlock
 
 import models
 from nas.compiler.driver import Compiled, compile_network
@@ -16,7 +17,7 @@ from nas.core.errors import InputError
 from nas.cost.model import Cost
 from nas.cost.simulated import SimulatedCost
 from nas.hw.load import find_processor
-from nas.ir.command import Conv, Matmul
+from nas.ir.command import Conv, Host, Matmul
 from nas.sim.formats import encode, numbers
 from nas.sim.values import run_values, run_values_parallel
 from tests.differential.test_torchvision_networks import network
@@ -81,6 +82,14 @@ def test_random_networks(seed: int, precision: Precision) -> None:
     assert cosine(got, expected) > (0.98 if precision is INT8 else 0.999)
 
 
+def test_a_block_of_convnext_needs_no_host() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 24, 4, 4), CNBlock(24, 0.5, 0.0), CNBlock(24, 0.5, 0.0), nn.Flatten())
+    got, expected, compiled = results(module, (2, 3, 40, 28), INT8)
+    assert not any(isinstance(operator.function, Host) for operator in compiled.optimised.operators)
+    assert cosine(got, expected) > 0.995
+
+
 def test_a_network_that_is_quantised_already_stays_as_it_is() -> None:
     arch = random_arch(np.random.default_rng(7), quantised=True)
     got, _, compiled = results(models.build(arch, 7), (2, 3, 16, 16), INT8)
@@ -115,7 +124,7 @@ def test_ranges_are_of_all_batches_and_found_by_name() -> None:
 
 
 def test_what_stays_float_is_listed() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Conv2d(4, 4, 1), nn.Flatten())
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Mish(), nn.Conv2d(4, 4, 1), nn.Flatten())
     lowered = network_of(module, ((1, 3, 8, 8),))
     ranges = observed_ranges(module, [torch.rand(1, 3, 8, 8)])
     (output,) = lowered.outputs
@@ -138,7 +147,15 @@ def test_fewer_bits_are_never_slower() -> None:
 
 def test_a_network_without_numbers_has_the_same_cost() -> None:
     def build() -> nn.Module:
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5))
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(1, 2),
+            nn.LayerNorm(6),
+            nn.Flatten(),
+            nn.Linear(288, 5),
+        )
 
     with torch.device("meta"):
         module = build()

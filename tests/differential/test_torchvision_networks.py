@@ -34,7 +34,7 @@ SLOW: dict[str, tuple[tuple[int, ...], frozenset[str]]] = {
     "mobilenet_v3_large": ((2, 3, 33, 47), frozenset()),
     "efficientnet_b0": ((2, 3, 33, 47), frozenset()),
     "regnet_y_400mf": ((2, 3, 33, 47), frozenset()),
-    "convnext_tiny": ((2, 3, 33, 47), frozenset({"layer_norm", "gelu"})),
+    "convnext_tiny": ((2, 3, 33, 47), frozenset()),
     "fcn_resnet50": ((1, 3, 17, 23), frozenset({"interpolate"})),
 }
 NETWORKS = QUICK | SLOW

@@ -50,11 +50,14 @@ class Look:
 
 
 class NetworkBuilder:
-    """Grows a `Network`; every method that adds something returns the name of the tensor that it made."""
+    """Grows a `Network`; every method that adds something returns the name of the tensor that it made.
+
+    known_values: whether constants have numbers; those on the meta device have none.
+    """
 
     def __init__(self, name: str, known_values: bool) -> None:
         self._name = name
-        self._known_values = known_values
+        self.known_values = known_values
         self.operators: list[Operator] = []
         self.tensors: dict[str, Tensor] = {}
         self.constants: dict[str, NDArray[np.uint8]] = {}
@@ -208,11 +211,11 @@ class NetworkBuilder:
         """A tail's table of (2, channels) float32."""
         values = np.stack([scale, shift]).astype(np.float32)
         content = (values.tobytes(), values.shape)
-        if self._known_values and content in self._tables:
+        if self.known_values and content in self._tables:
             return self._tables[content]
         stored = self._tables[content] = self._unique(name)
         self.tensors[stored] = Tensor(stored, values.shape, FLOAT32, "constant")
-        if self._known_values:
+        if self.known_values:
             self.constants[stored] = pack(values, 32)
         return stored
 

@@ -21,13 +21,9 @@ from nas.ir.command import Host
 
 _POINTWISE = frozenset(
     torch_functions(
-        *("nn.functional." + name for name in ("gelu", "elu", "selu", "celu", "softplus", "softsign", "mish")),
+        *("nn.functional." + name for name in ("elu", "selu", "celu", "softplus", "softsign", "mish")),
         *("nn.functional." + name for name in ("logsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold")),
-        *(
-            each + name
-            for each in ("", "Tensor.")
-            for name in ("exp", "log", "abs", "sqrt", "rsqrt", "erf", "sin", "cos")
-        ),
+        *(each + name for each in ("", "Tensor.") for name in ("exp", "log", "abs", "sqrt", "erf", "sin", "cos")),
         *(each + name for each in ("", "Tensor.") for name in ("pow", "reciprocal", "floor", "ceil", "round", "sign")),
     )
 )

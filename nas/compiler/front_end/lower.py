@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.compiler.front_end import arithmetic, layers, pointwise, pooling, shapes, slicing
+from nas.compiler.front_end import arithmetic, layers, normalise, pointwise, pooling, shapes, slicing
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.commute import activations_first
 from nas.compiler.front_end.fallback import lower_to_host
@@ -22,6 +22,7 @@ Lowering = Callable[[NetworkBuilder, Call], bool]
 LOWERINGS: dict[Any, Lowering] = {
     **arithmetic.LOWERINGS,
     **layers.LOWERINGS,
+    **normalise.LOWERINGS,
     **pointwise.LOWERINGS,
     **pooling.LOWERINGS,
     **shapes.LOWERINGS,

@@ -120,6 +120,15 @@ def _leaky_relu(builder: NetworkBuilder, call: Call) -> bool:
     return True
 
 
+def _gelu(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "input approximate='none'")
+    if a.approximate not in ("none", "tanh"):
+        return False
+    tail = Tail(activation="gelu" if a.approximate == "none" else "gelu_tanh")
+    everywhere(builder, a.input, call.outputs[0], tail, call.layer)
+    return True
+
+
 def _tanh(builder: NetworkBuilder, call: Call) -> bool:
     """2 * sigmoid(2 x) - 1."""
     value = call.arguments[0]
@@ -153,6 +162,8 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (_activation("hard_sigmoid"), [F.hardsigmoid]),
     (_activation("hard_swish"), [F.hardswish]),
     (_activation("silu"), [F.silu]),
+    (_activation("rsqrt"), torch_functions("rsqrt", "Tensor.rsqrt")),
+    (_gelu, [F.gelu]),
     (_leaky_relu, [F.leaky_relu, *torch_functions("nn.functional.leaky_relu_")]),
     (_tanh, [F.tanh, *torch_functions("tanh", "tanh_", "Tensor.tanh", "Tensor.tanh_")]),
     (_clip("input min_val=-1.0 max_val=1.0", "min_val", "max_val"), HARD_TANHS),

@@ -8,7 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core.errors import InputError
-from nas.ir.command import Command, Conv, Copy, Dataflow, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
+from nas.ir.command import (
+    Activation,
+    Command,
+    Conv,
+    Copy,
+    Dataflow,
+    Eltwise,
+    Host,
+    Load,
+    Matmul,
+    Pool,
+    Store,
+    Tail,
+    Window,
+)
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Concat, Operator, Program, View
 from nas.ir.tensor import ELEMENT_BITS, Format, Region, Tensor, dense
@@ -23,7 +37,7 @@ formats = st.builds(
     Format, st.sampled_from(ELEMENT_BITS), st.sampled_from(["float", "code"]), floats, integers, integers, integers
 )
 windows = st.builds(Window, pairs, pairs, st.tuples(counts, counts, counts, counts), pairs)
-activations = st.sampled_from(["none", "relu", "clip", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_swish", "silu"])
+activations = st.sampled_from(get_args(Activation))
 tails = st.builds(
     Tail,
     st.booleans(),
