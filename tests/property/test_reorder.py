@@ -12,6 +12,7 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.network import Network
+from nas.compiler.opt.early import Early
 from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.opt.reorder import Reorder, peak_bytes
 from nas.compiler.parallel.pipeline import parallelise
@@ -67,16 +68,35 @@ def test_another_order_is_legal_and_its_peak_is_no_higher(seed: int, kib: int, s
         assert reordered is network
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(0, 10**6), st.sampled_from([4, 16, 64, 512]))
+def test_what_begins_early_is_legal_and_the_same(seed: int, kib: int) -> None:
+    processor = with_sram(kib)
+    network = network_of(seed, processor)
+    early = Early().run(network, processor)
+    assert is_legal(early)
+    key = [operator.outputs for operator in network.operators]
+    assert sorted(early.operators, key=lambda each: key.index(each.outputs)) == list(network.operators)
+    assert peak_bytes(early) <= max(peak_bytes(network), processor.sram.size_bytes)
+
+
+def test_something_begins_early() -> None:
+    """Or else the test before would look at nothing."""
+    processor = with_sram(512)
+    networks = [network_of(seed, processor) for seed in range(24)]
+    assert sum(Early().run(each, processor) is not each for each in networks) >= 4
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
-@given(st.integers(0, 10**6), st.sampled_from([10, 16, 24, 40]))
-def test_the_pass_makes_no_program_slower(seed: int, kib: int) -> None:
+@given(st.integers(0, 10**6), st.sampled_from([10, 16, 24, 40]), st.sampled_from([OFF, frozenset(["early"])]))
+def test_the_passes_make_no_program_slower(seed: int, kib: int, without: frozenset[str]) -> None:
     processor = with_sram(kib)
     network = network_of(seed, processor)
     try:
-        off, _ = optimise(network, processor, OFF)
+        off, _ = optimise(network, processor, without)
     except DoesNotFit:
         return
-    on, _ = optimise(network, processor, ON)
+    on, _ = optimise(network, processor, ON if without == OFF else frozenset())
     raise_findings(check_program(on, processor), "reordered")
     cycles = [simulate_parallel(parallelise(each), processor).cycles for each in (on, off)]
     assert cycles[0] <= cycles[1]

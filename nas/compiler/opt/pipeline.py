@@ -13,6 +13,7 @@ from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
+from nas.compiler.opt.early import Early
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.quickest import Planned, quickest
@@ -30,12 +31,13 @@ from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Depth(), SelectDataflow())
 # Kept only where they make the program quicker.
-REORDER, RECOMPUTE = Reorder(), Recompute()
+REORDER, RECOMPUTE, EARLY = Reorder(), Recompute(), Early()
 # The switches of what happens after the passes.
 PLANNING = (
     *ARRAY_DATAFLOWS,
     REORDER.name,
     RECOMPUTE.name,
+    EARLY.name,
     "in_place",
     "spread",
     "residency",
@@ -118,7 +120,7 @@ def optimise(
 def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
     """The network as it is, and in other orders of its operators."""
     ways = [network]
-    for step in (REORDER, RECOMPUTE):
+    for step in (REORDER, RECOMPUTE, EARLY):
         ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
     return ways
 

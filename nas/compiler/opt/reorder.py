@@ -53,7 +53,7 @@ class Reorder:
 def peak_bytes(network: Network) -> int:
     """The most bytes of maps that live at one time in the order of the operators, but for those that lie in dram anyway."""
     storage = assign_storage(network)
-    sizes = _sizes(storage)
+    sizes = sizes_on_chip(storage)
     spans = spans_of(touched_buffers(network, storage))
     return lower_bound_bytes({name: span for name, span in spans.items() if name in sizes}, sizes)
 
@@ -93,7 +93,7 @@ class _Plan:
         self._network = network
         self._storage = assign_storage(network)
         self._touched = touched_buffers(network, self._storage)
-        sizes = _sizes(self._storage)
+        sizes = sizes_on_chip(self._storage)
         self._number_of = {name: number for number, name in enumerate(sizes)}
         self._sizes_bytes = list(sizes.values())
         self._spans = {name: span for name, span in spans_of(self._touched).items() if name in sizes}
@@ -146,6 +146,6 @@ def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[in
     return orders.straightest(width, price.peak_bytes, orders.price(traced).jumps - 1) or traced
 
 
-def _sizes(storage: Storage) -> dict[str, int]:
+def sizes_on_chip(storage: Storage) -> dict[str, int]:
     """The bytes of the buffers that may live on chip."""
     return {name: aligned(each.size_bytes) for name, each in storage.buffers.items() if not each.in_dram}
