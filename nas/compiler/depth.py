@@ -1,4 +1,4 @@
-"""A network -> the same network, in which the smallest tile of every operator fits the SRAM.
+"""A network -> the same network, with operators that are cut along what they sum over: so that the smallest tile of each fits.
 
 A tile of a convolution or a matrix product is a part of its output, but reads all channels of the input. Where even one row
 of one step of channels is too much, the operator is cut along the channels that it sums over, into operators that each add
@@ -7,12 +7,12 @@ their sums to those before; then the tail follows as an operator of its own:
     y = tail(w x)   ->   s1 = w1 x1,   s2 = s1 + w2 x2,   ...,   y = tail(sn)
 
 Sums of codes are handed on as 32-bit codes, and added, exactly: the numbers are those of the whole operator. Sums of floats
-are rounded to float32 between two parts. That takes 4 bytes for each element of the output and part, so it is the last
-resort, and no network that fits without is changed.
+are rounded to float32 between two parts. That takes 4 bytes for each element of the output and part, so for `Depth` it is the
+last resort, and no network that fits without is changed; `opt.shallow` does it where it is quicker.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -42,16 +42,78 @@ class Depth:
 
     def run(self, network: Network, processor: Processor) -> Network:
         """What that cannot help (products of two features, grouped convolutions, channels of several axes) stays as it is."""
-        cutting = _Cutting(processor, dict(network.tensors), dict(network.constants))
-        for operator in network.operators:
-            if not cutting.cut(operator):
-                cutting.operators.append(operator)
-        return network if len(cutting.operators) == len(network.operators) else cutting.result(network)
+        found = {index: _size_that_fits(network, each, processor) for index, each in enumerate(network.operators)}
+        return cut_along_depth(network, {index: size for index, size in found.items() if size})
+
+
+def cut_along_depth(network: Network, sizes: Mapping[int, int]) -> Network:
+    """The network with operators, by their places, in parts that sum over so many channels. They have to be such as `can_be_cut`."""
+    if not sizes:
+        return network
+    cutting = _Cutting(dict(network.tensors), dict(network.constants))
+    for index, operator in enumerate(network.operators):
+        function = operator.function
+        if index in sizes and isinstance(function, Conv | Matmul):
+            cutting.cut(operator, function, sizes[index])
+        else:
+            cutting.operators.append(operator)
+    return cutting.result(network)
+
+
+def can_be_cut(network: Network, operator: Operator) -> bool:
+    """Whether it can be cut along its depth: a product with constant weights that all channels of the input go into."""
+    function = operator.function
+    if not isinstance(function, Conv | Matmul) or (isinstance(function, Conv) and function.groups > 1):
+        return False
+    data, weight = (network.tensors[name] for name in operator.inputs[:2])
+    if weight.role != "constant":
+        return False
+    if len(data.shape) != (MAP_RANK if isinstance(function, Conv) else 1) + 1 or data.shape[1] != weight.shape[1]:
+        return False
+    coded = function.input.is_code and function.weight.is_code
+    terms = math.prod(weight.shape[1:])
+    # Sums that could leave 32 bits could not be handed on.
+    return not coded or largest_integer(function.input) * largest_integer(function.weight) * terms <= _LARGEST_SUM
+
+
+def depth_step(data: Tensor, weight: Tensor) -> int:
+    """The channels of a part come in multiples of this, on whole bytes."""
+    return max(1, 8 // min(container_bits(data.format.bits), container_bits(weight.format.bits)))
+
+
+def tile_bytes(network: Network, operator: Operator, channels: int) -> int:
+    """The bytes on chip of an operator's largest tile of one row and at least so many channels, if there are as many."""
+    tensors = [network.tensors[name] for name in (*operator.inputs, *operator.outputs)]
+    assert isinstance(operator.function, Conv | Matmul)
+    return _tile_bytes(operator.function, _kinds(tensors), channels)
+
+
+def _size_that_fits(network: Network, operator: Operator, processor: Processor) -> int:
+    """The most channels to sum over with which two smallest tiles fit, or at least one; 0 where the whole fits, or nothing does."""
+    room_bytes, function = processor.sram.size_bytes, operator.function
+    if not isinstance(function, Conv | Matmul):
+        return 0
+    tensors = [network.tensors[name] for name in (*operator.inputs, *operator.outputs)]
+    if sum(map(tensor_bytes, tensors)) <= room_bytes // 2:
+        return 0  # all of it fits, however it is aligned
+    if tile_bytes(network, operator, 1) <= room_bytes or not can_be_cut(network, operator):
+        return 0
+    data, weight = tensors[:2]
+    sums, step = _sums_of(function, data, weight), depth_step(data, weight)
+    part = msgspec.structs.replace(function, tail=Tail(add=sums.format, output=sums.format))
+    for tiles in (2, 1):
+        size = weight.shape[1]
+        while size > step:
+            size = ceil_div(ceil_div(size, 2), step) * step
+            kinds = _kinds([_of_depth(data, size), _of_depth(weight, size), sums, sums])
+            if tiles * _tile_bytes(part, kinds, 1) <= room_bytes:
+                whole = math.lcm(step, processor.matrix.rows)
+                return size // whole * whole or size
+    return 0
 
 
 @dataclass
 class _Cutting:
-    processor: Processor
     tensors: dict[str, Tensor]
     constants: dict[str, Bytes]
     operators: list[Operator] = field(default_factory=list)
@@ -63,15 +125,9 @@ class _Cutting:
         constants = {name: each for name, each in self.constants.items() if name in read}
         return replace(network, operators=tuple(self.operators), tensors=tensors, constants=constants)
 
-    def cut(self, operator: Operator) -> bool:
-        """Whether parts of `operator`, which have been added, do its work."""
-        function = operator.function
-        if not isinstance(function, Conv | Matmul) or not self._is_too_large(operator, function):
-            return False
+    def cut(self, operator: Operator, function: _Sums, size: int) -> None:
+        """Add parts that do the work of `operator`, each of which sums over at most `size` channels."""
         data, weight = (self.tensors[name] for name in operator.inputs[:2])
-        size = self._depth_of_a_part(function, data, weight) if _can_be_cut(function, data, weight) else 0
-        if size == 0:
-            return False
         sums = _sums_of(function, data, weight)
         before: tuple[str, ...] = ()
         for start in range(0, weight.shape[1], size):
@@ -82,15 +138,6 @@ class _Cutting:
             self.operators.append(Operator(operator.layer, part, (source, kernel, *before), (result,)))
             before = (result,)
         self._finish(operator, function.tail, before, sums)
-        return True
-
-    def _is_too_large(self, operator: Operator, function: _Sums) -> bool:
-        """Whether not even the smallest tile fits."""
-        room_bytes = self.processor.sram.size_bytes
-        tensors = [self.tensors[name] for name in (*operator.inputs, *operator.outputs)]
-        if sum(map(tensor_bytes, tensors)) <= room_bytes // 2:
-            return False  # all of it fits, however it is aligned
-        return _least_bytes(function, _kinds(tensors)) > room_bytes
 
     def _finish(self, operator: Operator, tail: Tail, sums_name: tuple[str, ...], sums: Tensor) -> None:
         """The tail, and the pool at its end, of the whole sums; a pool behind an element-wise command has no tiles."""
@@ -102,21 +149,6 @@ class _Cutting:
         if tail.pool is not None:
             pool = Pool("max", tail.pool, True, tail.output, tail.output)
             self.operators.append(Operator(operator.layer, pool, outputs, operator.outputs))
-
-    def _depth_of_a_part(self, function: _Sums, data: Tensor, weight: Tensor) -> int:
-        """The most channels with which two smallest tiles fit, or at least one; 0 where none does."""
-        sums = _sums_of(function, data, weight)
-        part = msgspec.structs.replace(function, tail=Tail(add=sums.format, output=sums.format))
-        step = max(1, 8 // min(container_bits(data.format.bits), container_bits(weight.format.bits)))
-        for tiles in (2, 1):
-            size = weight.shape[1]
-            while size > step:
-                size = ceil_div(ceil_div(size, 2), step) * step
-                kinds = _kinds([_of_depth(data, size), _of_depth(weight, size), sums, sums])
-                if tiles * _least_bytes(part, kinds) <= self.processor.sram.size_bytes:
-                    whole = math.lcm(step, self.processor.matrix.rows)
-                    return size // whole * whole or size
-        return 0
 
     def _data_part(self, layer: str, data: Tensor, start: int, stop: int) -> str:
         inner = data.shape[1:]
@@ -140,17 +172,6 @@ class _Cutting:
         return name
 
 
-def _can_be_cut(function: _Sums, data: Tensor, weight: Tensor) -> bool:
-    if weight.role != "constant" or (isinstance(function, Conv) and function.groups > 1):
-        return False
-    if len(data.shape) != (MAP_RANK if isinstance(function, Conv) else 1) + 1 or data.shape[1] != weight.shape[1]:
-        return False
-    coded = function.input.is_code and function.weight.is_code
-    terms = math.prod(weight.shape[1:])
-    # Sums that could leave 32 bits could not be handed on.
-    return not coded or largest_integer(function.input) * largest_integer(function.weight) * terms <= _LARGEST_SUM
-
-
 def _of_depth(tensor: Tensor, depth: int) -> Tensor:
     """One like it, with so many of the channels that are summed over."""
     return msgspec.structs.replace(tensor, shape=(tensor.shape[0], depth, *tensor.shape[2:]))
@@ -167,15 +188,16 @@ def _kinds(tensors: Sequence[Tensor]) -> tuple[_Kind, ...]:
 
 
 @lru_cache(maxsize=1 << 12)
-def _least_bytes(function: _Sums, kinds: tuple[_Kind, ...]) -> int:
-    """The bytes on chip of the smallest tile of an operator on these inputs and this output, the last one."""
+def _tile_bytes(function: _Sums, kinds: tuple[_Kind, ...], channels: int) -> int:
+    """Of an operator on these inputs and this output, the last one."""
     regions = []
     for shape, form, constant in kinds:
         region = place(Tensor("", shape, form, "constant" if constant else "feature"), "dram", 0)
         regions.append(region if constant or isinstance(function, Matmul) else as_map(image_of(region, 0)))
     reads, write = tuple(regions[:-1]), regions[-1]
-    rows, step = output_size(function, reads, write)[0], channel_step(function, reads, write)
+    (rows, count), step = output_size(function, reads, write), channel_step(function, reads, write)
+    wide = min(count, ceil_div(channels, step) * step)
     # The first and the last row have padding, those between have the most to read.
-    tiles = [Tile((row, row + 1), (0, step)) for row in {0, rows // 2, rows - 1}]
+    tiles = [Tile((row, row + 1), (0, wide)) for row in {0, rows // 2, rows - 1}]
     seen = [tile for tile in tiles if reads_rows(function, reads, tile.rows)]
     return max((staged(part_of(function, reads, write, tile))[1] for tile in seen), default=0)

@@ -58,8 +58,13 @@ def choose_tiling(
     """The tiling done first by estimate; that of the smallest tiles where none fits. pace: None for one engine only."""
     rows, channels = operands.size
     if operands.streams(on_chip) or tile_bytes(operands, rows, channels, on_chip) > free_bytes:
-        return _Choice(operands, on_chip, free_bytes, pace, processor).best()
+        return _Choice(operands, on_chip, free_bytes, pace, processor).best()[0]
     return Tiling(operands, rows, _in_chunks(operands, channels, processor))
+
+
+def streamed_cycles(operands: Operands, processor: Processor) -> float:
+    """By estimate, with all maps in dram and all of the sram for tiles."""
+    return _Choice(operands, frozenset(), processor.sram.size_bytes, Pace(), processor).best()[1]
 
 
 def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:
@@ -100,7 +105,8 @@ class _Choice:
         self.parts: dict[tuple[int, int], tuple[int, int, int]] = {}
         self.cycles: dict[tuple[int, int], int] = {}
 
-    def best(self) -> Tiling:
+    def best(self) -> tuple[Tiling, float]:
+        """The tiling done first, and its cycles."""
         best = Tiling(self.operands, 1, min(self.operands.channel_step, self.operands.size[1]))
         best_cycles = float("inf")
         for channels in self._channels():
@@ -109,7 +115,7 @@ class _Choice:
                     cycles = self._estimate(rows, channels, rows_inside)
                     if cycles < best_cycles:
                         best, best_cycles = Tiling(self.operands, rows, channels, rows_inside), cycles
-        return best
+        return best, best_cycles
 
     def _channels(self) -> list[int]:
         """All channels, then fewer and fewer in multiples of the step, and of the array's width where that is wider."""

@@ -21,6 +21,7 @@ from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
+from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
 from nas.compiler.passes import Pass, run_passes
@@ -31,10 +32,11 @@ from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Depth(), SelectDataflow())
 # Kept only where they make the program quicker.
-REORDER, RECOMPUTE, EARLY = Reorder(), Recompute(), Early()
+SHALLOW, REORDER, RECOMPUTE, EARLY = Shallow(), Reorder(), Recompute(), Early()
 # The switches of what happens after the passes.
 PLANNING = (
     *ARRAY_DATAFLOWS,
+    SHALLOW.name,
     REORDER.name,
     RECOMPUTE.name,
     EARLY.name,
@@ -118,9 +120,9 @@ def optimise(
 
 
 def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
-    """The network as it is, and in other orders of its operators."""
+    """The network as it is, with operators in parts, and in other orders of them."""
     ways = [network]
-    for step in (REORDER, RECOMPUTE, EARLY):
+    for step in (SHALLOW, REORDER, RECOMPUTE, EARLY):
         ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
     return ways
 
