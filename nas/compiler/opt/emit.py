@@ -1,6 +1,6 @@
 """Planned operators -> commands on buffers. Addresses come later: a region's memory is "dram" or the name of a buffer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nas.compiler.memo import Memo
@@ -21,7 +21,7 @@ from nas.ir.tensor import Region, box
 @dataclass(frozen=True)
 class Plan:
     """What was decided: regions, what lives on chip, chains done in stripes, the addresses of buffers in dram; sharing: whether
-    engines share the work of one operator."""
+    engines share the work of one operator; leads: see `paces`."""
 
     layout: Layout
     residency: Residency
@@ -29,6 +29,7 @@ class Plan:
     dram_places: dict[str, int]
     processor: Processor
     sharing: bool = True
+    leads: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -62,7 +63,7 @@ class _Emitter:
         for name in self.on_chip:
             self.emitted.buffer_bytes[name] = plan.layout.storage.buffers[name].size_bytes
         self.buffers_made = 0
-        self.paces = paces(plan.layout, self.on_chip, plan.processor, memo) if plan.sharing else {}
+        self.paces = paces(plan.layout, self.on_chip, plan.processor, memo, plan.leads) if plan.sharing else {}
 
     def operator(self, index: int, operator: Operator) -> None:
         function, placed = operator.function, self.plan.layout.placed[index]

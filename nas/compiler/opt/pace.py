@@ -1,5 +1,10 @@
-"""Which operators are made in several commands, so that the next one can begin early, and who has time to help it."""
+"""Which operators are made in several commands, so that the next one can begin early, and who has time to help it.
 
+How early that is, is a guess until there are addresses: where the next one's result gets bytes that this one still reads, it waits to
+the end. `seen_leads` looks into a simulation, and what was guessed wrong is planned again by what was seen.
+"""
+
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from nas.compiler.memo import Memo
@@ -8,25 +13,70 @@ from nas.compiler.opt.share import Pace, chunk_for, engine_cycles, is_channelwis
 from nas.compiler.tiling import Part, engine_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
+from nas.ir.command import Conv
+from nas.sim.trace import Trace
+
+# A lead that is this part of the guess is let be, and so are all if those who waited took less than that part of the time.
+_HELD, _LOST = 0.5, 0.05
 
 
-def paces(layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo) -> dict[int, Pace]:
-    """The pace of every operator that has tiles.
+def paces(
+    layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo, seen: Mapping[int, int]
+) -> dict[int, Pace]:
+    """The pace of every operator that has tiles. seen: leads that are known better, by the operators that have them.
 
     An operator of the matrix engine whose map stays on chip for the next one, which goes channel by channel, is made a few
     channels at a time; while the vector engine takes up the first of them, the matrix engine makes the others.
     """
     found = {index: Pace() for index, placed in enumerate(layout.placed) if placed is not None}
-    for index, after in pairwise(found):
+    for index, after, chunk, guessed_cycles in _leads(layout, on_chip, processor, memo):
+        lead_cycles = seen.get(after, guessed_cycles)
+        if lead_cycles:
+            found[index], found[after] = Pace(chunk), Pace(chunk, lead_cycles)
+    return found
+
+
+def seen_leads(
+    layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo, trace: Trace
+) -> dict[int, int]:
+    """The leads that operators had in a simulation, of those that had far less than was guessed, if these are worth the trouble."""
+    ends: dict[str, int] = {}
+    starts: dict[str, int] = {}
+    busy_cycles: dict[str, int] = {}
+    for span in trace.spans:
+        if span.engine == "matrix":
+            ends[span.layer] = span.end_cycles
+        elif span.engine == "vector":
+            starts.setdefault(span.layer, span.start_cycles)
+            busy_cycles[span.layer] = busy_cycles.get(span.layer, 0) + span.busy_cycles
+    seen: dict[int, int] = {}
+    lost_cycles = 0
+    for index, after, _, lead_cycles in _leads(layout, on_chip, processor, memo):
+        first, second = layout.placed[index], layout.placed[after]
+        if first is None or second is None or first.layer == second.layer:
+            continue
+        if not isinstance(second.operands.function, Conv):
+            continue  # the matrix engine cannot help with it anyway
+        if first.layer in ends and second.layer in starts:
+            cycles = max(0, ends[first.layer] - starts[second.layer])
+            if cycles < _HELD * lead_cycles:
+                seen[after] = cycles
+                lost_cycles += busy_cycles[second.layer]
+    return seen if lost_cycles > _LOST * trace.cycles else {}
+
+
+def _leads(
+    layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo
+) -> Iterator[tuple[int, int, int, int]]:
+    """An operator and the next, the channels of each of its commands, and the cycles from the first command's end to the last's."""
+    for index, after in pairwise(index for index, placed in enumerate(layout.placed) if placed is not None):
         placed, following = layout.placed[index], layout.placed[after]
         if placed is None or following is None or engine_of(placed.operands.function) != "matrix":
             continue
         chunk = chunk_for(placed.operands.size[1], processor)
         if chunk and chunk % placed.operands.channel_step == 0 and _hands_on(placed, following, on_chip):
             commands = ceil_div(placed.operands.size[1], chunk)
-            lead_cycles = memo.of(whole_cycles, placed.operands, processor) * (commands - 1) // commands
-            found[index], found[after] = Pace(chunk), Pace(chunk, lead_cycles)
-    return found
+            yield index, after, chunk, memo.of(whole_cycles, placed.operands, processor) * (commands - 1) // commands
 
 
 def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> bool:

@@ -1,6 +1,7 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
 from nas.compiler.opt.early import Early
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
+from nas.compiler.opt.pace import seen_leads
 from nas.compiler.opt.quickest import Planned, quickest
 from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
@@ -24,6 +26,7 @@ from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
+from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
@@ -146,7 +149,7 @@ def _fitting(network: Network, processor: Processor, switched_off: frozenset[str
                 if fill == _FILLS[0]:
                     raise
                 continue
-            programs = [program_of(plan, processor, without, memo) for plan in plans]
+            programs = [each for plan in plans for each in programs_of(plan, processor, without, memo)]
             planned += [
                 each for each in programs if all(each[0].used_bytes[name] <= have_bytes[name] for name in have_bytes)
             ]
@@ -161,8 +164,24 @@ def _fitting(network: Network, processor: Processor, switched_off: frozenset[str
     raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, have_bytes["sram"], "bytes", "more SRAM"))
 
 
-def program_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
-    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not."""
+def programs_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Planned]:
+    """The program of a plan, and another one where engines had to wait for each other more than it was planned for."""
+    first = program_of(plan, processor, switched_off, memo)
+    if "sharing" in switched_off or first[0].used_bytes["sram"] > processor.sram.size_bytes:
+        return [first]
+    trace = tried(first[0], processor, memo).trace
+    leads = seen_leads(plan.layout, plan.residency.on_chip, processor, memo, trace)
+    return [first, program_of(plan, processor, switched_off, memo, leads)] if leads else [first]
+
+
+def program_of(
+    plan: Settled,
+    processor: Processor,
+    switched_off: frozenset[str],
+    memo: Memo,
+    leads: Mapping[int, int] = MappingProxyType({}),
+) -> Planned:
+    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`."""
     layout, residency, groups = plan
     network, storage = layout.network, layout.storage
     in_stripes = Groups(groups).passing(network)
@@ -170,7 +189,9 @@ def program_of(plan: Settled, processor: Processor, switched_off: frozenset[str]
     for spans in (None, residency.spans):
         places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
         pool = ConstantPool(network.constants, start_bytes)
-        emitted = emit(Plan(layout, residency, groups, places, processor, "sharing" not in switched_off), pool, memo)
+        emitted = emit(
+            Plan(layout, residency, groups, places, processor, "sharing" not in switched_off, leads), pool, memo
+        )
         if pool.end_bytes <= processor.dram.size_bytes:
             break
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
