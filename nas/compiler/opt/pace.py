@@ -16,7 +16,7 @@ from nas.hw.spec import Processor
 from nas.ir.command import Conv
 from nas.sim.trace import Trace
 
-# A lead that is this part of the guess is let be, and so are all if those who waited took less than that part of the time.
+# A lead that is this part of the guess is let be, and so are all if those who waited held up less than that part of the time.
 _HELD, _LOST = 0.5, 0.05
 
 
@@ -41,14 +41,13 @@ def seen_leads(
 ) -> dict[int, int]:
     """The leads that operators had in a simulation, of those that had far less than was guessed, if these are worth the trouble."""
     ends: dict[str, int] = {}
-    starts: dict[str, int] = {}
-    busy_cycles: dict[str, int] = {}
+    lanes: dict[str, tuple[int, int]] = {}
     for span in trace.spans:
         if span.engine == "matrix":
             ends[span.layer] = span.end_cycles
         elif span.engine == "vector":
-            starts.setdefault(span.layer, span.start_cycles)
-            busy_cycles[span.layer] = busy_cycles.get(span.layer, 0) + span.busy_cycles
+            start, _ = lanes.get(span.layer, (span.start_cycles, 0))
+            lanes[span.layer] = start, span.end_cycles
     seen: dict[int, int] = {}
     lost_cycles = 0
     for index, after, _, lead_cycles in _leads(layout, on_chip, processor, memo):
@@ -57,12 +56,22 @@ def seen_leads(
             continue
         if not isinstance(second.operands.function, Conv):
             continue  # the matrix engine cannot help with it anyway
-        if first.layer in ends and second.layer in starts:
-            cycles = max(0, ends[first.layer] - starts[second.layer])
+        if first.layer in ends and second.layer in lanes:
+            cycles = max(0, ends[first.layer] - lanes[second.layer][0])
             if cycles < _HELD * lead_cycles:
                 seen[after] = cycles
-                lost_cycles += busy_cycles[second.layer]
+                lost_cycles += _without_loads(trace, *lanes[second.layer])
     return seen if lost_cycles > _LOST * trace.cycles else {}
+
+
+def _without_loads(trace: Trace, start: int, end: int) -> int:
+    """The cycles from `start` to `end` in which nothing is loaded: where the dram sets the pace, engines may as well wait."""
+    loading = (
+        max(0, min(span.end_cycles, end) - max(span.start_cycles, start))
+        for span in trace.spans
+        if span.engine == "dma_in"
+    )
+    return end - start - sum(loading)
 
 
 def _leads(
