@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.compiler.network import Network
-from nas.compiler.opt.reorder import sizes_on_chip, stretches
-from nas.compiler.opt.residency import spans_of, touched_buffers
-from nas.compiler.opt.storage import COMPUTES, assign_storage
+from nas.compiler.opt.alive import alive_in
+from nas.compiler.opt.reorder import stretches
+from nas.compiler.opt.storage import COMPUTES
 from nas.compiler.tiling import engine_of
 from nas.hw.spec import Processor
 from nas.ir.program import Operator
@@ -71,24 +71,13 @@ class _Room:
     """The bytes of maps that live beside each operator."""
 
     def __init__(self, network: Network, room_bytes: int) -> None:
-        storage = assign_storage(network)
-        self._sizes = sizes_on_chip(storage)
-        self._spans = {
-            name: span for name, span in spans_of(touched_buffers(network, storage)).items() if name in self._sizes
-        }
-        self._made = [
-            {storage.regions[name].memory for name in operator.outputs if name in storage.regions}
-            for operator in network.operators
-        ]
-        self._room_bytes = room_bytes
-        self._live_bytes = np.zeros(len(network.operators), np.int64)
-        for name, (begin, end) in self._spans.items():
-            self._live_bytes[begin : end + 1] += self._sizes[name]
+        self._alive, self._room_bytes = alive_in(network), room_bytes
+        self._live_bytes = np.array(self._alive.bytes_by_operator(), np.int64)
 
     def take(self, index: int, place: int) -> bool:
         """Whether what operator `index` makes can live from `place` on; then it does."""
-        longer = [name for name in self._made[index] if name in self._sizes and self._spans[name][0] == index]
-        more_bytes = sum(self._sizes[name] for name in longer)
+        begun = [name for name in self._alive.touched[index] if self._alive.spans.get(name, (-1, 0))[0] == index]
+        more_bytes = sum(self._alive.sizes[name] for name in begun)
         beside = self._live_bytes[place:index] + more_bytes
         if beside.max() > self._room_bytes:
             return False

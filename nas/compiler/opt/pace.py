@@ -4,8 +4,9 @@ How early that is, is a guess until there are addresses: where the next one's re
 the end. `seen_leads` looks into a simulation, and what was guessed wrong is planned again by what was seen.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.operands import Layout, Operands, Placed
@@ -23,22 +24,47 @@ _HELD, _LOST = 0.5, 0.05
 def paces(
     layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo, seen: Mapping[int, int]
 ) -> dict[int, Pace]:
-    """The pace of every operator that has tiles. seen: leads that are known better, by the operators that have them.
+    """The pace of every operator that has tiles. seen: leads that are known better, by the operators that read.
 
     An operator of the matrix engine whose map stays on chip for the next one, which goes channel by channel, is made a few
     channels at a time; while the vector engine takes up the first of them, the matrix engine makes the others.
     """
     found = {index: Pace() for index, placed in enumerate(layout.placed) if placed is not None}
-    for index, after, chunk, guessed_cycles in _leads(layout, on_chip, processor, memo):
-        lead_cycles = seen.get(after, guessed_cycles)
+    for lead in guessed_leads(layout, on_chip, processor, memo):
+        lead_cycles = seen.get(lead.reader, lead.cycles)
         if lead_cycles:
-            found[index], found[after] = Pace(chunk), Pace(chunk, lead_cycles)
+            found[lead.maker], found[lead.reader] = Pace(lead.chunk), Pace(lead.chunk, lead_cycles)
     return found
 
 
-def seen_leads(
-    layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo, trace: Trace
-) -> dict[int, int]:
+class Lead(NamedTuple):
+    """Operator `maker` is made in commands of `chunk` channels; from the end of the first to that of the last are `cycles`, which the
+    next operator, `reader`, need not wait for. layers: of both; can_share: whether the matrix engine could help the reader.
+    """
+
+    maker: int
+    reader: int
+    chunk: int
+    cycles: int
+    layers: tuple[str, str]
+    can_share: bool
+
+
+def guessed_leads(layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo) -> Iterator[Lead]:
+    """Of all pairs of operators that hand on channels."""
+    for index, after in pairwise(index for index, placed in enumerate(layout.placed) if placed is not None):
+        placed, following = layout.placed[index], layout.placed[after]
+        if placed is None or following is None or engine_of(placed.operands.function) != "matrix":
+            continue
+        chunk = chunk_for(placed.operands.size[1], processor)
+        if chunk and chunk % placed.operands.channel_step == 0 and _hands_on(placed, following, on_chip):
+            commands = ceil_div(placed.operands.size[1], chunk)
+            cycles = memo.of(whole_cycles, placed.operands, processor) * (commands - 1) // commands
+            can_share = isinstance(following.operands.function, Conv)
+            yield Lead(index, after, chunk, cycles, (placed.layer, following.layer), can_share)
+
+
+def seen_leads(guessed: Sequence[Lead], trace: Trace) -> dict[int, int]:
     """The leads that operators had in a simulation, of those that had far less than was guessed, if these are worth the trouble."""
     ends: dict[str, int] = {}
     lanes: dict[str, tuple[int, int]] = {}
@@ -50,17 +76,13 @@ def seen_leads(
             lanes[span.layer] = start, span.end_cycles
     seen: dict[int, int] = {}
     lost_cycles = 0
-    for index, after, _, lead_cycles in _leads(layout, on_chip, processor, memo):
-        first, second = layout.placed[index], layout.placed[after]
-        if first is None or second is None or first.layer == second.layer:
-            continue
-        if not isinstance(second.operands.function, Conv):
-            continue  # the matrix engine cannot help with it anyway
-        if first.layer in ends and second.layer in lanes:
-            cycles = max(0, ends[first.layer] - lanes[second.layer][0])
-            if cycles < _HELD * lead_cycles:
-                seen[after] = cycles
-                lost_cycles += _without_loads(trace, *lanes[second.layer])
+    for lead in guessed:
+        first, second = lead.layers
+        if first != second and first in ends and second in lanes:
+            cycles = max(0, ends[first] - lanes[second][0])
+            if cycles < _HELD * lead.cycles:
+                seen[lead.reader] = cycles
+                lost_cycles += _without_loads(trace, *lanes[second])
     return seen if lost_cycles > _LOST * trace.cycles else {}
 
 
@@ -72,20 +94,6 @@ def _without_loads(trace: Trace, start: int, end: int) -> int:
         if span.engine == "dma_in"
     )
     return end - start - sum(loading)
-
-
-def _leads(
-    layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo
-) -> Iterator[tuple[int, int, int, int]]:
-    """An operator and the next, the channels of each of its commands, and the cycles from the first command's end to the last's."""
-    for index, after in pairwise(index for index, placed in enumerate(layout.placed) if placed is not None):
-        placed, following = layout.placed[index], layout.placed[after]
-        if placed is None or following is None or engine_of(placed.operands.function) != "matrix":
-            continue
-        chunk = chunk_for(placed.operands.size[1], processor)
-        if chunk and chunk % placed.operands.channel_step == 0 and _hands_on(placed, following, on_chip):
-            commands = ceil_div(placed.operands.size[1], chunk)
-            yield index, after, chunk, memo.of(whole_cycles, placed.operands, processor) * (commands - 1) // commands
 
 
 def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> bool:

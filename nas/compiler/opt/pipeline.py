@@ -17,7 +17,7 @@ from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
 from nas.compiler.opt.early import Early
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.pace import seen_leads
+from nas.compiler.opt.pace import guessed_leads, seen_leads
 from nas.compiler.opt.quickest import Planned, quickest
 from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
@@ -34,15 +34,14 @@ from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
 PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Depth(), SelectDataflow())
-# Kept only where they make the program quicker.
-SHALLOW, REORDER, RECOMPUTE, EARLY = Shallow(), Reorder(), Recompute(), Early()
+# Kept only where they make the program quicker; those of ORDERS change the order of the operators.
+SHALLOW = Shallow()
+ORDERS: tuple[Pass, ...] = (Reorder(), Recompute(), Early())
 # The switches of what happens after the passes.
 PLANNING = (
     *ARRAY_DATAFLOWS,
     SHALLOW.name,
-    REORDER.name,
-    RECOMPUTE.name,
-    EARLY.name,
+    *(step.name for step in ORDERS),
     "in_place",
     "spread",
     "residency",
@@ -125,7 +124,7 @@ def optimise(
 def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
     """The network as it is, with operators in parts, and in other orders of them."""
     ways = [network]
-    for step in (SHALLOW, REORDER, RECOMPUTE, EARLY):
+    for step in (SHALLOW, *ORDERS):
         ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
     return ways
 
@@ -169,8 +168,8 @@ def programs_of(plan: Settled, processor: Processor, switched_off: frozenset[str
     first = program_of(plan, processor, switched_off, memo)
     if "sharing" in switched_off or first[0].used_bytes["sram"] > processor.sram.size_bytes:
         return [first]
-    trace = tried(first[0], processor, memo).trace
-    leads = seen_leads(plan.layout, plan.residency.on_chip, processor, memo, trace)
+    guessed = [lead for lead in guessed_leads(plan.layout, plan.residency.on_chip, processor, memo) if lead.can_share]
+    leads = seen_leads(guessed, tried(first[0], processor, memo).trace) if guessed else {}
     return [first, program_of(plan, processor, switched_off, memo, leads)] if leads else [first]
 
 

@@ -12,15 +12,15 @@ and back. Whether the program gains by it is another question, which `quickest` 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 
 from nas.compiler.network import Network, tensor_bytes, unused_name
-from nas.compiler.opt.residency import spans_of, touched_buffers
-from nas.compiler.opt.storage import COMPUTES, assign_storage
-from nas.compiler.regions import aligned, place
+from nas.compiler.opt.alive import alive_in
+from nas.compiler.opt.storage import COMPUTES
+from nas.compiler.regions import place
 from nas.compiler.tiling import Part, image_operands, part_cycles
 from nas.hw.spec import Processor
 from nas.ir.program import Operator, View
@@ -156,28 +156,15 @@ def _work_cycles(operator: Operator, network: Network, processor: Processor) -> 
 def _best(network: Network, found: list[Again], processor: Processor) -> Network | None:
     """The network with that map made again which saves most of those over whose wait too much lives; None if there is none."""
     room_bytes = processor.sram.size_bytes
-    live = _live(network)
+    live = alive_in(network).bytes_by_operator()
     over = [each for each in found if max(live[each.first + 1 : each.late]) > room_bytes]
     for each in sorted(over, key=lambda each: (-_saved_cycles(network, each, processor), each.name, each.late))[
         :_TRIED
     ]:
         better = _done_again(network, each)
-        if _overflow_bytes(_live(better), room_bytes) < _overflow_bytes(live, room_bytes):
+        if _overflow_bytes(alive_in(better).bytes_by_operator(), room_bytes) < _overflow_bytes(live, room_bytes):
             return better
     return None
-
-
-def _live(network: Network) -> list[int]:
-    """The bytes of maps that live at each operator, but for those that lie in dram anyway."""
-    storage = assign_storage(network)
-    spans = spans_of(touched_buffers(network, storage))
-    changes = [0] * (len(network.operators) + 1)
-    for name, buffer in storage.buffers.items():
-        if not buffer.in_dram and name in spans:
-            first, last = spans[name]
-            changes[first] += aligned(buffer.size_bytes)
-            changes[last + 1] -= aligned(buffer.size_bytes)
-    return list(accumulate(changes))[:-1]
 
 
 def _overflow_bytes(live: list[int], room_bytes: int) -> int:

@@ -10,14 +10,10 @@ a lower peak that still overflows Inception v3 and ShuffleNet v2 were between 0.
 """
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 
 from nas.compiler.network import Network
-from nas.compiler.opt.alloc import lower_bound_bytes
+from nas.compiler.opt.alive import alive_in
 from nas.compiler.opt.least_peak import Orders, Step
-from nas.compiler.opt.residency import spans_of, touched_buffers
-from nas.compiler.opt.storage import Storage, assign_storage
-from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
 
 # So many sets of operators are looked at in a stretch. A dozen operators seldom have more; of 24 and of 40 in random graphs
@@ -52,10 +48,7 @@ class Reorder:
 
 def peak_bytes(network: Network) -> int:
     """The most bytes of maps that live at one time in the order of the operators, but for those that lie in dram anyway."""
-    storage = assign_storage(network)
-    sizes = sizes_on_chip(storage)
-    spans = spans_of(touched_buffers(network, storage))
-    return lower_bound_bytes({name: span for name, span in spans.items() if name in sizes}, sizes)
+    return max(alive_in(network).bytes_by_operator(), default=0)
 
 
 def stretches(network: Network) -> list[tuple[int, int]]:
@@ -90,22 +83,14 @@ class _Plan:
     """The operators of a network and the buffers that they touch, in the order as traced."""
 
     def __init__(self, network: Network) -> None:
-        self._network = network
-        self._storage = assign_storage(network)
-        self._touched = touched_buffers(network, self._storage)
-        sizes = sizes_on_chip(self._storage)
-        self._number_of = {name: number for number, name in enumerate(sizes)}
-        self._sizes_bytes = list(sizes.values())
-        self._spans = {name: span for name, span in spans_of(self._touched).items() if name in sizes}
+        self._network, self._alive = network, alive_in(network)
+        self._number_of = {name: number for number, name in enumerate(self._alive.sizes)}
+        self._sizes_bytes = list(self._alive.sizes.values())
         self._makers = {name: index for index, each in enumerate(network.operators) for name in each.outputs}
 
     def over(self, free: list[tuple[int, int]], room_bytes: int) -> list[tuple[int, int]]:
         """Those of the stretches that are over the room in the order as traced."""
-        changes = [0] * (len(self._touched) + 1)
-        for name, (first, last) in self._spans.items():
-            changes[first] += self._sizes_bytes[self._number_of[name]]
-            changes[last + 1] -= self._sizes_bytes[self._number_of[name]]
-        live = list(accumulate(changes))
+        live = self._alive.bytes_by_operator()
         return [(first, last) for first, last in free if max(live[first:last]) > room_bytes]
 
     def ordered(self, first: int, last: int, width: int, room_bytes: int) -> list[int]:
@@ -113,7 +98,7 @@ class _Plan:
         steps = [
             Step(
                 frozenset(before - first for before in self._before(index) if before >= first),
-                frozenset(self._number_of[name] for name in self._touched[index] if name in self._number_of),
+                frozenset(self._number_of[name] for name in self._alive.touched[index] if name in self._number_of),
             )
             for index in range(first, last)
         ]
@@ -126,14 +111,16 @@ class _Plan:
         operator = self._network.operators[index]
         before = {self._makers[name] for name in operator.inputs if name in self._makers}
         for name in operator.outputs:
-            if name in self._storage.in_place:
-                buffer = self._storage.regions[name].memory
-                before.update(other for other in range(index) if buffer in self._touched[other])
+            if name in self._alive.storage.in_place:
+                buffer = self._alive.storage.regions[name].memory
+                before.update(other for other in range(index) if buffer in self._alive.touched[other])
         return before
 
     def _alive_at(self, place: int) -> frozenset[int]:
         """The buffers that are touched before operator `place` and from there on."""
-        return frozenset(self._number_of[name] for name, (first, last) in self._spans.items() if first < place <= last)
+        return frozenset(
+            self._number_of[name] for name, (first, last) in self._alive.spans.items() if first < place <= last
+        )
 
 
 def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[int, ...]:
@@ -144,8 +131,3 @@ def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[in
     if price.peak_bytes <= room_bytes:
         return orders.straightest(width, room_bytes, price.jumps) or lowest
     return orders.straightest(width, price.peak_bytes, orders.price(traced).jumps - 1) or traced
-
-
-def sizes_on_chip(storage: Storage) -> dict[str, int]:
-    """The bytes of the buffers that may live on chip."""
-    return {name: aligned(each.size_bytes) for name, each in storage.buffers.items() if not each.in_dram}

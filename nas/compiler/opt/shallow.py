@@ -16,7 +16,6 @@ from nas.compiler.opt.cut import streamed_cycles
 from nas.compiler.opt.operands import layout_of
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Matmul
 from nas.ir.program import Operator
 from nas.ir.tensor import Tensor
 
@@ -48,10 +47,10 @@ class Shallow:
 
 
 def _is_deep(network: Network, operator: Operator, processor: Processor) -> bool:
-    if not isinstance(operator.function, Conv | Matmul) or not can_be_cut(network, operator):
+    """Whether it can be cut, and not so many of its tiles fit."""
+    if not can_be_cut(network, operator):
         return False
-    wide_bytes = tile_bytes(network, operator, processor.matrix.columns)
-    return _GENERATIONS * wide_bytes > processor.sram.size_bytes
+    return _GENERATIONS * tile_bytes(network, operator, processor.matrix.columns) > processor.sram.size_bytes
 
 
 def _best_size(alone: Network, processor: Processor, most: int) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, unused_name
-from nas.compiler.opt.pipeline import EARLY, PASSES, RECOMPUTE, REORDER, optimise, passes_with
+from nas.compiler.opt.pipeline import ORDERS, PASSES, optimise, passes_with
 from nas.compiler.parallel.candidates import candidates, core_counts
 from nas.compiler.parallel.join import CoreProgram, Joint, join
 from nas.compiler.parallel.order import list_schedule
@@ -33,7 +33,7 @@ Packed = Mapping[str, NDArray[np.uint8]]
 ONE_CORE = "one core"
 # Done to the whole network before it is cut; dataflows are chosen anew for what each core makes. The pieces of a core stay
 # in their order, in which no two cores wait for each other.
-_DONE_BEFORE = frozenset(step.name for step in PASSES) - {"select"} | {REORDER.name, RECOMPUTE.name, EARLY.name}
+_DONE_BEFORE = frozenset(step.name for step in (*PASSES, *ORDERS)) - {"select"}
 # What is slower by so much by the estimate of list scheduling is not simulated: that takes longer than all the rest, and over
 # 37 programs of four networks the estimate was 0.98 to 1.02 of what was simulated, but for slow ones that it takes for slower.
 _HOPELESS = 1.25

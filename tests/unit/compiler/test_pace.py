@@ -9,7 +9,7 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
-from nas.compiler.opt.pace import seen_leads
+from nas.compiler.opt.pace import guessed_leads, seen_leads
 from nas.compiler.opt.pipeline import PASSES, optimise, program_of
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.parallel.trial import tried
@@ -49,7 +49,8 @@ def leads_of(plan: Settled, processor: Processor) -> tuple[dict[int, int], int]:
     memo = Memo()
     program, _ = program_of(plan, processor, frozenset(), memo)
     trace = tried(program, processor, memo).trace
-    return seen_leads(plan.layout, plan.residency.on_chip, processor, memo, trace), trace.cycles
+    guessed = guessed_leads(plan.layout, plan.residency.on_chip, processor, memo)
+    return seen_leads([lead for lead in guessed if lead.can_share], trace), trace.cycles
 
 
 def test_where_the_leads_come_as_guessed_nothing_is_planned_anew() -> None:
