@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import models
 
-_MORE = ("gate", "mask", "scalars", "tokens", "rows")
+_MORE = ("gate", "mask", "scalars", "tokens", "rows", "attention")
 
 
 class RandomNetwork(nn.Module):
@@ -90,6 +91,9 @@ class RandomNetwork(nn.Module):
                 x = 1.5 - x / 2
             elif kind == "tokens":
                 x = step(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            elif kind == "attention":
+                queries, keys = x.flatten(2).mT, F.avg_pool2d(x, 2, ceil_mode=True).flatten(2)
+                x = (keys @ (queries @ keys).softmax(-1).mT).view(x.shape)
             elif kind == "rows":
                 x = torch.cat([x[:, :, 1:], x[:, :, :1]], 2)
             elif kind == "slice":

@@ -182,7 +182,10 @@ class _Recoding:
             if role in names and names[role] in self._forms:
                 names[role] = self._as(names[role], self._forms[names[role]], operator.layer)
                 tail = msgspec.structs.replace(tail, **{field: self.tensors[names[role]].format})
-        if isinstance(function, Conv | Matmul) and self.tensors[names["weight"]].format == FLOAT32:
+        if isinstance(function, Conv | Matmul) and names["weight"] in self._forms:
+            names["weight"] = self._as(names["weight"], self._forms[names["weight"]], operator.layer)
+            function = msgspec.structs.replace(function, weight=self.tensors[names["weight"]].format)
+        elif isinstance(function, Conv | Matmul) and self.tensors[names["weight"]].format == FLOAT32:
             names["weight"], weights = self._recoded_weight(names["weight"])
             function = msgspec.structs.replace(function, weight=weights.form)
             if weights.gains is not None:

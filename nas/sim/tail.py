@@ -105,4 +105,6 @@ _SMOOTH: dict[str, Callable[[_Wide], _Wide]] = {
     "gelu_tanh": _gelu_tanh,
     "square": np.square,
     "rsqrt": _rsqrt,
+    "exp": np.exp,
+    "reciprocal": np.reciprocal,
 }

@@ -108,14 +108,15 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
         return None
     source, weights = (_tensor(operator, tensors, index) for index in (0, 1))
     images, sides, kernel, stride, groups = source.shape[0], (1, 1), (1, 1), (1, 1), 1
-    depth = weights.shape[1]
+    shape = weights.shape[-4:]  # of one image, where they are a map
+    outputs, depth = shape[:2]
     if isinstance(function, Conv):
         window, groups = function.window, function.groups
         sides, kernel, stride = window.output_size(*source.shape[-2:]), window.kernel, window.stride
     else:
         images = math.prod(source.shape) // depth
-    macs = images * math.prod(sides) * math.prod(weights.shape)
-    product = Product(images, sides, kernel, stride, depth, weights.shape[0] // groups, groups)
+    macs = images * math.prod(sides) * math.prod(shape)
+    product = Product(images, sides, kernel, stride, depth, outputs // groups, groups)
     matrix_macs = peak_macs(product, matrix, passes(function.weight, function.input, matrix))
     return _Job(macs, macs / matrix_macs, macs / processor.vector.lanes)
 

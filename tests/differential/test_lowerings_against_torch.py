@@ -1,6 +1,6 @@
 """One function of torch at a time: what the engines can do is done by them, the rest by the host; the values are torch's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -58,6 +58,23 @@ def _volume_windows(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return volume + tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(2, 6, 6, 4, 2)
 
 
+def _tokens(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(2).transpose(1, 2)
+
+
+def _heads(x: torch.Tensor) -> list[torch.Tensor]:
+    """Queries, keys and values (batch, 2 heads, tokens, channels)."""
+    return [part.flatten(2).unflatten(1, (2, 3)).mT for part in (x, 2 * x, x.sigmoid())]
+
+
+def _unbound(x: torch.Tensor, unbind: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> torch.Tensor:
+    """Three parts of the channels, in the order of axes that vision transformers have them in."""
+    queries, keys, values = unbind(x.flatten(2).mT.reshape(2, 63, 3, 1, 2).permute(2, 0, 3, 1, 4))
+    return queries * keys - values
+
+
+BEFORE = torch.ones(63, 63, dtype=torch.bool).triu(1)
+BIAS = torch.linspace(-2.0, 2.0, 2 * 63 * 63).reshape(2, 63, 63)
 PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
 WHOLE = torch.linspace(-1.0, 1.0, 6 * 7 * 9).reshape(6, 7, 9)
 
@@ -99,11 +116,13 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "gelu by tanh": (lambda m, x: F.gelu(x, approximate="tanh"), 0),
     "mish": (lambda m, x: F.mish(x), 1),
     "one over a square root": (lambda m, x: torch.rsqrt(x + 2), 0),
-    "softmax": (lambda m, x: x.softmax(1), 1),
+    "softmax": (lambda m, x: x.softmax(1), 0),
+    "softmax of columns": (lambda m, x: torch.softmax(x, -1) + F.softmax(x, dim=2), 0),
+    "a power of e and one over": (lambda m, x: torch.exp(x).reciprocal() + torch.reciprocal(x.exp()), 0),
     "linear on the last axis": (lambda m, x: m.linear(x.permute(0, 2, 3, 1)), 0),
     "linear and back": (lambda m, x: m.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 0),
     "linear on tokens": (lambda m, x: m.linear(x.flatten(2).transpose(1, 2)), 0),
-    "transposed by a property": (lambda m, x: x.flatten(2).mT + 1, 1),
+    "transposed by a property": (lambda m, x: x.flatten(2).mT + 1, 0),
     "convolution of one axis": (lambda m, x: m.tokens(x.flatten(2)), 0),
     "pools of one axis": (lambda m, x: F.avg_pool1d(F.max_pool1d(x.flatten(2), 3, 2, 1), 2), 0),
     "batch norm of tokens": (lambda m, x: m.norm1d(x.flatten(2)), 0),
@@ -150,8 +169,33 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "an index of integers": (lambda m, x: x[:, torch.tensor([2, 0, 2])], 1),
     "a mask made on the way": (_masked, 1),
     "places made on the way": (lambda m, x: x * torch.arange(x.shape[3], device=x.device) + torch.ones_like(x), 1),
-    "softmax with a dtype": (lambda m, x: F.softmax(x, dim=-1, dtype=None), 1),
-    "attention": (lambda m, x: m.attention(*[x.flatten(2).transpose(1, 2)] * 3)[0], 3),
+    "softmax with a dtype": (lambda m, x: F.softmax(x, dim=-1, dtype=None), 0),
+    "attention": (lambda m, x: m.attention(*[_tokens(x)] * 3)[0], 0),
+    "attention and its shares": (lambda m, x: m.attention(*[_tokens(x)] * 3)[1], 0),
+    "attention and the shares of each head": (
+        lambda m, x: m.attention(*[_tokens(x)] * 3, average_attn_weights=False)[1],
+        0,
+    ),
+    "attention to others": (lambda m, x: m.attention(_tokens(x[:, :, 1:]), _tokens(x), _tokens(2 * x))[0], 0),
+    "attention with a mask": (lambda m, x: m.attention(*[_tokens(x)] * 3, attn_mask=BEFORE[:63, :63])[0], 3),
+    "scaled dot products": (lambda m, x: F.scaled_dot_product_attention(*_heads(x)), 0),
+    "scaled dot products up to here": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), is_causal=True), 0),
+    "scaled dot products by another scale": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), scale=0.7), 0),
+    "scaled dot products behind a mask": (
+        lambda m, x: F.scaled_dot_product_attention(*_heads(x), attn_mask=BEFORE[:63, :63].logical_not()),
+        0,
+    ),
+    "scaled dot products and a bias": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), BIAS), 0),
+    "a product of two maps": (lambda m, x: x @ x.transpose(2, 3), 0),
+    "a product of two maps of another depth": (lambda m, x: torch.matmul(x[:, :, :, :4], x[:, :, 1:5].relu()), 0),
+    "a product of two batches of matrices": (lambda m, x: torch.bmm(x.flatten(2), x.flatten(2).mT.sigmoid()), 0),
+    "a linear attention": (lambda m, x: _heads(x)[0].relu() @ (_heads(x)[1].relu().mT @ _heads(x)[2]), 0),
+    "a product with one matrix for all": (lambda m, x: x @ x[:, :1].mT, 1),
+    "heads unbound": (lambda m, x: _unbound(x, lambda heads: heads.unbind(0)), 0),
+    "heads by their places": (lambda m, x: _unbound(x, lambda heads: (heads[0], heads[1], heads.select(0, -1))), 0),
+    "heads turned twice": (lambda m, x: _unbound(x.mT, lambda heads: heads.mT.transpose(-1, 3).unbind(0)), 0),
+    "heads turned and read": (lambda m, x: x.permute(1, 0, 2, 3).relu().sum(2), 1),
+    "batch last and back": (lambda m, x: x.permute(3, 1, 2, 0).permute(3, 1, 2, 0) + 1, 0),
     "an index of lists": (lambda m, x: x[[1, 0]] + x[:, :, [0, 1], [2, 3]].mean(2)[:, :, None, None], 2),
     "the largest place": (lambda m, x: x.gather(1, x.argmax(1, keepdim=True)), 2),
     "flattened with the batch": (lambda m, x: x.flatten(0, 1).relu(), 1),
@@ -164,6 +208,7 @@ FLAT: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "a product of rows": (lambda m, x: m.linear(x).sigmoid() * m.linear(x), 0),
     "a gate of rows": (lambda m, x: x * x.mean(1, keepdim=True), 0),
     "unsqueezed": (lambda m, x: x[:, :, None, None] * 2, 0),
+    "softmax of rows": (lambda m, x: x.softmax(1), 0),
     "cut rows": (lambda m, x: x[:, 1:4] + x.narrow(1, 2, 3), 0),
 }
 
@@ -182,6 +227,12 @@ def test_a_layer_norm_far_from_0_keeps_its_digits() -> None:
     """What is left of float32 numbers near 300 is good to 1e-4; a mean of squares less a square would leave 1e-2."""
     compiled = compiled_of(Forward(lambda m, x: m.layer_norm((x + 300).permute(0, 2, 3, 1))), (2, 3, 7, 9))
     check_values(compiled, 3e-4, orders=1)
+
+
+def test_a_softmax_far_from_0_does_not_overflow() -> None:
+    """e to the 300 is no float32 number; those near 300 are good to 3e-5."""
+    compiled = compiled_of(Forward(lambda m, x: (x + 300).softmax(3)), (2, 3, 7, 9))
+    check_values(compiled, 1e-4, orders=1)
 
 
 def _shuffled_product(module: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -197,6 +197,8 @@ def test_full_tail(bits, kind):
         ("gelu_tanh", lambda x: F.gelu(x, approximate="tanh")),
         ("square", torch.square),
         ("rsqrt", torch.rsqrt),
+        ("exp", torch.exp),
+        ("reciprocal", torch.reciprocal),
     ],
 )
 def test_activations(activation, reference):

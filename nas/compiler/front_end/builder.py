@@ -5,7 +5,7 @@ cost. It becomes an operator of its own only when something reads it that cannot
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +49,22 @@ class Look:
         return replace(self, order=tuple(self.order[axis] for axis in order))
 
 
+@dataclass(frozen=True)
+class Turned:
+    """A value whose batch is not its first axis: the axes of `base`, whose batch is, in `order`. make: binds it to a tensor, for
+    a reader that wants it as it is.
+    """
+
+    base: Value
+    order: tuple[int, ...]
+    make: Callable[[], None]
+
+
+def in_order(name: str, shape: tuple[int, ...]) -> Look:
+    """A stored tensor seen in `shape` behind the batch, with its elements in their order."""
+    return Look(name, shape, tuple(range(len(shape))))
+
+
 class NetworkBuilder:
     """Grows a `Network`; every method that adds something returns the name of the tensor that it made.
 
@@ -62,6 +78,7 @@ class NetworkBuilder:
         self.tensors: dict[str, Tensor] = {}
         self.constants: dict[str, NDArray[np.uint8]] = {}
         self._looks: dict[int, Look] = {}
+        self._turned: dict[int, Turned] = {}
         self._constant_names: dict[tuple[int, tuple[int, ...]], str] = {}
         self._tables: dict[tuple[bytes, tuple[int, ...]], str] = {}
         self._kept: list[object] = []
@@ -98,14 +115,25 @@ class NetworkBuilder:
         return Value(-self._made, shape, torch.float32)
 
     def bind(self, value: Value, name: str) -> None:
-        """From here on `value` is the stored tensor `name`."""
-        shape = self.tensors[name].shape[1:]
-        self.bind_look(value, Look(name, shape, tuple(range(len(shape)))))
+        """From here on `value` is the stored tensor `name`, seen as it is stored."""
+        self.bind_look(value, in_order(name, self.tensors[name].shape[1:]))
+
+    def bind_as(self, value: Value, name: str) -> None:
+        """From here on `value` is the stored tensor `name`, which has its elements in their order."""
+        self.bind_look(value, in_order(name, value.shape[1:]))
 
     def bind_look(self, value: Value, look: Look) -> None:
         """From here on `value` is what `look` shows: all the elements of a stored tensor."""
         self._looks[value.index] = look
         self._meanings.setdefault(value.index, {})[look.name] = None
+
+    def turn(self, value: Value, turned: Turned) -> None:
+        """From here on `value` is `turned`, which nothing is done for until it is read."""
+        self._turned[value.index] = turned
+
+    def turned(self, value: Value) -> Turned | None:
+        """How `value` is turned, if its batch is not its first axis."""
+        return self._turned.get(value.index)
 
     def meanings(self) -> dict[int, tuple[str, ...]]:
         """For every traced value the tensors that hold its numbers, under the names that `network` has given them."""
@@ -117,12 +145,14 @@ class NetworkBuilder:
 
     def look(self, value: Value, layer: str = "") -> Look:
         """How `value` is seen, with zeros made real."""
+        self._make(value)
         if self._looks[value.index].zeros != NO_ZEROS:
             self._pad(value, layer)
         return self._looks[value.index]
 
     def padded_look(self, value: Value) -> Look:
         """How `value` is seen, for a reader that can put zeros around it by itself."""
+        self._make(value)
         return self._looks[value.index]
 
     def read(self, value: Value, layer: str = "") -> str:
@@ -148,6 +178,10 @@ class NetworkBuilder:
                     f"{layer}.bytes", Eltwise(tensor.format, Tail(output=bytewise)), (source,), tensor.shape, bytewise
                 )
         return self.apply(f"{layer}.view", view, (source,), shape, self.tensors[source].format)
+
+    def _make(self, value: Value) -> None:
+        if value.index in self._turned and value.index not in self._looks:
+            self._turned[value.index].make()
 
     def _pad(self, value: Value, layer: str) -> None:
         look = self._looks[value.index]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch.overrides import get_overridable_functions
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder, stored_shape
-from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, function_name, tensors_in
+from nas.compiler.front_end.names import function_name, torch_functions
+from nas.compiler.front_end.trace import Call, Codes, Quantise, Value, tensors_in
 from nas.core.errors import InputError
 from nas.ir.command import Host
 
@@ -23,8 +23,8 @@ _POINTWISE = frozenset(
     torch_functions(
         *("nn.functional." + name for name in ("elu", "selu", "celu", "softplus", "softsign", "mish")),
         *("nn.functional." + name for name in ("logsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold")),
-        *(each + name for each in ("", "Tensor.") for name in ("exp", "log", "abs", "sqrt", "erf", "sin", "cos")),
-        *(each + name for each in ("", "Tensor.") for name in ("pow", "reciprocal", "floor", "ceil", "round", "sign")),
+        *(each + name for each in ("", "Tensor.") for name in ("log", "abs", "sqrt", "erf", "sin", "cos")),
+        *(each + name for each in ("", "Tensor.") for name in ("pow", "floor", "ceil", "round", "sign")),
     )
 )
 

@@ -40,7 +40,7 @@ def _biased(builder: NetworkBuilder, bias: Any, channels: int, layer: str) -> tu
     return Tail(table=True), (builder.table(np.ones(channels), shift, f"{layer}.bias"),)
 
 
-def _accumulated(tail: Tail, left: Format, right: Format) -> Tail:
+def accumulated(tail: Tail, left: Format, right: Format) -> Tail:
     """Two coded operands without a bias leave their exact sums as 32-bit codes; anything else leaves float32."""
     return tail if tail.table else Tail(output=sums_format(left, right))
 
@@ -90,7 +90,7 @@ def _convolved(
     weight = builder.constant(a.weight, f"{call.layer}.weight", weight_shape)
     tail, table = _biased(builder, a.bias, weight_shape[0], call.layer)
     tensor, weight_format = builder.tensors[source], builder.tensors[weight].format
-    tail = _accumulated(tail, tensor.format, weight_format)
+    tail = accumulated(tail, tensor.format, weight_format)
     function = Conv(window, int(a.groups), tensor.format, weight_format, tail)
     shape = (tensor.shape[0], weight_shape[0], *window.output_size(*tensor.shape[2:]))
     return builder.apply(call.layer, function, (source, weight, *table), shape, tail.output)
@@ -108,7 +108,7 @@ def _linear(builder: NetworkBuilder, call: Call) -> bool:
     tensor = builder.tensors[source]
     weight = builder.constant(a.weight, f"{call.layer}.weight", (channels, depth) + (() if is_rows else (1, 1)))
     weight_format = builder.tensors[weight].format
-    tail = _accumulated(tail, tensor.format, weight_format)
+    tail = accumulated(tail, tensor.format, weight_format)
     function: Conv | Matmul = Conv(Window(), 1, tensor.format, weight_format, tail)
     if is_rows:
         function = Matmul(tensor.format, weight_format, tail)

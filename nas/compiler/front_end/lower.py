@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.compiler.front_end import arithmetic, layers, normalise, pointwise, pooling, shapes, slicing
+from nas.compiler.front_end import arithmetic, layers, normalise, pointwise, pooling, products, shapes, slicing, softmax
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.commute import activations_first
 from nas.compiler.front_end.fallback import lower_to_host
@@ -25,8 +25,10 @@ LOWERINGS: dict[Any, Lowering] = {
     **normalise.LOWERINGS,
     **pointwise.LOWERINGS,
     **pooling.LOWERINGS,
+    **products.LOWERINGS,
     **shapes.LOWERINGS,
     **slicing.LOWERINGS,
+    **softmax.LOWERINGS,
 }
 
 

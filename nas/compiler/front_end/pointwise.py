@@ -163,6 +163,8 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (_activation("hard_swish"), [F.hardswish]),
     (_activation("silu"), [F.silu]),
     (_activation("rsqrt"), torch_functions("rsqrt", "Tensor.rsqrt")),
+    (_activation("exp"), torch_functions("exp", "Tensor.exp")),
+    (_activation("reciprocal"), torch_functions("reciprocal", "Tensor.reciprocal")),
     (_gelu, [F.gelu]),
     (_leaky_relu, [F.leaky_relu, *torch_functions("nn.functional.leaky_relu_")]),
     (_tanh, [F.tanh, *torch_functions("tanh", "tanh_", "Tensor.tanh", "Tensor.tanh_")]),

@@ -78,16 +78,17 @@ def _window(call: Call, a: Arguments, dilation: tuple[int, int]) -> Window | Non
 def _apply(builder: NetworkBuilder, layer: str, value: Value, output: Value, pool: Pool) -> None:
     shape = value.shape if len(value.shape) == MAP_RANK else (*value.shape, 1)
     source = builder.stored(builder.look(value, layer), shape, layer)
-    name = _pooled(builder, layer, source, pool)
+    name = pooled(builder, layer, source, pool)
     look = builder.tensors[name].shape[1:] if len(value.shape) == MAP_RANK else output.shape[1:]
     builder.bind_look(output, Look(name, look, tuple(range(len(look)))))
 
 
-def _pooled(builder: NetworkBuilder, layer: str, source: str, pool: Pool) -> str:
+def pooled(builder: NetworkBuilder, layer: str, source: str, pool: Pool) -> str:
+    """The pool of a stored map, whose formats take the place of those of `pool`."""
     tensor = builder.tensors[source]
     output = tensor.format if pool.kind == "max" else FLOAT32
     function = Pool(pool.kind, pool.window, pool.count_padding, tensor.format, output)
-    shape = (*tensor.shape[:2], *pool.window.output_size(*tensor.shape[2:]))
+    shape = (*tensor.shape[:-2], *pool.window.output_size(*tensor.shape[-2:]))
     return builder.apply(layer, function, (source,), shape, output)
 
 
@@ -129,10 +130,10 @@ def _reduce(kind: Kind, is_sum: bool = False) -> Callable[[NetworkBuilder, Call]
         for axis in kept:
             channels *= a.input.shape[axis]
         source = builder.stored(look, (a.input.shape[0], channels, rows, columns), call.layer)
-        name = _pooled(builder, call.layer, source, Pool(kind, Window((rows, columns), (rows, columns))))
+        name = pooled(builder, call.layer, source, Pool(kind, Window((rows, columns), (rows, columns))))
         output = call.outputs[0]
         mean = builder.new_value(output.shape) if is_sum else output
-        builder.bind_look(mean, Look(name, output.shape[1:], tuple(range(len(output.shape) - 1))))
+        builder.bind_as(mean, name)
         if is_sum:
             scalar(builder, mean, output, float(rows * columns), 0.0, call.layer)
         return True

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 
-from nas.compiler.front_end.builder import Look, NetworkBuilder
+from nas.compiler.front_end.builder import Look, NetworkBuilder, Turned
+from nas.compiler.front_end.fallback import lower_to_host
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
@@ -40,15 +42,14 @@ def reshape(builder: NetworkBuilder, call: Call) -> bool:
         return False
     look = builder.look(value, call.layer)
     if look.in_order:
-        builder.bind_look(output, Look(look.name, output.shape[1:], tuple(range(len(output.shape) - 1))))
+        builder.bind_as(output, look.name)
+        return True
+    regrouped = _regrouped(look, output.shape[1:])
+    if regrouped is not None:
+        builder.bind_look(output, regrouped)
     else:
-        builder.bind_look(output, _regrouped(look, output.shape[1:]) or _copied(builder, look, output, call.layer))
+        builder.bind_as(output, builder.stored(look, output.shape, call.layer))
     return True
-
-
-def _copied(builder: NetworkBuilder, look: Look, output: Value, layer: str) -> Look:
-    name = builder.stored(look, output.shape, layer)
-    return Look(name, output.shape[1:], tuple(range(len(output.shape) - 1)))
 
 
 def _regrouped(look: Look, shape: tuple[int, ...]) -> Look | None:
@@ -89,6 +90,12 @@ def _transpose(builder: NetworkBuilder, call: Call) -> bool:
     return _reorder(builder, call, a.input, order)
 
 
+def _transpose_last(builder: NetworkBuilder, call: Call) -> bool:
+    value = call.arguments[0]
+    axes = list(range(len(value.shape)))
+    return _reorder(builder, call, value, [*axes[:-2], axes[-1], axes[-2]])
+
+
 def _permute(builder: NetworkBuilder, call: Call) -> bool:
     dims = call.arguments[1:] or (call.keywords.get("dims"),)
     order = dims[0] if isinstance(dims[0], tuple) else dims
@@ -106,11 +113,20 @@ def _movedim(builder: NetworkBuilder, call: Call) -> bool:
 
 
 def _reorder(builder: NetworkBuilder, call: Call, value: Value, order: list[int]) -> bool:
-    if order[0] != 0:
-        return False
-    look = builder.look(value, call.layer)
-    builder.bind_look(call.outputs[0], look.permuted([axis - 1 for axis in order[1:]]))
+    reorder(builder, value, order, call.outputs[0], call)
     return True
+
+
+def reorder(builder: NetworkBuilder, value: Value, order: list[int], output: Value, call: Call) -> None:
+    """`output` is `value` with its axes in another order; `call` is what the host does where that can't be seen."""
+    turned = builder.turned(value)
+    if turned is not None:
+        value, order = turned.base, [turned.order[axis] for axis in order]
+    if order[0] != 0:
+        builder.turn(output, Turned(value, tuple(order), partial(lower_to_host, builder, call)))
+        return
+    look = builder.look(value, call.layer)
+    builder.bind_look(output, look.permuted([axis - 1 for axis in order[1:]]))
 
 
 def _pad(builder: NetworkBuilder, call: Call) -> bool:
@@ -157,6 +173,7 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
         _transpose,
         torch_functions("transpose", "Tensor.transpose", "swapaxes", "Tensor.swapaxes", "swapdims", "Tensor.swapdims"),
     ),
+    (_transpose_last, torch_functions("Tensor.mT.__get__")),
     (_permute, torch_functions("permute", "Tensor.permute")),
     (_movedim, torch_functions("movedim", "Tensor.movedim", "moveaxis", "Tensor.moveaxis")),
     (_pad, [F.pad]),

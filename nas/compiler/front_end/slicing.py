@@ -8,7 +8,7 @@ import torch
 from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
 from nas.compiler.front_end.frames import axis_first, from_map
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.shapes import Lowering, reshape
+from nas.compiler.front_end.shapes import Lowering, reorder, reshape
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
@@ -48,17 +48,33 @@ def _chunks(signature: str) -> Lowering:
 def _unbind(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input dim=0")
     axis = a.dim % len(a.input.shape)
-    if axis == 0 or len(a.input.shape) < 3:
+    if not _can_select(builder, a.input, axis):
         return False
     for index, output in enumerate(call.outputs):
-        _select(builder, a.input, axis, index, output, call.layer)
+        _select(builder, a.input, axis, index, output, call)
     return True
 
 
-def _select(builder: NetworkBuilder, value: Value, axis: int, index: int, output: Value, layer: str) -> None:
-    part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis + 1 :]))
-    _slice(builder, value, axis, (index, index + 1), part, layer)
-    reshape(builder, Call(torch.reshape, (part,), {}, (output,), layer))
+def _can_select(builder: NetworkBuilder, value: Value, axis: int) -> bool:
+    """Whether places along an axis can be seen: it is not the batch, and not all that there is beside it."""
+    turned = builder.turned(value)
+    return len(value.shape) > 2 and (axis if turned is None else turned.order[axis]) != 0
+
+
+def _select(builder: NetworkBuilder, value: Value, axis: int, index: int, output: Value, call: Call) -> None:
+    """`output` is `value` at a place along an axis; `call` selects nothing else than such places."""
+    turned = builder.turned(value)
+    if turned is None:
+        part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis + 1 :]))
+        _slice(builder, value, axis, (index, index + 1), part, call.layer)
+        reshape(builder, Call(torch.reshape, (part,), {}, (output,), call.layer))
+        return
+    selected = turned.order[axis]
+    rest = [place - (place > selected) for place in turned.order if place != selected]
+    base = turned.base
+    place_ = builder.new_value((*base.shape[:selected], *base.shape[selected + 1 :]))
+    _select(builder, base, selected, index, place_, call)
+    reorder(builder, place_, rest, output, call)
 
 
 def _narrow(builder: NetworkBuilder, call: Call) -> bool:
@@ -74,9 +90,9 @@ def _narrow(builder: NetworkBuilder, call: Call) -> bool:
 def _select_call(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input dim index")
     axis = a.dim % len(a.input.shape)
-    if axis == 0 or not isinstance(a.index, int) or len(a.input.shape) < 3:
+    if not isinstance(a.index, int) or not _can_select(builder, a.input, axis):
         return False
-    _select(builder, a.input, axis, a.index % a.input.shape[axis], call.outputs[0], call.layer)
+    _select(builder, a.input, axis, a.index % a.input.shape[axis], call.outputs[0], call)
     return True
 
 
@@ -84,6 +100,9 @@ def _getitem(builder: NetworkBuilder, call: Call) -> bool:
     """x[:, a:b, ..., i, None]: the whole batch, then slices without steps, places, new axes."""
     value, output = call.arguments[0], call.outputs[0]
     index = call.arguments[1] if isinstance(call.arguments[1], tuple) else (call.arguments[1],)
+    if type(index[0]) is int and len(index) == 1 and _can_select(builder, value, 0):
+        _select(builder, value, 0, index[0] % value.shape[0], output, call)
+        return True
     known = all(each is None or each is Ellipsis or isinstance(each, int | slice) for each in index)
     if not known or any(isinstance(each, bool) for each in index) or len(output.shape) < 2:
         return False

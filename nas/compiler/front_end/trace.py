@@ -20,8 +20,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 
+from nas.compiler.front_end.definitions import definition_of, module_definition
+from nas.compiler.front_end.names import short_name
 from nas.compiler.front_end.stand_ins import FILLED, stand_in
 from nas.core.errors import InputError
 
@@ -166,6 +168,10 @@ class Recorder(TorchFunctionMode):
             args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
         if function is torch.Tensor.__iter__:
             return iter(self.__torch_function__(torch.unbind, types, args))
+        definition = definition_of(function, args, kwargs)
+        if definition is not None:
+            with self:
+                return definition()
         arguments = tuple([self._describe(argument) for argument in args])
         keywords = {name: self._describe(argument) for name, argument in kwargs.items()}
         result = self.run(function, args, kwargs)
@@ -221,8 +227,10 @@ class Recorder(TorchFunctionMode):
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             recorder.path.append((recorder._names.get(module, type(module).__name__), _is_layer(module)))
             recorder.deepest_path = recorder.path[-1][0]
-            quantised = recorder.quantiser(module, args)
-            result = original(module, *args, **kwargs) if quantised is None else quantised
+            result = recorder.quantiser(module, args)
+            if result is None:
+                definition = module_definition(module, args, kwargs)
+                result = original(module, *args, **kwargs) if definition is None else definition()
             recorder.path.pop()
             return result
 
@@ -279,7 +287,7 @@ class Recorder(TorchFunctionMode):
     def _layer(self, function: Any) -> str:
         """The path of the module that calls; a function called by a container gets the function's name behind it."""
         path, is_layer = self.path[-1] if self.path else ("", False)
-        return path if is_layer else ".".join(part for part in (path, _short_name(function)) if part)
+        return path if is_layer else ".".join(part for part in (path, short_name(function)) if part)
 
 
 def _integer_codes(module: Any, weight: torch.Tensor) -> tuple[torch.Tensor, float, int, int]:
@@ -309,20 +317,6 @@ def _is_layer(module: nn.Module) -> bool:
 def _is_of_torch(kind: type) -> bool:
     bases = (base.__module__ for base in kind.__mro__)
     return any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
-
-
-def _short_name(function: Any) -> str:
-    """The last part of `function_name`, without torch's table of all functions where that can be (it takes 30 ms)."""
-    own = getattr(function, "__name__", "")
-    if any(getattr(owner, own, None) is function for owner in (torch.Tensor, torch, torch.nn.functional)):
-        return str(own)
-    return function_name(function).rsplit(".", 1)[-1]
-
-
-def function_name(function: Any) -> str:
-    """The public name of a torch function, such as "torch.nn.functional.gelu"."""
-    name = resolve_name(function)
-    return name or getattr(function, "__qualname__", repr(function))
 
 
 def tensors_in(structure: Any) -> list[torch.Tensor]:
