@@ -73,6 +73,7 @@ def _unbound(x: torch.Tensor, unbind: Callable[[torch.Tensor], Sequence[torch.Te
     return queries * keys - values
 
 
+EACH = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
 BEFORE = torch.ones(63, 63, dtype=torch.bool).triu(1)
 BIAS = torch.linspace(-2.0, 2.0, 2 * 63 * 63).reshape(2, 63, 63)
 PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
@@ -97,6 +98,17 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "over a constant for each channel": (lambda m, x: x / (PER_CHANNEL.view(6, 1, 1) + 3.0), 0),
     "a constant for each column": (lambda m, x: x + torch.arange(9.0), 0),
     "a whole constant": (lambda m, x: x * WHOLE + WHOLE, 0),
+    "a whole constant for tokens": (lambda m, x: _tokens(x) + BIAS[0, :, :6], 0),
+    "a constant for each place of five axes": (
+        lambda m, x: x.view(2, 2, 3, 7, 9) * WHOLE.view(2, 3, 7, 9) + WHOLE.view(2, 3, 7, 9)[:, :1, :, :1],
+        0,
+    ),
+    "a class token": (lambda m, x: torch.cat([PER_CHANNEL.expand(2, 1, 6), _tokens(x)], 1), 0),
+    "tokens before and behind": (
+        lambda m, x: torch.cat([BIAS[:1, :4, :6].expand(2, -1, -1), _tokens(x), BIAS[1:, :2, :6].expand(2, -1, -1)], 1),
+        0,
+    ),
+    "a constant for each image joined": (lambda m, x: torch.cat([x, WHOLE.expand(2, -1, -1, -1) + EACH], 1), 1),
     "a constant for each image": (lambda m, x: x * torch.tensor([1.0, 2.0]).view(2, 1, 1, 1), 1),
     "gated": (lambda m, x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)), 0),
     "gated the other way": (lambda m, x: torch.sigmoid(x.mean((2, 3), True)).mul(x) + x, 0),

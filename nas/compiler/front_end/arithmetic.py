@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
-from nas.compiler.front_end.frames import ROWS_RANK
+from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import Lowering, doubles, per_channel, scalar
 from nas.compiler.front_end.signature import Arguments
@@ -54,7 +54,7 @@ def _sum(sign: float, swapped: bool = False) -> Lowering:
                 right = negated
             return _combine(builder, "add", left, right, output, call.layer)
         if isinstance(left, Value):
-            return _constant(builder, left, output, "add", _scaled(right, gain), call.layer)
+            return with_constant(builder, left, output, "add", _scaled(right, gain), call.layer)
         if gain != 1.0:
             if isinstance(left, int | float) or _is_single(left):
                 scalar(builder, right, output, gain, float(left), call.layer)
@@ -62,7 +62,7 @@ def _sum(sign: float, swapped: bool = False) -> Lowering:
             negated = builder.new_value(right.shape)
             scalar(builder, right, negated, gain, 0.0, call.layer)
             right = negated
-        return _constant(builder, right, output, "add", left, call.layer)
+        return with_constant(builder, right, output, "add", left, call.layer)
 
     return lower
 
@@ -73,7 +73,7 @@ def _product(builder: NetworkBuilder, call: Call) -> bool:
     if isinstance(a.input, Value) and isinstance(a.other, Value):
         return _combine(builder, "multiply", a.input, a.other, output, call.layer)
     value, constant = (a.input, a.other) if isinstance(a.input, Value) else (a.other, a.input)
-    return _constant(builder, value, output, "multiply", constant, call.layer)
+    return with_constant(builder, value, output, "multiply", constant, call.layer)
 
 
 def _quotient(builder: NetworkBuilder, call: Call) -> bool:
@@ -83,10 +83,10 @@ def _quotient(builder: NetworkBuilder, call: Call) -> bool:
     if isinstance(a.other, int | float):
         if a.other == 0:
             return False
-        return _constant(builder, a.input, call.outputs[0], "multiply", 1.0 / a.other, call.layer)
+        return with_constant(builder, a.input, call.outputs[0], "multiply", 1.0 / a.other, call.layer)
     if not isinstance(a.other, torch.Tensor) or (a.other.device.type != "meta" and bool((a.other == 0).any())):
         return False
-    return _constant(builder, a.input, call.outputs[0], "multiply", 1.0 / a.other.double(), call.layer)
+    return with_constant(builder, a.input, call.outputs[0], "multiply", 1.0 / a.other.double(), call.layer)
 
 
 def _scaled(constant: Any, gain: float) -> Any:
@@ -101,7 +101,7 @@ def _is_single(constant: Any) -> bool:
     return isinstance(constant, torch.Tensor) and constant.numel() == 1 and constant.device.type != "meta"
 
 
-def _constant(builder: NetworkBuilder, value: Value, output: Value, kind: Kind, constant: Any, layer: str) -> bool:
+def with_constant(builder: NetworkBuilder, value: Value, output: Value, kind: Kind, constant: Any, layer: str) -> bool:
     """value * constant or value + constant; the constant may spread over any axes."""
     if output.shape != value.shape or not value.shape:
         return False
@@ -126,16 +126,28 @@ def _constant(builder: NetworkBuilder, value: Value, output: Value, kind: Kind, 
         table = (numbers, 0.0 * numbers) if kind == "multiply" else (np.ones_like(numbers), numbers)
         per_channel(builder, value, output, axis, table, layer)
         return True
-    if len(shape) != 4:
-        return False
-    operand = builder.constant(constant.detach().float(), f"{layer}.{kind}", shape[1:])
-    source = builder.read(value, layer)
+    _with_map(builder, value, output, kind, constant.detach().float().reshape(shape[1:]), layer)
+    return True
+
+
+def _with_map(
+    builder: NetworkBuilder, value: Value, output: Value, kind: Kind, constant: torch.Tensor, layer: str
+) -> None:
+    """`constant` is of the rank of one image, and may spread over any of its axes."""
+    if len(value.shape) == MAP_RANK:
+        source, operand = builder.read(value, layer), builder.constant(constant, f"{layer}.{kind}")
+    else:
+        axis = len(value.shape) - 1
+        channels_first = constant.expand(value.shape[1:]).movedim(-1, 0)
+        source = as_map(builder, value, axis, layer)
+        operand = builder.constant(channels_first, f"{layer}.{kind}", builder.tensors[source].shape[1:])
     tensor = builder.tensors[source]
     tail = _tail(kind, builder.tensors[operand].format)
-    builder.bind(
-        output, builder.apply(layer, Eltwise(tensor.format, tail), (source, operand), value.shape, tail.output)
-    )
-    return True
+    name = builder.apply(layer, Eltwise(tensor.format, tail), (source, operand), tensor.shape, tail.output)
+    if len(value.shape) == MAP_RANK:
+        builder.bind(output, name)
+    else:
+        from_map(builder, output, axis, name)
 
 
 def _tail(kind: Kind, form: Format) -> Tail:

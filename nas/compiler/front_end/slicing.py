@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
+from nas.compiler.front_end.arithmetic import with_constant
 from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
 from nas.compiler.front_end.frames import axis_first, from_map
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.pointwise import scalar
 from nas.compiler.front_end.shapes import Lowering, reorder, reshape
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
@@ -132,12 +134,32 @@ def _getitem(builder: NetworkBuilder, call: Call) -> bool:
 
 def _cat(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "tensors dim=0")
-    if not all(isinstance(value, Value) for value in a.tensors):
-        return False
+    values = [each for each in a.tensors if isinstance(each, Value)]
     axis = a.dim % len(a.tensors[0].shape)
-    if axis == 0 or len({len(value.shape) for value in a.tensors}) > 1:
+    if axis == 0 or len({len(each.shape) for each in a.tensors}) > 1:
         return False
-    return _concatenated(builder, list(a.tensors), axis, call)
+    if any(not _can_be_made(each, values[0], axis) for each in a.tensors if not isinstance(each, Value)):
+        return False
+    parts = [
+        each if isinstance(each, Value) else _made_of(builder, values[0], each, axis, call.layer) for each in a.tensors
+    ]
+    return _concatenated(builder, parts, axis, call)
+
+
+def _can_be_made(constant: torch.Tensor, beside: Value, axis: int) -> bool:
+    """Whether a constant is the same in all images, and no longer along `axis` than what it is joined to."""
+    is_one = constant.shape[0] == 1 or constant.stride(0) == 0
+    return is_one and constant.is_floating_point() and constant.shape[axis] <= beside.shape[axis]
+
+
+def _made_of(builder: NetworkBuilder, beside: Value, constant: torch.Tensor, axis: int, layer: str) -> Value:
+    """A constant as engines can join it to maps: 0 times a part of another map, and the constant."""
+    shape = (*beside.shape[:axis], constant.shape[axis], *beside.shape[axis + 1 :])
+    part, nothing, made = (builder.new_value(shape) for _ in range(3))
+    _slice(builder, beside, axis, (0, constant.shape[axis]), part, layer)
+    scalar(builder, part, nothing, 0.0, 0.0, layer)
+    with_constant(builder, nothing, made, "add", constant[:1], layer)
+    return made
 
 
 def _stack(builder: NetworkBuilder, call: Call) -> bool:
