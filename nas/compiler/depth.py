@@ -13,18 +13,19 @@ last resort, and no network that fits without is changed; `opt.shallow` does it 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
 
-from nas.compiler.network import Bytes, Network, tensor_bytes, unused_name
+from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.regions import MAP_RANK, as_map, image_of, place
+from nas.compiler.rewrite import Rewriting, resized
 from nas.compiler.tiling import Tile, channel_step, output_size, part_of, reads_rows, staged
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail
-from nas.ir.program import Operator, View
+from nas.ir.program import Operator
 from nas.ir.tensor import Format, Tensor, container_bits, sums_format
 from nas.sim.formats import largest_integer
 
@@ -50,7 +51,7 @@ def cut_along_depth(network: Network, sizes: Mapping[int, int]) -> Network:
     """The network with operators, by their places, in parts that sum over so many channels. They have to be such as `can_be_cut`."""
     if not sizes:
         return network
-    cutting = _Cutting(dict(network.tensors), dict(network.constants))
+    cutting = _Cutting(dict(network.tensors), dict(network.constants), [])
     for index, operator in enumerate(network.operators):
         function = operator.function
         if index in sizes and isinstance(function, Conv | Matmul):
@@ -105,26 +106,14 @@ def _size_that_fits(network: Network, operator: Operator, processor: Processor) 
         size = weight.shape[1]
         while size > step:
             size = ceil_div(ceil_div(size, 2), step) * step
-            kinds = _kinds([_of_depth(data, size), _of_depth(weight, size), sums, sums])
+            kinds = _kinds([resized(data, size), resized(weight, size), sums, sums])
             if tiles * _tile_bytes(part, kinds, 1) <= room_bytes:
                 whole = math.lcm(step, processor.matrix.rows)
                 return size // whole * whole or size
     return 0
 
 
-@dataclass
-class _Cutting:
-    tensors: dict[str, Tensor]
-    constants: dict[str, Bytes]
-    operators: list[Operator] = field(default_factory=list)
-
-    def result(self, network: Network) -> Network:
-        """`network` of these operators, without the constants that none of them reads any longer."""
-        read = {name for operator in self.operators for name in operator.inputs}
-        tensors = {name: each for name, each in self.tensors.items() if each.role != "constant" or name in read}
-        constants = {name: each for name, each in self.constants.items() if name in read}
-        return replace(network, operators=tuple(self.operators), tensors=tensors, constants=constants)
-
+class _Cutting(Rewriting):
     def cut(self, operator: Operator, function: _Sums, size: int) -> None:
         """Add parts that do the work of `operator`, each of which sums over at most `size` channels."""
         data, weight = (self.tensors[name] for name in operator.inputs[:2])
@@ -132,8 +121,8 @@ class _Cutting:
         before: tuple[str, ...] = ()
         for start in range(0, weight.shape[1], size):
             stop = min(start + size, weight.shape[1])
-            source, kernel = self._data_part(operator.layer, data, start, stop), self._weight_part(weight, start, stop)
-            result = self._new(f"{operator.outputs[0]}.sums", sums)
+            source, kernel = self.part(operator.layer, data.name, start, stop), self._weight_part(weight, start, stop)
+            result = self.new(f"{operator.outputs[0]}.sums", sums)
             part = msgspec.structs.replace(function, tail=Tail(add=sums.format if before else None, output=sums.format))
             self.operators.append(Operator(operator.layer, part, (source, kernel, *before), (result,)))
             before = (result,)
@@ -143,38 +132,21 @@ class _Cutting:
         """The tail, and the pool at its end, of the whole sums; a pool behind an element-wise command has no tiles."""
         inputs, outputs = (*sums_name, *operator.inputs[2:]), operator.outputs
         if tail.pool is not None:
-            outputs = (self._new(f"{operator.outputs[0]}.encoded", Tensor("", sums.shape, tail.output)),)
+            outputs = (self.new(f"{operator.outputs[0]}.encoded", Tensor("", sums.shape, tail.output)),)
         last = Eltwise(sums.format, msgspec.structs.replace(tail, pool=None))
         self.operators.append(Operator(operator.layer, last, inputs, outputs))
         if tail.pool is not None:
             pool = Pool("max", tail.pool, True, tail.output, tail.output)
             self.operators.append(Operator(operator.layer, pool, outputs, operator.outputs))
 
-    def _data_part(self, layer: str, data: Tensor, start: int, stop: int) -> str:
-        inner = data.shape[1:]
-        name = self._new(f"{data.name}.part", _of_depth(data, stop - start))
-        view = View(inner, tuple(range(len(inner))), start, stop)
-        self.operators.append(Operator(layer, view, (data.name,), (name,)))
-        return name
-
     def _weight_part(self, weight: Tensor, start: int, stop: int) -> str:
-        name = self._new(f"{weight.name}.part", _of_depth(weight, stop - start))
+        name = self.new(f"{weight.name}.part", resized(weight, stop - start))
         stored = self.constants.get(weight.name)
         if stored is not None:
             bits, places = container_bits(weight.format.bits), math.prod(weight.shape[2:])
             rows = stored.reshape(weight.shape[0], -1)
             self.constants[name] = rows[:, start * places * bits // 8 : ceil_div(stop * places * bits, 8)].reshape(-1)
         return name
-
-    def _new(self, name: str, like: Tensor) -> str:
-        name = unused_name(name, self.tensors)
-        self.tensors[name] = Tensor(name, like.shape, like.format, "constant" if like.role == "constant" else "feature")
-        return name
-
-
-def _of_depth(tensor: Tensor, depth: int) -> Tensor:
-    """One like it, with so many of the channels that are summed over."""
-    return msgspec.structs.replace(tensor, shape=(tensor.shape[0], depth, *tensor.shape[2:]))
 
 
 def _sums_of(function: _Sums, data: Tensor, weight: Tensor) -> Tensor:

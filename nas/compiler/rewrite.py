@@ -1,0 +1,42 @@
+"""A network in the making out of another one: what passes that cut operators into parts have in common."""
+
+from dataclasses import dataclass, replace
+
+from nas.compiler.network import Bytes, Network, unused_name
+from nas.ir.program import Operator, View
+from nas.ir.tensor import Tensor
+
+
+@dataclass
+class Rewriting:
+    """Starts with the tensors and constants of a network, and without operators."""
+
+    tensors: dict[str, Tensor]
+    constants: dict[str, Bytes]
+    operators: list[Operator]
+
+    def result(self, network: Network) -> Network:
+        """`network` of these operators, without the constants that none of them reads any longer."""
+        read = {name for operator in self.operators for name in operator.inputs}
+        tensors = {name: each for name, each in self.tensors.items() if each.role != "constant" or name in read}
+        constants = {name: each for name, each in self.constants.items() if name in read}
+        return replace(network, operators=tuple(self.operators), tensors=tensors, constants=constants)
+
+    def new(self, name: str, like: Tensor) -> str:
+        """A tensor of an unused name; whatever is no constant is a feature."""
+        name = unused_name(name, self.tensors)
+        self.tensors[name] = Tensor(name, like.shape, like.format, "constant" if like.role == "constant" else "feature")
+        return name
+
+    def part(self, layer: str, name: str, start: int, stop: int) -> str:
+        """The places start..stop - 1 along the first axis behind the batch of a feature, as a tensor of its own."""
+        whole = self.tensors[name]
+        inner = whole.shape[1:]
+        part = self.new(f"{name}.part", resized(whole, stop - start))
+        self.operators.append(Operator(layer, View(inner, tuple(range(len(inner))), start, stop), (name,), (part,)))
+        return part
+
+
+def resized(tensor: Tensor, size: int) -> Tensor:
+    """One like it, with so many places along the first axis behind the batch (of weights: behind the outputs)."""
+    return Tensor(tensor.name, (tensor.shape[0], size, *tensor.shape[2:]), tensor.format, tensor.role)
