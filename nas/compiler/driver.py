@@ -12,8 +12,8 @@ from torch import nn
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
-from nas.compiler.depth import Depth
 from nas.compiler.files import Arrays, CompiledFiles
+from nas.compiler.fit import cut_to_fit
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.memo import Memo
@@ -85,7 +85,7 @@ def compile_network(
     """
     network, memo = network_in(module, input_shape, processor, precision, name), Memo()
     try:
-        cut = Depth().run(network, processor)  # the optimiser does so itself, once it has fused
+        cut = cut_to_fit(network, processor)
         naive = naive_program(cut, processor)
         optimised, constants = optimise(network, processor, switched_off, memo)
     except DoesNotFit as error:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.convnext import CNBlock
+from torchvision.models.vision_transformer import VisionTransformer
 
 import models
 from nas.compiler.driver import Compiled, compile_network
@@ -88,6 +89,30 @@ def test_a_block_of_convnext_needs_no_host() -> None:
     got, expected, compiled = results(module, (2, 3, 40, 28), INT8)
     assert not any(isinstance(operator.function, Host) for operator in compiled.optimised.operators)
     assert cosine(got, expected) > 0.995
+
+
+def transformer() -> nn.Module:
+    torch.manual_seed(3)
+    network = VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=48)
+    nn.init.normal_(network.class_token)
+    nn.init.normal_(network.heads.head.weight)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("precision", "least"), [(INT8, 0.995), (BFLOAT16, 0.9999)], ids=["int8", "bfloat16"])
+def test_a_vision_transformer_runs_on_the_engines(precision: Precision, least: float) -> None:
+    got, expected, compiled = results(transformer(), (2, 3, 32, 32), precision)
+    assert not any(isinstance(operator.function, Host) for operator in compiled.optimised.operators)
+    assert cosine(got, expected) > least
+    heads = [o.function for o in compiled.optimised.operators if isinstance(o.function, Conv) and o.function.groups > 1]
+    assert len(heads) == 2 * 2
+    assert all(each.input.bits == each.weight.bits == (8 if precision is INT8 else 16) for each in heads)
+
+
+def test_a_range_that_is_infinite_has_no_codes() -> None:
+    ranges = observed_ranges(nn.Softmax(-1), [torch.tensor([[1.0, -torch.inf]])])
+    assert "input" not in ranges
+    assert set(ranges.values()) == {(0.0, 1.0)}
 
 
 def test_a_network_that_is_quantised_already_stays_as_it_is() -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nas.compiler.command_line import run_stage, stage_parser
-from nas.compiler.depth import Depth
 from nas.compiler.files import CompiledFiles
+from nas.compiler.fit import cut_to_fit
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
@@ -39,7 +39,7 @@ def main() -> None:
         module = _module(given.builder, given.arch, given.weights)
         shape = given.shape
         processor = find_processor(given.hardware or "edge_npu")
-        network = Depth().run(network_of(module, (shape,)), processor)
+        network = cut_to_fit(network_of(module, (shape,)), processor)
         program = naive_program(network, processor)
         files = CompiledFiles(given.folder)
         write_arrays(files.naive_weights, dict(network.constants))

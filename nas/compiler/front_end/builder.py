@@ -168,11 +168,16 @@ class NetworkBuilder:
         return self.view(layer or look.name, View(look.split, look.order), look.name, shape)
 
     def view(self, layer: str, view: View, source: str, shape: tuple[int, ...]) -> str:
-        """What `view` shows of `source`, as a stored tensor. Codes whose rows can't be split get a whole byte each."""
+        """What `view` shows of `source`, as a stored tensor.
+
+        Codes get a whole byte each where rows can't be split, or lie along another axis, so that a tile could begin within a byte.
+        """
         tensor = self.tensors[source]
         if tensor.format.is_code and tensor.format.bits < 8:
             target = Tensor("", shape, tensor.format)
-            if view_boxes(view, image_of(whole(tensor, "dram", 0), 0), image_of(whole(target, "dram", 0), 0)) is None:
+            places = [image_of(whole(each, "dram", 0), 0) for each in (tensor, target)]
+            is_turned = view.order[-1] != len(view.order) - 1 or shape[-1] == 1 < tensor.shape[-1]
+            if is_turned or view_boxes(view, places[0], places[1]) is None:
                 bytewise = replace_bits(tensor.format, 8)
                 source = self.apply(
                     f"{layer}.bytes", Eltwise(tensor.format, Tail(output=bytewise)), (source,), tensor.shape, bytewise

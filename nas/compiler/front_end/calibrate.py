@@ -4,6 +4,7 @@ The module runs for real, watched by the recorder that traces it, so that the ca
 finds its tensor. Ranges are of all batches together; a percentile below 100 leaves out the rarest numbers on either side.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,9 @@ class _Observer(Recorder):
     def new_value(self, tensor: torch.Tensor) -> Value:
         value = super().new_value(tensor)
         if tensor.is_floating_point() and tensor.numel():
-            self.ranges[value.index] = _range_of(tensor, self._percentile)
+            observed = _range_of(tensor, self._percentile)
+            if all(map(math.isfinite, observed)):  # of what is masked by infinities no codes are any good
+                self.ranges[value.index] = observed
         return value
 
     def run(self, function: Any, args: Any, kwargs: Any) -> Any:

@@ -7,6 +7,8 @@ The axis, of size n, becomes the rows of a map whose other axes are its channels
 and the mean. The largest number is taken off first, as PyTorch does it: the others then cannot overflow.
 """
 
+import math
+
 import torch
 
 from nas.compiler.front_end.builder import Look, NetworkBuilder
@@ -30,7 +32,7 @@ def _softmax(builder: NetworkBuilder, call: Call) -> bool:
     others = [other for other in range(len(a.input.shape) - 1) if other != axis]
     look = builder.look(a.input, layer).permuted([*others, axis])
     *channels, count = look.shape
-    source = builder.stored(look, (a.input.shape[0], *(channels or [1]), count, 1), layer)
+    source = builder.stored(look, (a.input.shape[0], math.prod(channels), count, 1), layer)
     form, window = builder.tensors[source].format, Window((count, 1), (count, 1))
     largest = pooled(builder, layer, source, Pool("max", window))
     minus = _times(builder, largest, -1.0, "none", layer)

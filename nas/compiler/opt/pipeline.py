@@ -6,10 +6,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.compiler.depth import Depth
+from nas.compiler.fit import FIT
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.opt.apart import Apart
 from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
@@ -33,15 +34,14 @@ from nas.hw.spec import Processor
 from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
-PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Depth(), SelectDataflow())
-# Kept only where they make the program quicker; those of ORDERS change the order of the operators.
-SHALLOW = Shallow()
+PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), *FIT, SelectDataflow())
+# Kept only where they make the program quicker; those of CUTS do operators in parts, those of ORDERS change their order.
+CUTS: tuple[Pass, ...] = (Shallow(), Apart())
 ORDERS: tuple[Pass, ...] = (Reorder(), Recompute(), Early())
 # The switches of what happens after the passes.
 PLANNING = (
     *ARRAY_DATAFLOWS,
-    SHALLOW.name,
-    *(step.name for step in ORDERS),
+    *(step.name for step in (*CUTS, *ORDERS)),
     "in_place",
     "spread",
     "residency",
@@ -124,7 +124,7 @@ def optimise(
 def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
     """The network as it is, with operators in parts, and in other orders of them."""
     ways = [network]
-    for step in (SHALLOW, *ORDERS):
+    for step in (*CUTS, *ORDERS):
         ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
     return ways
 

@@ -1,0 +1,203 @@
+"""A network -> the same network, with the heads of attentions, and other groups of channels, done a few at a time.
+
+A product of two features is a convolution of as many groups as there are heads, by weights that are made on the way
+(`front_end.products`). What follows it up to the next product, scale, mask and softmax, keeps the heads apart as well: all of
+them lie one behind the other along the first axis behind the batch. So the whole island of such operators can be done for
+some heads after the others:
+
+    s = q k, p = softmax(s), y = p v   ->   s1 = q1 k1,  p1 = softmax(s1), y1 = p1 v1,   s2 = q2 k2, ...,   y = (y1, y2, ...)
+
+Numbers are the same, bit for bit. Slices and the join are other names for the same bytes wherever strides can say so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from nas.compiler.depth import tile_bytes
+from nas.compiler.network import Network, pack
+from nas.compiler.rewrite import Rewriting, resized
+from nas.compiler.tiling import roles
+from nas.hw.spec import Processor
+from nas.ir.command import Conv, Eltwise, Pool
+from nas.ir.program import Concat, Operator, View
+from nas.ir.tensor import Tensor
+
+_FEWEST_AXES = 3
+
+
+class Island(NamedTuple):
+    """The operators with these places, in their order, of which each keeps so many groups apart."""
+
+    members: tuple[int, ...]
+    groups: int
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Before the naive program is made, and in the optimiser once operators have grown by fusing."""
+
+    name: str = "heads"
+    why: str = "a product whose groups don't fit one by one could not run at all"
+
+    def run(self, network: Network, processor: Processor) -> Network:
+        """What doesn't fit group by group stays as it is."""
+        sizes = {
+            Island((index,), operator.function.groups): 1
+            for index, operator in enumerate(network.operators)
+            if isinstance(operator.function, Conv)
+            and is_product(network, operator)
+            and tile_bytes(network, operator, 1) > processor.sram.size_bytes
+        }
+        return cut_by_groups(network, sizes)
+
+
+def is_product(network: Network, operator: Operator) -> bool:
+    """Whether it multiplies several groups of two features."""
+    function = operator.function
+    if not isinstance(function, Conv) or function.groups == 1:
+        return False
+    return network.tensors[operator.inputs[1]].role != "constant" and _keeps_apart(network, operator, function.groups)
+
+
+def islands_between_products(network: Network) -> list[Island]:
+    """From a product of two features to one that reads what is made of it."""
+    found: list[Island] = []
+    taken: set[int] = set()
+    for index, operator in enumerate(network.operators):
+        if index not in taken and isinstance(operator.function, Conv) and is_product(network, operator):
+            island = _island_from(network, index, operator.function.groups)
+            if len(island.members) > 1:
+                found.append(island)
+                taken.update(island.members)
+    return found
+
+
+def _island_from(network: Network, first: int, groups: int) -> Island:
+    """The operators up to the next product, if all that others read is what that one makes; only the first one else."""
+    members, made = [first], set(network.operators[first].outputs)
+    for index in range(first + 1, len(network.operators)):
+        operator = network.operators[index]
+        if made.isdisjoint(operator.inputs):
+            continue
+        if not _keeps_apart(network, operator, groups):
+            break
+        members.append(index)
+        if isinstance(operator.function, Conv):
+            readers = {reader for name, each in network.users().items() if name in made for reader in each}
+            return Island(tuple(members) if readers <= set(members) else (first,), groups)
+        made.update(operator.outputs)
+    return Island((first,), groups)
+
+
+def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
+    """Whether each of so many stretches of what an operator makes depends on the same stretch of what it reads."""
+    function, tensors = operator.function, network.tensors
+    result = tensors[operator.outputs[0]]
+    if result.role == "output" or not _has_groups(result, groups):
+        return False
+    if isinstance(function, View):
+        in_order = function.order == tuple(range(len(function.order))) and not function.stop
+        return in_order and _has_groups(tensors[operator.inputs[0]], groups)
+    if not isinstance(function, Conv | Eltwise | Pool) or (isinstance(function, Conv) and function.groups != groups):
+        return False
+    return all(
+        tensors[name].role == "constant" or _is_spread(tensors[name]) or _has_groups(tensors[name], groups)
+        for name in operator.inputs
+    )
+
+
+def _has_groups(tensor: Tensor, groups: int) -> bool:
+    return len(tensor.shape) >= _FEWEST_AXES and tensor.shape[1] % groups == 0
+
+
+def _is_spread(tensor: Tensor) -> bool:
+    """Whether a feature serves all channels alike."""
+    return len(tensor.shape) >= _FEWEST_AXES and all(size == 1 for size in tensor.shape[1:-2]) and tensor.shape[1] == 1
+
+
+def cut_by_groups(network: Network, sizes: Mapping[Island, int]) -> Network:
+    """The network with islands done for so many groups at a time."""
+    if not sizes:
+        return network
+    by_last = {island.members[-1]: (island, size) for island, size in sizes.items()}
+    members = {index for island in sizes for index in island.members}
+    cutting = _Cutting(dict(network.tensors), dict(network.constants), [])
+    for index, operator in enumerate(network.operators):
+        if index in by_last:
+            island, size = by_last[index]
+            cutting.cut([network.operators[member] for member in island.members], island.groups, size)
+        elif index not in members:
+            cutting.operators.append(operator)
+    return cutting.result(network)
+
+
+class _Cutting(Rewriting):
+    def cut(self, operators: Sequence[Operator], groups: int, size: int) -> None:
+        """Add the operators for some groups after the others, and the joins of what they make for the last time.
+
+        The first product of a part comes before the rest of the part before: engines have both to work on.
+        """
+        ranges = [(start, min(start + size, groups)) for start in range(0, groups, size)]
+        made: list[dict[str, str]] = [{} for _ in ranges]
+        first, *others = operators
+        for place, each in enumerate(ranges):
+            self._add(first, groups, each, made[place])
+            if place:
+                self._add_all(others, groups, ranges[place - 1], made[place - 1])
+        self._add_all(others, groups, ranges[-1], made[-1])
+        last = operators[-1]
+        parts = tuple(names[last.outputs[0]] for names in made)
+        self.operators.append(Operator(last.layer, Concat(), parts, last.outputs))
+
+    def _add_all(self, operators: Sequence[Operator], groups: int, part: tuple[int, int], made: dict[str, str]) -> None:
+        for operator in operators:
+            self._add(operator, groups, part, made)
+
+    def _add(self, operator: Operator, groups: int, part: tuple[int, int], made: dict[str, str]) -> None:
+        """The groups part[0]..part[1] - 1 of an operator; made: the parts of what the island has made, by name."""
+        function, count = operator.function, part[1] - part[0]
+        named = roles(function) if isinstance(function, Conv | Eltwise | Pool) else ("data",)
+        inputs = tuple(
+            made.get(name) or self._part_of(operator.layer, name, role, groups, part)
+            for role, name in zip(named, operator.inputs, strict=True)
+        )
+        if isinstance(function, Conv):
+            function = msgspec.structs.replace(function, groups=count)
+        elif isinstance(function, View):
+            inner = self.tensors[inputs[0]].shape[1:]
+            function = View(inner, tuple(range(len(inner))))
+        (name,) = operator.outputs
+        whole = self.tensors[name]
+        made[name] = self.new(f"{name}.part", resized(whole, whole.shape[1] // groups * count))
+        self.operators.append(Operator(operator.layer, function, inputs, (made[name],)))
+
+    def _part_of(self, layer: str, name: str, role: str, groups: int, part: tuple[int, int]) -> str:
+        """What some groups need of something that comes from outside."""
+        tensor = self.tensors[name]
+        if tensor.role == "constant":
+            return self._part_of_constant(name, tensor, role, groups, part)
+        if _is_spread(tensor) and role in ("factor", "addend"):
+            return name
+        step = tensor.shape[1] // groups
+        return self.part(layer, name, part[0] * step, part[1] * step)
+
+    def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
+        axis = 1 if role == "table" else 0
+        if tensor.shape[axis] == 1 and groups > 1:
+            return name
+        step = tensor.shape[axis] // groups
+        start, stop = part[0] * step, part[1] * step
+        shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
+        cut = self.new(f"{name}.part", Tensor("", shape, tensor.format, "constant"))
+        stored = self.constants.get(name)
+        if stored is not None:
+            if axis:
+                self.constants[cut] = pack(stored.view(np.float32).reshape(tensor.shape)[:, start:stop], 32)
+            else:
+                rows = stored.reshape(tensor.shape[0], -1)
+                self.constants[cut] = rows[start:stop].reshape(-1)
+        return cut

@@ -1,0 +1,151 @@
+"""Attention heads some at a time: where they can be kept apart, what fits by it, and what that is worth."""
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.quantizers import ActivationQuantizer
+from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products
+from nas.compiler.opt.pipeline import PASSES
+from nas.compiler.passes import run_passes
+from nas.compiler.precision import AS_IT_IS, Precision
+from nas.hw.load import find_processor
+from nas.hw.spec import Processor
+from nas.ir.command import Conv
+from nas.sim.parallel import simulate_parallel
+from nas.sim.sequential import simulate
+from nas.sim.values import run_values, run_values_parallel
+
+EDGE_NPU = find_processor("edge_npu")
+APART_OFF = frozenset(["apart"])
+
+
+class Attention(nn.Module):
+    """heads of `size` channels over the pixels of a map; kind: what happens between the products."""
+
+    def __init__(self, heads: int = 3, size: int = 8, kind: str = "plain") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads, self.size, self.kind = heads, size, kind
+        self.qkv, self.out = nn.Conv2d(3, 3 * heads * size, 1), nn.Conv2d(heads * size, 4, 1)
+        self.few = nn.ModuleList([ActivationQuantizer(4) for _ in range(3)])
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images, _, rows, columns = x.shape
+        parts = self.qkv(x).flatten(2).unflatten(1, (3, self.heads, self.size)).mT.unbind(1)
+        if self.kind == "few bits":
+            parts = [bits(part) for bits, part in zip(self.few, parts, strict=True)]
+        queries, keys, values = parts
+        scores = queries @ keys.mT / 3
+        if self.kind == "masked":
+            scores = scores + torch.full(scores.shape[-2:], -torch.inf).triu(1)
+        if self.kind == "biased":
+            scores = scores + torch.linspace(-1, 1, self.heads).view(-1, 1, 1)
+        shares = F.softmax(scores, -1)
+        if self.kind == "mixed":  # what one head finds counts for the others
+            shares = shares + shares.mean(1, keepdim=True)
+        result = self.out((shares @ values).mT.reshape(images, -1, rows, columns))
+        return result.mean((2, 3)) + scores.amax(-1).mean((1, 2))[:, None] if self.kind == "seen" else result
+
+
+def with_sram(kib: int) -> Processor:
+    return msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10))
+
+
+def compiled_for(
+    module: nn.Module, processor: Processor, precision: Precision = AS_IT_IS, **options: object
+) -> Compiled:
+    compiled = compile_network(module, (2, 3, 6, 9), processor, precision=precision, **options)  # type: ignore[arg-type]
+    assert isinstance(compiled, Compiled), str(compiled)
+    return compiled
+
+
+def values(compiled: Compiled) -> list[np.ndarray]:
+    """What the naive, the optimised and the parallel program give."""
+    inputs, (binding,) = {"input": compiled.truth["input"]}, compiled.naive.outputs
+    order = np.random.default_rng(0)
+    return [
+        run_values(compiled.naive, compiled.naive_constants, inputs)[binding.name],
+        run_values(compiled.optimised, compiled.constants, inputs)[binding.name],
+        run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, order)[binding.name],
+    ]
+
+
+def products(operators: tuple[object, ...]) -> int:
+    return sum(isinstance(each.function, Conv) and "matmul" in each.layer for each in operators)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [("plain", True), ("masked", True), ("biased", True), ("mixed", False), ("seen", False), ("few bits", True)],
+)
+def test_heads_are_apart_up_to_the_next_product_unless_one_reads_another(kind: str, members: bool) -> None:
+    network = run_passes(PASSES, network_of(Attention(kind=kind), ((2, 3, 6, 9),)), EDGE_NPU)
+    islands = islands_between_products(network)
+    assert [island.groups for island in islands] == [3] * members
+    cut = cut_by_groups(network, dict.fromkeys(islands, 2))
+    assert products(cut.operators) == (4 if members else 2)
+    assert cut.outputs == network.outputs
+
+
+@pytest.mark.parametrize("kind", ["plain", "masked", "biased", "mixed", "seen", "few bits"])
+@pytest.mark.parametrize("kib", [9, 16, 24, 512])
+def test_the_numbers_are_those_of_torch(kind: str, kib: int) -> None:
+    compiled = compiled_for(Attention(kind=kind), with_sram(kib))
+    (binding,) = compiled.naive.outputs
+    naive, optimised, parallel = values(compiled)
+    np.testing.assert_allclose(naive, compiled.truth[binding.name], atol=3e-6)
+    np.testing.assert_array_equal(optimised, naive)
+    np.testing.assert_array_equal(parallel, naive)
+
+
+@pytest.mark.parametrize("kind", ["plain", "biased"])
+def test_one_head_after_the_other_gives_the_same_integers(kind: str) -> None:
+    with_all, one_by_one = (
+        compiled_for(Attention(kind=kind), with_sram(kib), Precision("int8"), switched_off=off)
+        for kib, off in ((512, APART_OFF), (24, frozenset[str]()))
+    )
+    assert products(one_by_one.optimised.operators) > products(with_all.optimised.operators) == 2
+    for got in values(one_by_one):
+        np.testing.assert_array_equal(got, values(with_all)[0])
+
+
+def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -> None:
+    network = network_of(Attention(), ((2, 3, 6, 9),))
+    assert Heads().run(network, EDGE_NPU) is network
+    cut = Heads().run(network, with_sram(9))
+    assert products(cut.operators) == 1 + 3  # 54 queries, and keys or, four times as many bytes, what they found
+    assert Heads().run(cut, with_sram(9)) is cut
+
+
+def test_an_island_is_nothing_but_its_members() -> None:
+    network = run_passes(PASSES, network_of(Attention(), ((2, 3, 6, 9),)), EDGE_NPU)
+    (island,) = islands_between_products(network)
+    assert cut_by_groups(network, {}) is network
+    whole = cut_by_groups(network, {Island(island.members, island.groups): island.groups})
+    assert products(whole.operators) == products(network.operators)
+
+
+def test_heads_that_overflow_the_chip_together_pass_through_it_one_by_one() -> None:
+    """The maps of all heads, five bytes for each two tokens, are four times what the chip holds."""
+    processor, sizes = with_sram(128), []
+    for off in (frozenset[str](), APART_OFF):
+        compiled = compile_network(
+            Attention(heads=8, size=16).to("meta"),
+            (1, 3, 11, 11),
+            processor,
+            precision=Precision("int8"),
+            switched_off=off,
+        )
+        assert isinstance(compiled, Compiled)
+        moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
+        sizes.append((simulate_parallel(compiled.parallel, processor).cycles, moved_bytes))
+    (cycles, moved_bytes), (cycles_together, moved_bytes_together) = sizes
+    assert cycles < 0.7 * cycles_together
+    assert moved_bytes < 0.3 * moved_bytes_together
