@@ -183,9 +183,10 @@ def program_of(
     """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`."""
     layout, residency, groups = plan
     network, storage = layout.network, layout.storage
-    in_stripes = Groups(groups).passing(network)
+    striped = Groups(groups)
+    in_stripes = striped.passing(network)
     # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
-    for spans in (None, residency.spans):
+    for spans in (None, striped.spans(residency)):
         places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
         pool = ConstantPool(network.constants, start_bytes)
         emitted = emit(

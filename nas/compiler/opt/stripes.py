@@ -60,6 +60,18 @@ class Groups:
         """What the operators of all groups make."""
         return self.passing(network) | {network.operators[group.last].outputs[0] for group in self.by_first.values()}
 
+    def spans(self, residency: Residency) -> dict[str, tuple[int, int]]:
+        """From which operator to which each buffer lives: whatever lives beside one operator of a group lives beside all of them."""
+        ends = {
+            index: (group.first, group.last)
+            for group in self.by_first.values()
+            for index in range(group.first, group.last + 1)
+        }
+        return {
+            name: (ends.get(first, (first, first))[0], ends.get(last, (last, last))[1])
+            for name, (first, last) in residency.spans.items()
+        }
+
     def beside(self, residency: Residency) -> frozenset[str]:
         """The buffers that live, or would if they were on chip, while a group is done."""
         return frozenset(

@@ -1,5 +1,7 @@
 """Networks whose maps do not fit the chip, or not even the dram beside each other."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.front_end.lower import network_of
+from nas.compiler.memo import Memo
 from nas.compiler.opt import pipeline
+from nas.compiler.opt.dram import place_in_dram
+from nas.compiler.opt.residency import touched_buffers
+from nas.compiler.opt.settle import settle
+from nas.compiler.opt.stripes import Groups
+from nas.compiler.passes import run_passes
 from nas.core.errors import Violation
 from nas.cost.simulated import SimulatedCost
 from nas.hw.load import find_processor
@@ -79,3 +88,31 @@ def test_what_just_fits_is_not_refused() -> None:
     need_bytes = 4 * (200_000 + 1000 + 200)
     compiled = same_values(compile_network(network, (1, 1000), shrunk(64 << 10, need_bytes + 256)))
     assert need_bytes <= compiled.optimised.used_bytes["dram"] <= need_bytes + 256
+
+
+class _Kept(nn.Module):
+    """A chain between two calls of the host, beside a map that is kept for the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = self.first(x)
+        return nn.functional.mish(self.third(self.second(nn.functional.mish(kept)))) + kept
+
+
+def test_what_a_chain_in_stripes_reads_and_makes_shares_no_bytes() -> None:
+    """The last operator writes before the first one has read its last stripe."""
+    processor, switched_off = shrunk(24 << 10, 1 << 20), frozenset[str]()
+    network = run_passes(pipeline.PASSES, network_of(_Kept().eval(), ((1, 8, 32, 32),)), processor)
+    layout, residency, by_first = settle(network, processor, 24 << 10, switched_off, Memo())[0]
+    groups = Groups(by_first)
+    assert groups.by_first
+    elsewhere, touches = residency.on_chip | groups.passing(network), touched_buffers(network, layout.storage)
+    places, _, _ = place_in_dram(network, layout.storage, elsewhere, groups.spans(residency))
+    for group in groups.by_first.values():
+        touched = {name for index in range(group.first, group.last + 1) for name in touches[index]} - elsewhere
+        stretches = sorted((places[name], layout.storage.buffers[name].size_bytes) for name in touched)
+        assert len(stretches) > 1
+        assert all(start + size <= following for (start, size), (following, _) in pairwise(stretches))
