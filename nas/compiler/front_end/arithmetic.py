@@ -12,7 +12,7 @@ import torch
 from nas.compiler.front_end.builder import Look, NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import Lowering, doubles, per_channel, scalar
+from nas.compiler.front_end.pointwise import Lowering, doubles, everywhere, per_channel, scalar
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Codes, Value
 from nas.ir.command import Eltwise, Tail
@@ -78,8 +78,14 @@ def _product(builder: NetworkBuilder, call: Call) -> bool:
 
 def _quotient(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input other rounding_mode=None")
-    if not isinstance(a.input, Value) or isinstance(a.other, Value) or a.rounding_mode is not None:
+    if not isinstance(a.input, Value) or a.rounding_mode is not None:
         return False
+    if isinstance(a.other, Value):
+        if _whole_and_other(a.input, a.other) is None:
+            return False
+        inverse = builder.new_value(a.other.shape)
+        everywhere(builder, a.other, inverse, Tail(activation="reciprocal"), call.layer)
+        return _combine(builder, "multiply", a.input, inverse, call.outputs[0], call.layer)
     if isinstance(a.other, int | float):
         if a.other == 0:
             return False

@@ -43,6 +43,25 @@ def from_map(builder: NetworkBuilder, value: Value, axis: int, name: str) -> Non
     builder.bind_look(value, Look(name, split, order))
 
 
+def as_rows(builder: NetworkBuilder, value: Value, axis: int, layer: str) -> str:
+    """A stored (batch, all other axes, size of `axis`, 1): windows of all rows run over the whole axis."""
+    look = builder.look(value, layer)
+    look = look.permuted([*_others(value, axis), axis - 1])
+    *others, count = look.shape
+    return builder.stored(look, (value.shape[0], math.prod(others), count, 1), layer)
+
+
+def from_rows(builder: NetworkBuilder, value: Value, axis: int, name: str) -> None:
+    """`value` is the stored map `name`, whose rows are its `axis`: the inverse of `as_rows`."""
+    places = [*_others(value, axis), axis - 1]
+    split = tuple(value.shape[1 + place] for place in places)
+    builder.bind_look(value, Look(name, split, tuple(places.index(place) for place in range(len(places)))))
+
+
+def _others(value: Value, axis: int) -> list[int]:
+    return [place for place in range(len(value.shape) - 1) if place != axis - 1]
+
+
 def channel_count(shape: tuple[int, ...]) -> int:
     """The channels of a stored tensor of `shape` as its commands count them."""
     if len(shape) == ROWS_RANK:

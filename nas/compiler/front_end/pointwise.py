@@ -15,7 +15,7 @@ from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Quantise, Value
 from nas.ir.command import Activation, Eltwise, Tail
-from nas.ir.tensor import Format, container_bits
+from nas.ir.tensor import FLOAT32, Format, container_bits
 
 Lowering = Callable[[NetworkBuilder, Call], bool]
 Floats = NDArray[np.float64]
@@ -43,6 +43,15 @@ def scalar(builder: NetworkBuilder, value: Value, output: Value, factor: float, 
     function = Eltwise(tensor.format, Tail(table=True))
     name = builder.apply(layer, function, (look.name, table), tensor.shape, function.tail.output)
     builder.bind_look(output, Look(name, look.split, look.order))
+
+
+def times(builder: NetworkBuilder, source: str, factor: float, activation: Activation, layer: str) -> str:
+    """factor * number of a stored map, and then an activation; the factor is one number, not a table of channels."""
+    tensor = builder.tensors[source]
+    number = torch.full((1, 1, 1), factor, device="cpu" if builder.known_values else "meta")
+    constant = builder.constant(number, f"{layer}.factor")
+    function = Eltwise(tensor.format, Tail(multiply=FLOAT32, activation=activation))
+    return builder.apply(layer, function, (source, constant), tensor.shape, FLOAT32)
 
 
 def per_channel(

@@ -7,18 +7,14 @@ The axis, of size n, becomes the rows of a map whose other axes are its channels
 and the mean. The largest number is taken off first, as PyTorch does it: the others then cannot overflow.
 """
 
-import math
-
-import torch
-
-from nas.compiler.front_end.builder import Look, NetworkBuilder
-from nas.compiler.front_end.frames import ROWS_RANK
+from nas.compiler.front_end.builder import NetworkBuilder
+from nas.compiler.front_end.frames import ROWS_RANK, as_rows, from_rows
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import Lowering
+from nas.compiler.front_end.pointwise import Lowering, times
 from nas.compiler.front_end.pooling import pooled
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
-from nas.ir.command import Activation, Eltwise, Pool, Tail, Window
+from nas.ir.command import Eltwise, Pool, Tail, Window
 from nas.ir.tensor import FLOAT32
 
 
@@ -26,35 +22,21 @@ def _softmax(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input dim=None")
     if not isinstance(a.input, Value) or not isinstance(a.dim, int) or len(a.input.shape) < ROWS_RANK:
         return False
-    axis, layer = a.dim % len(a.input.shape) - 1, call.layer
-    if axis < 0 or call.outputs[0].dtype != a.input.dtype:
+    axis, layer = a.dim % len(a.input.shape), call.layer
+    if axis == 0 or call.outputs[0].dtype != a.input.dtype:
         return False
-    others = [other for other in range(len(a.input.shape) - 1) if other != axis]
-    look = builder.look(a.input, layer).permuted([*others, axis])
-    *channels, count = look.shape
-    source = builder.stored(look, (a.input.shape[0], math.prod(channels), count, 1), layer)
+    source, count = as_rows(builder, a.input, axis, layer), a.input.shape[axis]
     form, window = builder.tensors[source].format, Window((count, 1), (count, 1))
     largest = pooled(builder, layer, source, Pool("max", window))
-    minus = _times(builder, largest, -1.0, "none", layer)
+    minus = times(builder, largest, -1.0, "none", layer)
     raised = Eltwise(form, Tail(add=FLOAT32, activation="exp"))
     powers = builder.apply(layer, raised, (source, minus), builder.tensors[source].shape, FLOAT32)
     mean = pooled(builder, layer, powers, Pool("mean", window))
-    shares = _times(builder, mean, float(count), "reciprocal", layer)
+    shares = times(builder, mean, float(count), "reciprocal", layer)
     product = Eltwise(FLOAT32, Tail(multiply=FLOAT32))
     name = builder.apply(layer, product, (powers, shares), builder.tensors[source].shape, FLOAT32)
-    places = [*others, axis]
-    order = tuple(places.index(place) for place in range(len(places)))
-    builder.bind_look(call.outputs[0], Look(name, (*channels, count), order))
+    from_rows(builder, call.outputs[0], axis, name)
     return True
-
-
-def _times(builder: NetworkBuilder, source: str, factor: float, activation: Activation, layer: str) -> str:
-    """factor * number, and then an activation."""
-    tensor = builder.tensors[source]
-    number = torch.full((1, 1, 1), factor, device="cpu" if builder.known_values else "meta")
-    constant = builder.constant(number, f"{layer}.factor")
-    function = Eltwise(tensor.format, Tail(multiply=FLOAT32, activation=activation))
-    return builder.apply(layer, function, (source, constant), tensor.shape, FLOAT32)
 
 
 LOWERINGS: dict[object, Lowering] = dict.fromkeys(
