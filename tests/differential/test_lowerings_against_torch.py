@@ -67,6 +67,18 @@ def _heads(x: torch.Tensor) -> list[torch.Tensor]:
     return [part.flatten(2).unflatten(1, (2, 3)).mT for part in (x, 2 * x, x.sigmoid())]
 
 
+def _windows(x: torch.Tensor, layer: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Three columns of a row to a window; all windows of all images are a batch."""
+    y = layer(x.reshape(2, 6, 7, 3, 3).permute(0, 2, 3, 4, 1).reshape(2 * 7 * 3, 3, 6))
+    return y.reshape(2, 7, 3, *y.shape[1:]).permute(0, 4, 1, 2, 3)
+
+
+def _window_heads(x: torch.Tensor) -> torch.Tensor:
+    queries, keys, values = F.linear(x, MIXED.to(x.dtype)).reshape(42, 3, 3, 2, 3).permute(2, 0, 3, 1, 4)
+    shares = (queries @ keys.transpose(-2, -1) + BIAS[:, :3, :3].unsqueeze(0) + BIAS[0, :3, :3]).softmax(dim=-1)
+    return (shares @ values).transpose(1, 2).reshape(42, 3, 6)
+
+
 def _unbound(x: torch.Tensor, unbind: Callable[[torch.Tensor], Sequence[torch.Tensor]]) -> torch.Tensor:
     """Three parts of the channels, in the order of axes that vision transformers have them in."""
     queries, keys, values = unbind(x.flatten(2).mT.reshape(2, 63, 3, 1, 2).permute(2, 0, 3, 1, 4))
@@ -76,6 +88,7 @@ def _unbound(x: torch.Tensor, unbind: Callable[[torch.Tensor], Sequence[torch.Te
 EACH = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
 BEFORE = torch.ones(63, 63, dtype=torch.bool).triu(1)
 BIAS = torch.linspace(-2.0, 2.0, 2 * 63 * 63).reshape(2, 63, 63)
+MIXED = torch.linspace(-1.0, 1.0, 18 * 6).reshape(18, 6).sin()
 PER_CHANNEL = torch.linspace(-1.0, 2.0, 6)
 WHOLE = torch.linspace(-1.0, 1.0, 6 * 7 * 9).reshape(6, 7, 9)
 
@@ -171,6 +184,11 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "maximum with a ceiling": (lambda m, x: F.max_pool2d(x, 2, ceil_mode=True), 0),
     "zeros before a convolution": (lambda m, x: m.stem(F.pad(F.pad(x[:, :3], (0, 1)), (2, 0, 1, 3))), 0),
     "zeros before a sum": (lambda m, x: F.pad(x, (1, 0, 0, 1)) + 1, 1),
+    "no zeros": (lambda m, x: F.pad(x, (0, 0, 0, 0)) + 1, 0),
+    "ones": (lambda m, x: F.pad(x, (0, 2), value=1.0), 0),
+    "zeros around channels": (lambda m, x: F.pad(x, (0, 0, 1, 0, 2, 3)), 0),
+    "zeros around tokens": (lambda m, x: F.pad(_tokens(x), (0, 0, 1, 1)), 0),
+    "more zeros than there are places": (lambda m, x: F.pad(x, (0, 0, 0, 0, 0, 7)), 1),
     "zeros at the end": (lambda m, x: F.pad(x, (1, 0)), 1),
     "reflections": (lambda m, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), 1),
     "upsampled": (lambda m, x: F.interpolate(x, scale_factor=2), 1),
@@ -183,7 +201,9 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "cut along all axes": (lambda m, x: x[:, 1:5, 2:-1, ..., 3:] + 1, 0),
     "one row": (lambda m, x: x[:, :, 3] + x[..., -4, :], 0),
     "one pixel": (lambda m, x: m.linear(x[:, :, 0, 1]), 0),
-    "every second": (lambda m, x: x[:, ::2], 1),
+    "every second": (lambda m, x: x[:, ::2] + x[:, 1::2, :, :], 0),
+    "every second of an odd number": (lambda m, x: x[:, :, ::2], 1),
+    "a part of every third": (lambda m, x: x[:, 3::3], 1),
     "unbound": (lambda m, x: x.unbind(2)[1] + x.select(2, 0), 0),
     "chunks of columns": (lambda m, x: x.chunk(3, dim=3)[2] + 0.0, 0),
     "turned": (lambda m, x: x.transpose(2, 3) + x.permute(0, 1, 3, 2), 0),
@@ -221,6 +241,31 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "a product of two batches of matrices": (lambda m, x: torch.bmm(x.flatten(2), x.flatten(2).mT.sigmoid()), 0),
     "a linear attention": (lambda m, x: _heads(x)[0].relu() @ (_heads(x)[1].relu().mT @ _heads(x)[2]), 0),
     "a product with one matrix for all": (lambda m, x: x @ x[:, :1].mT, 1),
+    "an einsum": (lambda m, x: torch.einsum("b h i d, b h j d -> b h i j", x, 2 * x), 0),
+    "an einsum of another order": (lambda m, x: torch.einsum("bhid,bdkj->bjkih", x, x.transpose(1, 3)), 0),
+    "an einsum over two axes": (lambda m, x: torch.einsum("bhid,bjid->bjh", x, x.sigmoid()), 0),
+    "an einsum with itself": (lambda m, x: torch.einsum("bhid->bid", x), 1),
+    "windows": (lambda m, x: _windows(x, lambda y: m.linear(F.layer_norm(y, (6,)))), 0),
+    "attention in windows": (lambda m, x: _windows(x, lambda y: m.attention(y, y, y)[0]), 0),
+    "heads of windows": (lambda m, x: _windows(x, _window_heads), 0),
+    "a norm of windows": (lambda m, x: _windows(x, lambda y: m.norm1d(y.flatten(0, 1)).reshape_as(y)), 0),
+    "windows with a bias": (lambda m, x: _windows(x, lambda y: (y + BIAS[0, :3, :6]).chunk(2, 2)[1].exp()), 0),
+    "windows with a constant each": (lambda m, x: _windows(x, lambda y: y * torch.arange(1.0, 43.0).view(42, 1, 1)), 3),
+    "means of windows": (
+        lambda m, x: _windows(
+            x, lambda y: y + y.mean((1, 2), keepdim=True) + y.sum(-1)[:, :1, None] + y.amax(1)[:, None]
+        ),
+        0,
+    ),
+    "a layer on tokens": (lambda m, x: m.linear(x.permute(0, 2, 3, 1).reshape(126, 6)).relu().view(2, 63, 5), 0),
+    "windows upside down": (lambda m, x: _windows(x, lambda y: y.flip(1)), 3),
+    "windows of windows": (
+        lambda m, x: _windows(x, lambda y: y.reshape(42 * 3, 6).relu().view(42, 3, 6).softmax(2)[:, 1:].mT),
+        0,
+    ),
+    "windows at the end": (lambda m, x: x.reshape(2 * 6, 7, 9).relu(), 1),
+    "rolled": (lambda m, x: torch.roll(x, (-2, 1), (2, 3)) + x.roll(3, 1), 0),
+    "rolled flat": (lambda m, x: torch.roll(x, 1), 1),
     "heads unbound": (lambda m, x: _unbound(x, lambda heads: heads.unbind(0)), 0),
     "heads by their places": (lambda m, x: _unbound(x, lambda heads: (heads[0], heads[1], heads.select(0, -1))), 0),
     "heads turned twice": (lambda m, x: _unbound(x.mT, lambda heads: heads.mT.transpose(-1, 3).unbind(0)), 0),

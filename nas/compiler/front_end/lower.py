@@ -10,11 +10,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.compiler.front_end import arithmetic, layers, normalise, pointwise, pooling, products, shapes, slicing, softmax
+from nas.compiler.front_end import (
+    arithmetic,
+    layers,
+    normalise,
+    padding,
+    pointwise,
+    pooling,
+    products,
+    shapes,
+    slicing,
+    softmax,
+)
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.commute import activations_first
 from nas.compiler.front_end.fallback import lower_to_host
 from nas.compiler.front_end.trace import Call, Quantise, Value, trace
+from nas.compiler.front_end.unfold import unfolded
 from nas.compiler.network import Network
 
 Lowering = Callable[[NetworkBuilder, Call], bool]
@@ -23,6 +35,7 @@ LOWERINGS: dict[Any, Lowering] = {
     **arithmetic.LOWERINGS,
     **layers.LOWERINGS,
     **normalise.LOWERINGS,
+    **padding.LOWERINGS,
     **pointwise.LOWERINGS,
     **pooling.LOWERINGS,
     **products.LOWERINGS,
@@ -42,7 +55,7 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 
 def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
     """The network, and the builder, which knows the tensors of all traced values."""
-    forward = activations_first(trace(module, input_shapes))
+    forward = unfolded(activations_first(trace(module, input_shapes)))
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values)
     names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))

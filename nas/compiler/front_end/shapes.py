@@ -1,8 +1,7 @@
-"""Lowerings of functions that only rename data: reshape, transpose, permute, zeros around a map, dropout in evaluation."""
+"""Lowerings of functions that only rename data: reshape, transpose, permute, dropout in evaluation."""
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -129,46 +128,21 @@ def reorder(builder: NetworkBuilder, value: Value, order: list[int], output: Val
     builder.bind_look(output, look.permuted([axis - 1 for axis in order[1:]]))
 
 
-def _pad(builder: NetworkBuilder, call: Call) -> bool:
-    a = Arguments(call, "input pad mode=None value=None")
-    mode = "constant" if a.mode is None else a.mode
-    if not isinstance(a.input, Value) or mode != "constant" or (a.value or 0) != 0 or len(a.input.shape) != 4:
-        return False
-    sides = (*(int(side) for side in a.pad), 0, 0)[:4] if len(a.pad) <= 4 else ()
-    if not sides or min(sides) < 0:
-        return False
-    left, right, top, bottom = sides
-    look = builder.padded_look(a.input)
-    zeros = (look.zeros[0] + top, look.zeros[1] + left, look.zeros[2] + bottom, look.zeros[3] + right)
-    builder.bind_look(call.outputs[0], replace(look, zeros=zeros))
-    return True
-
-
 _IDENTITIES = torch_functions(
     "Tensor.contiguous", "Tensor.clone", "Tensor.detach", "clone", "Tensor.float", "Tensor.to", "Tensor.type_as"
 ) + torch_functions("Tensor.expand", "Tensor.expand_as", "Tensor.requires_grad_", "nn.functional.identity")
 
+DROPOUTS = [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout]
+RESHAPES = torch_functions(
+    *("flatten", "Tensor.flatten", "unflatten", "Tensor.unflatten"),
+    *("reshape", "Tensor.reshape", "Tensor.reshape_as", "Tensor.view", "Tensor.view_as"),
+    *("squeeze", "Tensor.squeeze", "unsqueeze", "Tensor.unsqueeze"),
+)
+
 _TABLE: list[tuple[Lowering, list[Any]]] = [
     (identity, _IDENTITIES),
-    (_dropout, [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout]),
-    (
-        reshape,
-        torch_functions(
-            "flatten",
-            "Tensor.flatten",
-            "reshape",
-            "Tensor.reshape",
-            "Tensor.reshape_as",
-            "Tensor.view",
-            "squeeze",
-            "Tensor.squeeze",
-            "unsqueeze",
-            "Tensor.unsqueeze",
-            "unflatten",
-            "Tensor.unflatten",
-            "Tensor.view_as",
-        ),
-    ),
+    (_dropout, DROPOUTS),
+    (reshape, RESHAPES),
     (
         _transpose,
         torch_functions("transpose", "Tensor.transpose", "swapaxes", "Tensor.swapaxes", "swapdims", "Tensor.swapdims"),
@@ -176,6 +150,5 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (_transpose_last, torch_functions("Tensor.mT.__get__")),
     (_permute, torch_functions("permute", "Tensor.permute")),
     (_movedim, torch_functions("movedim", "Tensor.movedim", "moveaxis", "Tensor.moveaxis")),
-    (_pad, [F.pad]),
 ]
 LOWERINGS: dict[Any, Lowering] = {function: lowering for lowering, functions in _TABLE for function in functions}

@@ -10,14 +10,14 @@ from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
 from nas.compiler.front_end.frames import axis_first, from_map
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import scalar
-from nas.compiler.front_end.shapes import Lowering, reorder, reshape
+from nas.compiler.front_end.shapes import Lowering, identity, reorder, reshape
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.program import Concat, View
 
 
-def _slice(
+def sliced(
     builder: NetworkBuilder, value: Value, axis: int, bounds: tuple[int, int], output: Value, layer: str
 ) -> None:
     """`output` is `value` from bounds[0] to bounds[1] along `axis`; it may have other axes of size 1."""
@@ -40,7 +40,7 @@ def _chunks(signature: str) -> Lowering:
             return False
         start = 0
         for output in call.outputs:
-            _slice(builder, a.input, axis, (start, start + output.shape[axis]), output, call.layer)
+            sliced(builder, a.input, axis, (start, start + output.shape[axis]), output, call.layer)
             start += output.shape[axis]
         return True
 
@@ -68,7 +68,7 @@ def _select(builder: NetworkBuilder, value: Value, axis: int, index: int, output
     turned = builder.turned(value)
     if turned is None:
         part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis + 1 :]))
-        _slice(builder, value, axis, (index, index + 1), part, call.layer)
+        sliced(builder, value, axis, (index, index + 1), part, call.layer)
         reshape(builder, Call(torch.reshape, (part,), {}, (output,), call.layer))
         return
     selected = turned.order[axis]
@@ -85,7 +85,7 @@ def _narrow(builder: NetworkBuilder, call: Call) -> bool:
     if axis == 0 or not isinstance(a.start, int):
         return False
     start = a.start % a.input.shape[axis] if a.start < 0 else a.start
-    _slice(builder, a.input, axis, (start, start + a.length), call.outputs[0], call.layer)
+    sliced(builder, a.input, axis, (start, start + a.length), call.outputs[0], call.layer)
     return True
 
 
@@ -99,7 +99,7 @@ def _select_call(builder: NetworkBuilder, call: Call) -> bool:
 
 
 def _getitem(builder: NetworkBuilder, call: Call) -> bool:
-    """x[:, a:b, ..., i, None]: the whole batch, then slices without steps, places, new axes."""
+    """x[:, a:b, ..., i, c::d, None]: the whole batch, then slices, places, new axes; steps have to divide an axis."""
     value, output = call.arguments[0], call.outputs[0]
     index = call.arguments[1] if isinstance(call.arguments[1], tuple) else (call.arguments[1],)
     if type(index[0]) is int and len(index) == 1 and _can_select(builder, value, 0):
@@ -114,20 +114,22 @@ def _getitem(builder: NetworkBuilder, call: Call) -> bool:
     index = tuple(each for each in index if each is not None)
     if not isinstance(index[0], slice) or index[0].indices(value.shape[0]) != (0, value.shape[0], 1):
         return False
-    cuts: list[tuple[int, int, int]] = []
+    cuts: list[tuple[int, range]] = []
     for axis, each in enumerate(index):
-        if isinstance(each, slice):
-            start, stop, step = each.indices(value.shape[axis])
-            if step != 1 or stop <= start:
-                return False
+        size = value.shape[axis]
+        places = range(size)[each] if isinstance(each, slice) else range(each % size, each % size + 1)
+        if not places or places.step < 1 or (places.step > 1 and len(places) * places.step != size):
+            return False
+        if places != range(size):
+            cuts.append((axis, places))
+    for axis, places in cuts:
+        part = builder.new_value((*value.shape[:axis], len(places), *value.shape[axis + 1 :]))
+        if places.step == 1:
+            sliced(builder, value, axis, (places.start, places.stop), part, call.layer)
         else:
-            start = each % value.shape[axis]
-            stop = start + 1
-        if (start, stop) != (0, value.shape[axis]):
-            cuts.append((axis, start, stop))
-    for axis, start, stop in cuts:
-        part = builder.new_value((*value.shape[:axis], stop - start, *value.shape[axis + 1 :]))
-        _slice(builder, value, axis, (start, stop), part, call.layer)
+            split = builder.new_value((*part.shape[: axis + 1], places.step, *part.shape[axis + 1 :]))
+            reshape(builder, Call(torch.reshape, (value,), {}, (split,), call.layer))
+            _select(builder, split, axis + 1, places.start, part, call)
         value = part
     return reshape(builder, Call(torch.reshape, (value,), {}, (output,), call.layer))
 
@@ -143,7 +145,8 @@ def _cat(builder: NetworkBuilder, call: Call) -> bool:
     parts = [
         each if isinstance(each, Value) else _made_of(builder, values[0], each, axis, call.layer) for each in a.tensors
     ]
-    return _concatenated(builder, parts, axis, call)
+    concatenated(builder, parts, axis, call.outputs[0], call.layer)
+    return True
 
 
 def _can_be_made(constant: torch.Tensor, beside: Value, axis: int) -> bool:
@@ -156,10 +159,32 @@ def _made_of(builder: NetworkBuilder, beside: Value, constant: torch.Tensor, axi
     """A constant as engines can join it to maps: 0 times a part of another map, and the constant."""
     shape = (*beside.shape[:axis], constant.shape[axis], *beside.shape[axis + 1 :])
     part, nothing, made = (builder.new_value(shape) for _ in range(3))
-    _slice(builder, beside, axis, (0, constant.shape[axis]), part, layer)
+    sliced(builder, beside, axis, (0, constant.shape[axis]), part, layer)
     scalar(builder, part, nothing, 0.0, 0.0, layer)
     with_constant(builder, nothing, made, "add", constant[:1], layer)
     return made
+
+
+def _roll(builder: NetworkBuilder, call: Call) -> bool:
+    """Along one axis after the other: the last places, then those before them."""
+    a = Arguments(call, "input shifts dims=None")
+    if a.dims is None or not isinstance(a.input, Value):
+        return False
+    shifts, dims = (each if isinstance(each, tuple) else (each,) for each in (a.shifts, a.dims))
+    value, rank = a.input, len(a.input.shape)
+    moves = [(axis % rank, shift % value.shape[axis]) for axis, shift in zip(dims, shifts, strict=True)]
+    if any(axis == 0 for axis, _ in moves):
+        return False
+    for axis, shift in moves:
+        if shift:
+            size, rolled = value.shape[axis], builder.new_value(value.shape)
+            parts = []
+            for start, stop in ((size - shift, size), (0, size - shift)):
+                parts.append(builder.new_value((*value.shape[:axis], stop - start, *value.shape[axis + 1 :])))
+                sliced(builder, value, axis, (start, stop), parts[-1], call.layer)
+            concatenated(builder, parts, axis, rolled, call.layer)
+            value = rolled
+    return identity(builder, Call(call.function, (value,), {}, call.outputs, call.layer))
 
 
 def _stack(builder: NetworkBuilder, call: Call) -> bool:
@@ -174,14 +199,15 @@ def _stack(builder: NetworkBuilder, call: Call) -> bool:
         part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis:]))
         reshape(builder, Call(torch.reshape, (value,), {}, (part,), call.layer))
         parts.append(part)
-    return _concatenated(builder, parts, axis, call)
+    concatenated(builder, parts, axis, call.outputs[0], call.layer)
+    return True
 
 
-def _concatenated(builder: NetworkBuilder, values: list[Value], axis: int, call: Call) -> bool:
+def concatenated(builder: NetworkBuilder, values: list[Value], axis: int, output: Value, layer: str) -> None:
     names = []
     for value in values:
-        look = axis_first(builder.look(value, call.layer), axis)
-        names.append(builder.stored(look, (value.shape[0], *look.shape), call.layer))
+        look = axis_first(builder.look(value, layer), axis)
+        names.append(builder.stored(look, (value.shape[0], *look.shape), layer))
     if len({builder.tensors[name].format for name in names}) > 1:
         names = [builder.as_float(name) for name in names]
     form = builder.tensors[names[0]].format
@@ -190,15 +216,13 @@ def _concatenated(builder: NetworkBuilder, values: list[Value], axis: int, call:
         tail = Tail(output=wide)
         shapes = [builder.tensors[name].shape for name in names]
         names = [
-            builder.apply(f"{call.layer}.bytes", Eltwise(form, tail), (name,), shape, wide)
+            builder.apply(f"{layer}.bytes", Eltwise(form, tail), (name,), shape, wide)
             for name, shape in zip(names, shapes, strict=True)
         ]
         form = wide
-    output = call.outputs[0]
     others = tuple(size for place, size in enumerate(output.shape) if place not in (0, axis))
     shape = (output.shape[0], output.shape[axis], *others)
-    from_map(builder, output, axis, builder.apply(call.layer, Concat(), tuple(names), shape, form))
-    return True
+    from_map(builder, output, axis, builder.apply(layer, Concat(), tuple(names), shape, form))
 
 
 _TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
@@ -216,6 +240,7 @@ _TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
     (_getitem, torch_functions("Tensor.__getitem__")),
     (_cat, torch_functions("cat", "concat", "concatenate")),
     (_stack, torch_functions("stack")),
+    (_roll, torch_functions("roll", "Tensor.roll")),
 ]
 
 LOWERINGS: dict[Any, Lowering] = {function: lowering for lowering, functions in _TABLE for function in functions}
