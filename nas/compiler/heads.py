@@ -7,7 +7,8 @@ some heads after the others:
 
     s = q k, p = softmax(s), y = p v   ->   s1 = q1 k1,  p1 = softmax(s1), y1 = p1 v1,   s2 = q2 k2, ...,   y = (y1, y2, ...)
 
-Numbers are the same, bit for bit. Slices and the join are other names for the same bytes wherever strides can say so.
+Groups may lie along several axes, windows and then heads: parts are of whole windows then, or of heads of one window. Numbers are
+the same, bit for bit. Slices and the join are other names for the same bytes wherever strides can say so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,9 @@ def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
     if not isinstance(function, Conv | Eltwise | Pool) or (isinstance(function, Conv) and function.groups != groups):
         return False
     return all(
-        tensors[name].role == "constant" or _is_spread(tensors[name]) or _has_groups(tensors[name], groups)
+        tensors[name].role == "constant"
+        or _is_spread(tensors[name])
+        or _inner_groups(tensors[name].shape, groups) is not None
         for name in operator.inputs
     )
 
@@ -114,9 +117,32 @@ def _has_groups(tensor: Tensor, groups: int) -> bool:
     return len(tensor.shape) >= _FEWEST_AXES and tensor.shape[1] % groups == 0
 
 
+def _inner_groups(shape: tuple[int, ...], groups: int) -> list[int] | None:
+    """Of groups that lie along the first axes behind the batch, those in one place of the first axis, of the first two, ...; None
+    where they don't lie so.
+    """
+    found: list[int] = []
+    for size in shape[1:-2]:
+        if size % groups == 0:
+            return found
+        if groups % size:
+            return None
+        groups //= size
+        found.append(groups)
+    return None
+
+
 def _is_spread(tensor: Tensor) -> bool:
     """Whether a feature serves all channels alike."""
     return len(tensor.shape) >= _FEWEST_AXES and all(size == 1 for size in tensor.shape[1:-2]) and tensor.shape[1] == 1
+
+
+def size_of_parts(network: Network, island: Island, most: int) -> int:
+    """The most groups that can be done at a time, up to `most`."""
+    names = {name for index in island.members for name in network.operators[index].inputs}
+    shapes = [network.tensors[name].shape for name in names if network.tensors[name].role != "constant"]
+    inner = {size for shape in shapes for size in _inner_groups(shape, island.groups) or ()}
+    return next(size for size in range(most, 0, -1) if all(size % each == 0 or each % size == 0 for each in inner))
 
 
 def cut_by_groups(network: Network, sizes: Mapping[Island, int]) -> Network:
@@ -182,8 +208,25 @@ class _Cutting(Rewriting):
             return self._part_of_constant(name, tensor, role, groups, part)
         if _is_spread(tensor) and role in ("factor", "addend"):
             return name
-        step = tensor.shape[1] // groups
-        return self.part(layer, name, part[0] * step, part[1] * step)
+        return self._groups_of(layer, name, groups, part)
+
+    def _groups_of(self, layer: str, name: str, groups: int, part: tuple[int, int]) -> str:
+        """Some groups of a feature, whichever of its first axes they lie along."""
+        size = self.tensors[name].shape[1]
+        if size % groups == 0:
+            step = size // groups
+            return self.part(layer, name, part[0] * step, part[1] * step)
+        inner = groups // size
+        if part[0] % inner == 0 and part[1] % inner == 0:
+            return self.part(layer, name, part[0] // inner, part[1] // inner)
+        place = part[0] // inner
+        one = self.part(layer, name, place, place + 1)
+        whole = self.tensors[one]
+        shape = (whole.shape[0], *whole.shape[2:])
+        within = self.new(f"{name}.part", Tensor("", shape, whole.format))
+        view = View(whole.shape[1:], tuple(range(len(whole.shape) - 1)))
+        self.operators.append(Operator(layer, view, (one,), (within,)))
+        return self._groups_of(layer, within, inner, (part[0] - place * inner, part[1] - place * inner))
 
     def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
         axis = 1 if role == "table" else 0

@@ -140,18 +140,23 @@ def _with_map(
     builder: NetworkBuilder, value: Value, output: Value, kind: Kind, constant: torch.Tensor, layer: str
 ) -> None:
     """`constant` is of the rank of one image, and may spread over any of its axes."""
-    if len(value.shape) == MAP_RANK:
-        source, operand = builder.read(value, layer), builder.constant(constant, f"{layer}.{kind}")
+    axis, look = len(value.shape) - 1, builder.look(value, layer)
+    if look.in_order:
+        if len(value.shape) > MAP_RANK:  # several axes of channels are one to an engine
+            constant = constant.expand(value.shape[1:])
+        *channels, rows, columns = constant.shape
+        operand = builder.constant(constant, f"{layer}.{kind}", (math.prod(channels), rows, columns))
+        *channels, rows, columns = value.shape[1:]
+        source = builder.stored(look, (value.shape[0], math.prod(channels), rows, columns), layer)
     else:
-        axis = len(value.shape) - 1
-        channels_first = constant.expand(value.shape[1:]).movedim(-1, 0)
+        constant = constant.expand(value.shape[1:]).movedim(-1, 0)
         source = as_map(builder, value, axis, layer)
-        operand = builder.constant(channels_first, f"{layer}.{kind}", builder.tensors[source].shape[1:])
+        operand = builder.constant(constant, f"{layer}.{kind}", builder.tensors[source].shape[1:])
     tensor = builder.tensors[source]
     tail = _tail(kind, builder.tensors[operand].format)
     name = builder.apply(layer, Eltwise(tensor.format, tail), (source, operand), tensor.shape, tail.output)
-    if len(value.shape) == MAP_RANK:
-        builder.bind(output, name)
+    if look.in_order:
+        builder.bind_as(output, name)
     else:
         from_map(builder, output, axis, name)
 

@@ -6,7 +6,7 @@ take megabytes, and of one what many a chip holds. Whether the program gains by 
 
 from dataclasses import dataclass
 
-from nas.compiler.heads import Island, cut_by_groups, islands_between_products
+from nas.compiler.heads import Island, cut_by_groups, islands_between_products, size_of_parts
 from nas.compiler.network import Network, tensor_bytes
 from nas.hw.spec import Processor
 
@@ -26,9 +26,9 @@ class Apart:
         sizes: dict[Island, int] = {}
         for island in islands_between_products(network):
             need_bytes = max(_map_bytes(network, index) for index in island.members)
-            size = max(1, int(self.fill * processor.sram.size_bytes * island.groups / need_bytes))
+            size = int(self.fill * processor.sram.size_bytes * island.groups / need_bytes)
             if size < island.groups:
-                sizes[island] = size
+                sizes[island] = size_of_parts(network, island, max(1, size))
         return cut_by_groups(network, sizes)
 
 
