@@ -1,6 +1,6 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -101,30 +101,44 @@ def optimise(
 ) -> Planned:
     """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small.
 
-    Where another order of the operators may be better, or one with some of them done twice, all are planned, and the program
-    that simulates fastest is taken.
+    Where operators may be better in parts, all ways are planned; so are, for the one whose program simulates fastest, other orders,
+    and one with some of the operators done twice. The fastest program of all is taken.
 
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
     refuse_what_never_fits(network, processor)
-    planned: list[Planned] = []
+    planned: list[tuple[Planned, Network]] = []
     misfits: list[DoesNotFit] = []
-    for each in _ways(network, processor, switched_off):
-        try:
-            planned += _fitting(each, processor, switched_off, memo)
-        except DoesNotFit as misfit:
-            misfits.append(misfit)
+
+    def plan(networks: Sequence[Network]) -> None:
+        for each in networks:
+            try:
+                planned.extend((program, each) for program in _fitting(each, processor, switched_off, memo))
+            except DoesNotFit as misfit:
+                misfits.append(misfit)
+
+    def best() -> Planned:
+        return quickest([program for program, _ in planned], processor, memo)
+
+    cut = _ways([network], CUTS, processor, switched_off)
+    plan(cut)
+    if planned:
+        quick = best()
+        cut = [next(each for program, each in planned if program is quick)]
+    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
     if not planned:
         raise misfits[0]
-    return quickest(planned, processor, memo)
+    return best()
 
 
-def _ways(network: Network, processor: Processor, switched_off: frozenset[str]) -> list[Network]:
-    """The network as it is, with operators in parts, and in other orders of them."""
-    ways = [network]
-    for step in (*CUTS, *ORDERS):
+def _ways(
+    networks: list[Network], steps: Sequence[Pass], processor: Processor, switched_off: frozenset[str]
+) -> list[Network]:
+    """The networks as they are, and behind them what any of the steps make of them, one after the other."""
+    ways = list(networks)
+    for step in steps:
         ways += [other for each in ways if (other := run_passes([step], each, processor, switched_off)) is not each]
     return ways
 
