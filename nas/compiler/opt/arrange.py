@@ -1,5 +1,7 @@
 """Arrange: commands on named buffers -> their last order, and an address in sram for every buffer."""
 
+import math
+
 import numpy as np
 
 from nas.compiler.memo import Memo
@@ -28,10 +30,12 @@ def arranged(
     processor: Processor,
     switched_off: frozenset[str],
     memo: Memo,
+    most_cycles: float = math.inf,
 ) -> tuple[tuple[Command, ...], int]:
     """The commands with early loads, at addresses in little room and of good colours, and one past the highest byte in use.
 
-    That is over the sram's size where nothing fits it.
+    That is over the sram's size where nothing fits it. most_cycles: better colours are of no use to a program that takes so many
+    without its conflicts, too.
     """
     capacity_bytes = processor.sram.size_bytes
     plain = _allocated(commands, buffer_bytes, capacity_bytes)
@@ -49,7 +53,7 @@ def arranged(
     if "colour" in switched_off or not may_conflict(found[0], processor):
         return addressed(found[0], found[1].offsets), found[1].peak_bytes
     best = timed(*found, processor, memo)
-    if best.has_conflicts:
+    if best.has_conflicts and best.trace.cycles - best.trace.conflict_cycles < most_cycles:
         best = colour(best, buffer_bytes, processor, memo)
         # Before loads have moved up there is more room to choose from.
         early = colour(timed(commands, plain, processor, memo), buffer_bytes, processor, memo).allocation

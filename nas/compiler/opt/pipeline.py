@@ -1,6 +1,7 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 
 import numpy as np
@@ -109,28 +110,30 @@ def optimise(
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
     refuse_what_never_fits(network, processor)
-    planned: list[tuple[Planned, Network]] = []
+    best: tuple[int, Planned, Network] | None = None
     misfits: list[DoesNotFit] = []
 
     def plan(networks: Sequence[Network]) -> None:
+        nonlocal best
         for each in networks:
             try:
-                planned.extend((program, each) for program in _fitting(each, processor, switched_off, memo))
+                programs = _fitting(each, processor, switched_off, memo, best[0] if best is not None else inf)
             except DoesNotFit as misfit:
                 misfits.append(misfit)
-
-    def best() -> Planned:
-        return quickest([program for program, _ in planned], processor, memo)
+                continue
+            program = quickest(programs, processor, memo)
+            cycles = tried(program[0], processor, memo).trace.cycles
+            if best is None or cycles < best[0]:
+                best = cycles, program, each
 
     cut = _ways([network], CUTS, processor, switched_off)
     plan(cut)
-    if planned:
-        quick = best()
-        cut = [next(each for program, each in planned if program is quick)]
+    if best is not None:
+        cut = [best[2]]
     plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
-    if not planned:
+    if best is None:
         raise misfits[0]
-    return best()
+    return best[1]
 
 
 def _ways(
@@ -149,8 +152,10 @@ def passes_with(switched_off: frozenset[str]) -> list[Pass]:
     return [select if step.name == select.name else step for step in PASSES]
 
 
-def _fitting(network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Planned]:
-    """The programs of the operators in this order, at least one. Raises `DoesNotFit`."""
+def _fitting(
+    network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo, most_cycles: float
+) -> list[Planned]:
+    """The programs of the operators in this order, at least one. most_cycles: see `arranged`. Raises `DoesNotFit`."""
     have_bytes = {"sram": processor.sram.size_bytes, "dram": processor.dram.size_bytes}
     need_bytes = 0
     planned: list[Planned] = []
@@ -162,7 +167,7 @@ def _fitting(network: Network, processor: Processor, switched_off: frozenset[str
                 if fill == _FILLS[0]:
                     raise
                 continue
-            programs = [each for plan in plans for each in programs_of(plan, processor, without, memo)]
+            programs = [each for plan in plans for each in programs_of(plan, processor, without, memo, most_cycles)]
             planned += [
                 each for each in programs if all(each[0].used_bytes[name] <= have_bytes[name] for name in have_bytes)
             ]
@@ -177,14 +182,16 @@ def _fitting(network: Network, processor: Processor, switched_off: frozenset[str
     raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, have_bytes["sram"], "bytes", "more SRAM"))
 
 
-def programs_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Planned]:
+def programs_of(
+    plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo, most_cycles: float = inf
+) -> list[Planned]:
     """The program of a plan, and another one where engines had to wait for each other more than it was planned for."""
-    first = program_of(plan, processor, switched_off, memo)
+    first = program_of(plan, processor, switched_off, memo, most_cycles=most_cycles)
     if "sharing" in switched_off or first[0].used_bytes["sram"] > processor.sram.size_bytes:
         return [first]
     guessed = [lead for lead in guessed_leads(plan.layout, plan.residency.on_chip, processor, memo) if lead.can_share]
     leads = seen_leads(guessed, tried(first[0], processor, memo).trace) if guessed else {}
-    return [first, program_of(plan, processor, switched_off, memo, leads)] if leads else [first]
+    return [first, program_of(plan, processor, switched_off, memo, leads, most_cycles)] if leads else [first]
 
 
 def program_of(
@@ -193,8 +200,11 @@ def program_of(
     switched_off: frozenset[str],
     memo: Memo,
     leads: Mapping[int, int] = MappingProxyType({}),
+    most_cycles: float = inf,
 ) -> Planned:
-    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`."""
+    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`;
+    most_cycles: see `arranged`.
+    """
     layout, residency, groups = plan
     network, storage = layout.network, layout.storage
     striped = Groups(groups)
@@ -211,7 +221,7 @@ def program_of(
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
         commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
-    placed, peak_bytes = arranged(commands, buffer_bytes, processor, switched_off, memo)
+    placed, peak_bytes = arranged(commands, buffer_bytes, processor, switched_off, memo, most_cycles)
     program = Program(
         name=network.name,
         processor=processor.name,
