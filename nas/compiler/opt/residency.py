@@ -6,6 +6,8 @@ Time is counted in operators here. At each operator the live buffers on chip and
 from collections.abc import Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.operands import Layout, Placed
@@ -54,27 +56,33 @@ def decide_residency(
         name for name, buffer in storage.buffers.items() if not buffer.in_dram and name in spans and name not in evicted
     }
     count, columns = len(network.operators), processor.matrix.columns
-    live = [0] * count
+    alive: list[set[str]] = [set() for _ in range(count)]
+    live_bytes = np.zeros(count, np.int64)
     for name in on_chip:
-        _add(live, spans[name], aligned(storage.buffers[name].size_bytes))
+        first, last = spans[name]
+        live_bytes[first : last + 1] += aligned(storage.buffers[name].size_bytes)
+        for index in range(first, last + 1):
+            alive[index].add(name)
+    touching: dict[str, list[int]] = {}
+    for index, names in enumerate(touched):
+        for name in names:
+            touching.setdefault(name, []).append(index)
 
     def need(index: int) -> int:
         return _need(layout.placed[index], on_chip, columns, storage, room_bytes, memo)
 
-    needs = [need(index) for index in range(count)]
+    needs = np.array([need(index) for index in range(count)], np.int64)
     passing: set[str] = set()
     while True:
-        wanted = [lives + needed for lives, needed in zip(live, needs, strict=True)]
-        most = max(wanted, default=0)
-        if most <= room_bytes:
-            return Residency(
-                frozenset(on_chip), tuple(room_bytes - amount for amount in live), spans, room_bytes, frozenset(passing)
-            )
-        index = wanted.index(most)
-        here = [name for name in on_chip if spans[name][0] <= index <= spans[name][1]]
+        wanted = live_bytes + needs
+        index = int(wanted.argmax()) if count else 0
+        if not count or wanted[index] <= room_bytes:
+            free_bytes = tuple((room_bytes - live_bytes).tolist())
+            return Residency(frozenset(on_chip), free_bytes, spans, room_bytes, frozenset(passing))
+        here = alive[index]
         if not here:
             layer, advice = network.operators[index].layer, "more SRAM, fewer channels or fewer bits"
-            raise DoesNotFit(Violation("sram_bytes", layer, needs[index], room_bytes, "bytes", advice))
+            raise DoesNotFit(Violation("sram_bytes", layer, int(needs[index]), room_bytes, "bytes", advice))
         # A buffer that the operator doesn't touch frees all its bytes here; among equals the larger goes.
         victim = max(here, key=lambda name: (name not in touched[index], storage.buffers[name].size_bytes, name))
         links = [name for name in here if name in linking and name in touched[index]]
@@ -83,10 +91,12 @@ def decide_residency(
             victim = max(links, key=lambda name: (storage.buffers[name].size_bytes, name))
             passing.add(victim)
         on_chip.discard(victim)
-        _add(live, spans[victim], -aligned(storage.buffers[victim].size_bytes))
-        for other, names in enumerate(touched):
-            if victim in names:
-                needs[other] = need(other)
+        first, last = spans[victim]
+        live_bytes[first : last + 1] -= aligned(storage.buffers[victim].size_bytes)
+        for index in range(first, last + 1):
+            alive[index].discard(victim)
+        for index in touching[victim]:
+            needs[index] = need(index)
 
 
 def _need(placed: Placed | None, on_chip: Set[str], columns: int, storage: Storage, room_bytes: int, memo: Memo) -> int:
@@ -105,11 +115,6 @@ def spans_of(touched: list[set[str]]) -> dict[str, tuple[int, int]]:
         for name in names:
             spans[name] = (spans.get(name, (index, index))[0], index)
     return spans
-
-
-def _add(live: list[int], span: tuple[int, int], amount_bytes: int) -> None:
-    for index in range(span[0], span[1] + 1):
-        live[index] += amount_bytes
 
 
 def touched_buffers(network: Network, storage: Storage) -> list[set[str]]:
