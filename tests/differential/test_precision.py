@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.convnext import CNBlock
+from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 import models
@@ -107,6 +108,16 @@ def test_a_vision_transformer_runs_on_the_engines(precision: Precision, least: f
     heads = [o.function for o in compiled.optimised.operators if isinstance(o.function, Conv) and o.function.groups > 1]
     assert len(heads) == 2 * 2
     assert all(each.input.bits == each.weight.bits == (8 if precision is INT8 else 16) for each in heads)
+
+
+@pytest.mark.parametrize(("precision", "least"), [(INT8, 0.98), (BFLOAT16, 0.9999)], ids=["int8", "bfloat16"])
+def test_a_transformer_of_windows_runs_on_the_engines(precision: Precision, least: float) -> None:
+    """Two windows a side, every second block shifted by half a window, and merged patches."""
+    torch.manual_seed(3)
+    module = SwinTransformer([4, 4], 24, [2, 2], [3, 3], [4, 4], num_classes=10, stochastic_depth_prob=0.0).eval()
+    got, expected, compiled = results(module, (2, 3, 32, 32), precision)
+    assert not any(isinstance(operator.function, Host) for operator in compiled.optimised.operators)
+    assert cosine(got, expected) > least
 
 
 def test_a_range_that_is_infinite_has_no_codes() -> None:

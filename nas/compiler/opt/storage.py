@@ -193,10 +193,14 @@ class _Assignment:
             self._move(index, seen, self._own_buffer(tensor))
 
     def _can_be_read(self, name: str, seen: Region) -> bool:
-        """Whether all readers of a tensor can take it as more axes than it has: engines can if only channels are more of them."""
+        """Whether all readers of a tensor can take it as more axes than it has: engines can if only channels are more of them, a
+        single view even where it has to be copied for that.
+        """
         sides = self.network.tensors[name].shape[1:][-2:]
         readers = [self.network.operators[user].function for user in self.users.get(name, ())]
-        return seen.shape[-2:] == sides or all(isinstance(function, View) for function in readers)
+        if seen.shape[-2:] == sides:
+            return True
+        return all(isinstance(each, View) and (len(readers) == 1 or _seen(each, seen) is not None) for each in readers)
 
     def _move(self, index: int, source: Region, target: Region) -> None:
         landing = reshaped(image_of(target, 0), source.shape[1:])

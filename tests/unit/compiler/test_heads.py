@@ -10,10 +10,11 @@ from torch import nn
 from models.quantizers import ActivationQuantizer
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
-from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products
+from nas.compiler.front_end.naive import naive_program
+from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products, size_of_parts
 from nas.compiler.opt.pipeline import PASSES
 from nas.compiler.passes import run_passes
-from nas.compiler.precision import AS_IT_IS, Precision
+from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
@@ -52,6 +53,23 @@ class Attention(nn.Module):
             shares = shares + shares.mean(1, keepdim=True)
         result = self.out((shares @ values).mT.reshape(images, -1, rows, columns))
         return result.mean((2, 3)) + scores.amax(-1).mean((1, 2))[:, None] if self.kind == "seen" else result
+
+
+class Windows(nn.Module):
+    """Attention within the left and the right half of a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
+        self.tokens = nn.Conv2d(3, 12, 1)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images, _, rows, columns = x.shape
+        halves = self.tokens(x).reshape(images, 12, rows, 2, columns // 2).permute(0, 3, 2, 4, 1).flatten(2, 3)
+        y = halves.reshape(images * 2, -1, 12)
+        return self.attention(y, y, y, need_weights=False)[0].reshape(images, -1)
 
 
 def with_sram(kib: int) -> Processor:
@@ -105,15 +123,20 @@ def test_the_numbers_are_those_of_torch(kind: str, kib: int) -> None:
     np.testing.assert_array_equal(parallel, naive)
 
 
-@pytest.mark.parametrize("kind", ["plain", "biased"])
-def test_one_head_after_the_other_gives_the_same_integers(kind: str) -> None:
-    with_all, one_by_one = (
-        compiled_for(Attention(kind=kind), with_sram(kib), Precision("int8"), switched_off=off)
-        for kib, off in ((512, APART_OFF), (24, frozenset[str]()))
+@pytest.mark.parametrize("kind", ["plain", "masked", "biased"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_some_heads_after_the_others_give_the_same_integers(kind: str, size: int) -> None:
+    network = network_in(Attention(kind=kind), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
+    (island,) = islands_between_products(network)
+    generator = np.random.default_rng(0)
+    inputs = {"input": generator.random((2, 3, 6, 9), np.float32)}
+    whole, parts = (
+        run_values(naive_program(each, EDGE_NPU), each.constants, inputs)
+        for each in (network, cut_by_groups(network, {island: size}))
     )
-    assert products(one_by_one.optimised.operators) > products(with_all.optimised.operators) == 2
-    for got in values(one_by_one):
-        np.testing.assert_array_equal(got, values(with_all)[0])
+    assert list(whole) == list(parts)
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(parts[name], expected)
 
 
 def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -> None:
@@ -130,6 +153,22 @@ def test_an_island_is_nothing_but_its_members() -> None:
     assert cut_by_groups(network, {}) is network
     whole = cut_by_groups(network, {Island(island.members, island.groups): island.groups})
     assert products(whole.operators) == products(network.operators)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_heads_of_windows_lie_along_two_axes(size: int) -> None:
+    """Two windows of three heads: parts are heads of one window, or whole windows."""
+    network = run_passes(PASSES, network_of(Windows(), ((2, 3, 6, 8),)), EDGE_NPU)
+    (island,) = islands_between_products(network)
+    assert island.groups == 2 * 3
+    assert [size_of_parts(network, island, most) for most in range(1, 8)] == [1, 1, 3, 3, 3, 6, 6]
+    inputs = {"input": np.random.default_rng(0).random((2, 3, 6, 8), np.float32)}
+    whole, parts = (
+        run_values(naive_program(each, EDGE_NPU), each.constants, inputs)
+        for each in (network, cut_by_groups(network, {island: size_of_parts(network, island, size)}))
+    )
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(parts[name], expected)
 
 
 def test_heads_that_overflow_the_chip_together_pass_through_it_one_by_one() -> None:
