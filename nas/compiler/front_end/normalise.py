@@ -47,10 +47,11 @@ def _layer_norm(builder: NetworkBuilder, call: Call) -> bool:
     axis, layer = len(a.input.shape) - 1, call.layer
     source = as_map(builder, a.input, axis, layer)
     tensor = builder.tensors[source]
-    minus_mean = _mean(builder, source, 1, -1.0, Tail(), layer)
+    whole = (1, tensor.shape[1])
+    minus_mean = _mean(builder, source, whole, -1.0, Tail(), layer)
     squared = builder.apply(layer, Eltwise(tensor.format, _SQUARE), (source, minus_mean), tensor.shape, FLOAT32)
     table = builder.table(np.ones(1), np.full(1, float(a.eps)), f"{layer}.eps")
-    spread = _mean(builder, squared, 1, 1.0, Tail(table=True, activation="rsqrt"), layer, (table,))
+    spread = _mean(builder, squared, whole, 1.0, Tail(table=True, activation="rsqrt"), layer, (table,))
     centred = builder.apply(
         layer, Eltwise(tensor.format, Tail(add=FLOAT32)), (source, minus_mean), tensor.shape, FLOAT32
     )
@@ -133,16 +134,16 @@ def _table(builder: NetworkBuilder, weight: torch.Tensor, layer: str) -> str:
 def _mean(
     builder: NetworkBuilder,
     source: str,
-    outputs: int | tuple[int, int],
+    shape: tuple[int, int],
     sign: float,
     tail: Tail,
     layer: str,
     operands: tuple[str, ...] = (),
 ) -> str:
-    """The mean over the channels of a map, or of each of its groups, for so many (outputs, inputs of each), and then `tail`."""
+    """The mean over the channels of each group of a map, and then `tail`; shape: its channels, and those that each is a mean of."""
     tensor = builder.tensors[source]
     images, channels, *sides = tensor.shape
-    count, depth = outputs if isinstance(outputs, tuple) else (outputs, channels)
+    count, depth = shape
     equal = torch.full((count, depth), sign / depth, device="cpu" if builder.known_values else "meta")
     weight = builder.constant(equal, f"{layer}.mean", (count, depth, 1, 1))
     function = Conv(Window((1, 1)), channels // depth, tensor.format, FLOAT32, tail)
