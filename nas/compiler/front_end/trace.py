@@ -375,11 +375,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
     """The error of a forward that failed, with the innermost line of the user's own code."""
-    torch_folder = Path(torch.__file__).parent
+    not_theirs = (Path(torch.__file__).parent, Path(__file__).parent)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not Path(frame.filename).is_relative_to(torch_folder) and frame.filename != __file__
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in not_theirs)
     ]
     line = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "forward"
     where = ".".join(part for part in (type(module).__name__, recorder.deepest_path) if part)
@@ -387,4 +387,4 @@ def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> In
     expected = (
         "a forward that depends on shapes, not on the numbers of its input" if needs_numbers else "an input that fits"
     )
-    return InputError(where, line, expected, str(error))
+    return InputError(where, line, expected, str(error) or type(error).__name__)

@@ -119,6 +119,26 @@ def test_a_norm_of_other_channels_is_refused(broken: nn.Module) -> None:
         network_of(nn.Sequential(nn.Conv2d(3, 4, 3), broken), (SHAPE,))
 
 
+def _refusing(x: torch.Tensor) -> torch.Tensor:
+    raise ValueError
+
+
+def _attending(x: torch.Tensor) -> torch.Tensor:
+    return F.scaled_dot_product_attention(x, x[:, :, :, 1:], x)
+
+
+@pytest.mark.parametrize(
+    ("step", "line", "got"),
+    [(_refusing, "raise ValueError", "got ValueError"), (_attending, "F.scaled_dot_product_attention", "got ")],
+)
+def test_what_fails_is_told_with_the_line_of_its_user(step, line: str, got: str) -> None:
+    with pytest.raises(InputError) as error:
+        network_of(nested(step), (SHAPE,))
+    assert line in str(error.value)
+    assert got in str(error.value)
+    assert "definitions.py" not in str(error.value)
+
+
 def test_changing_in_place_behind_a_view_is_seen_through_stand_ins_too() -> None:
     def step(x: torch.Tensor) -> torch.Tensor:
         F.relu6(x.flatten(1), inplace=True)
