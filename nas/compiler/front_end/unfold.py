@@ -24,8 +24,6 @@ from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, TracedForward, Value
 
 _RESHAPES = frozenset(RESHAPES)
-# A folded value's batch is one of the factors of this axis of it.
-_Places = dict[int, int]
 _Rule = Callable[["_Unfolding", Call, int], Call | None]
 
 
@@ -48,7 +46,7 @@ class _Unfolding:
         self._forward = forward
         self._images = forward.inputs[0].shape[0]
         self._calls: list[Call] = []
-        self._places: _Places = {}
+        self._places: dict[int, int] = {}
         self._values: dict[int, Value] = {}
         self._folded: dict[int, Value] = {}
         self._next = 1 + max((value.index for call in forward.calls for value in call.outputs), default=0)
