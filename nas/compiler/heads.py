@@ -47,37 +47,39 @@ class Heads:
     def run(self, network: Network, processor: Processor) -> Network:
         """What doesn't fit group by group stays as it is."""
         sizes = {
-            Island((index,), operator.function.groups): 1
+            Island((index,), groups): 1
             for index, operator in enumerate(network.operators)
-            if isinstance(operator.function, Conv)
-            and is_product(network, operator)
+            if (groups := _product_groups(network, operator))
             and tile_bytes(network, operator, 1) > processor.sram.size_bytes
         }
         return cut_by_groups(network, sizes)
 
 
-def is_product(network: Network, operator: Operator) -> bool:
-    """Whether it multiplies several groups of two features."""
+def _product_groups(network: Network, operator: Operator) -> int:
+    """How many groups of two features it multiplies, 0 where it does something else or has but one."""
     function = operator.function
     if not isinstance(function, Conv) or function.groups == 1:
-        return False
-    return network.tensors[operator.inputs[1]].role != "constant" and _keeps_apart(network, operator, function.groups)
+        return 0
+    of_features = network.tensors[operator.inputs[1]].role != "constant"
+    return function.groups if of_features and _keeps_apart(network, operator, function.groups) else 0
 
 
 def islands_between_products(network: Network) -> list[Island]:
     """From a product of two features to one that reads what is made of it."""
+    users = network.users()
     found: list[Island] = []
     taken: set[int] = set()
     for index, operator in enumerate(network.operators):
-        if index not in taken and isinstance(operator.function, Conv) and is_product(network, operator):
-            island = _island_from(network, index, operator.function.groups)
+        groups = 0 if index in taken else _product_groups(network, operator)
+        if groups:
+            island = _island_from(network, users, index, groups)
             if len(island.members) > 1:
                 found.append(island)
                 taken.update(island.members)
     return found
 
 
-def _island_from(network: Network, first: int, groups: int) -> Island:
+def _island_from(network: Network, users: Mapping[str, list[int]], first: int, groups: int) -> Island:
     """The operators up to the next product, if all that others read is what that one makes; only the first one else."""
     members, made = [first], set(network.operators[first].outputs)
     for index in range(first + 1, len(network.operators)):
@@ -88,7 +90,7 @@ def _island_from(network: Network, first: int, groups: int) -> Island:
             break
         members.append(index)
         if isinstance(operator.function, Conv):
-            readers = {reader for name, each in network.users().items() if name in made for reader in each}
+            readers = {reader for name in made for reader in users.get(name, ())}
             return Island(tuple(members) if readers <= set(members) else (first,), groups)
         made.update(operator.outputs)
     return Island((first,), groups)
@@ -101,8 +103,7 @@ def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
     if result.role == "output" or not _has_groups(result, groups):
         return False
     if isinstance(function, View):
-        in_order = function.order == tuple(range(len(function.order))) and not function.stop
-        return in_order and _has_groups(tensors[operator.inputs[0]], groups)
+        return function.in_order and not function.stop and _has_groups(tensors[operator.inputs[0]], groups)
     if not isinstance(function, Conv | Eltwise | Pool) or (isinstance(function, Conv) and function.groups != groups):
         return False
     return all(
@@ -230,7 +231,7 @@ class _Cutting(Rewriting):
 
     def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
         axis = 1 if role == "table" else 0
-        if tensor.shape[axis] == 1 and groups > 1:
+        if tensor.shape[axis] == 1:
             return name
         step = tensor.shape[axis] // groups
         start, stop = part[0] * step, part[1] * step

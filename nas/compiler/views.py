@@ -27,7 +27,7 @@ def view_boxes(view: View, source: Region, target: Region) -> tuple[Region, Regi
     landing = reshaped(target, moved.shape) if moved is not None else None
     if moved is not None and landing is not None:
         return moved, landing
-    if view.order == tuple(range(len(view.order))) and not view.stop:
+    if view.in_order and not view.stop:
         landing = reshaped(target, source.shape)
         if landing is not None:
             return source, landing
@@ -37,7 +37,12 @@ def view_boxes(view: View, source: Region, target: Region) -> tuple[Region, Regi
 def _slice_of_shuffled(view: View, source: Region) -> Region | None:
     """A slice of channels that are stored as several axes, where it falls on whole steps of the first."""
     inner = math.prod(source.shape[1:-2])
-    in_order = view.order == tuple(range(len(view.order)))
-    if not in_order or not view.stop or view.split[1:] != source.shape[-2:] or view.start % inner or view.stop % inner:
+    if (
+        not view.in_order
+        or not view.stop
+        or view.split[1:] != source.shape[-2:]
+        or view.start % inner
+        or view.stop % inner
+    ):
         return None
     return box(source, (view.start // inner, view.stop // inner))

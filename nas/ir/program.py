@@ -27,6 +27,11 @@ class View(msgspec.Struct, frozen=True, tag="view", tag_field="op", omit_default
     start: int = 0
     stop: int = 0
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the axes stay in their order."""
+        return self.order == tuple(range(len(self.order)))
+
 
 class Concat(msgspec.Struct, frozen=True, tag="concat", tag_field="op", gc=False):
     """Inputs of one format, one after the other along the channels."""

@@ -23,7 +23,7 @@ def activations_first(forward: TracedForward) -> TracedForward:
     """The same values, bit for bit."""
     calls = list(forward.calls)
     makers = {value.index: place for place, call in enumerate(calls) for value in call.outputs}
-    uses = Counter(value.index for call in calls for value in _read(call))
+    uses = Counter(value.index for call in calls for value in call.read)
     uses.update(value.index for value in forward.outputs)
 
     def only_maker(value: Value | None) -> int | None:
@@ -49,16 +49,3 @@ def activations_first(forward: TracedForward) -> TracedForward:
 
 def _first(call: Call) -> Value | None:
     return call.arguments[0] if call.arguments and isinstance(call.arguments[0], Value) else None
-
-
-def _read(call: Call) -> list[Value]:
-    """All the traced values that a call reads, lists of them included."""
-    found: list[Value] = []
-    waiting = [*call.arguments, *call.keywords.values()]
-    while waiting:
-        argument = waiting.pop()
-        if isinstance(argument, Value):
-            found.append(argument)
-        elif isinstance(argument, list | tuple):
-            waiting += argument
-    return found

@@ -28,7 +28,7 @@ from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.frames import ROWS_RANK, as_map, as_rows, from_map, from_rows, map_sides
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import Lowering, doubles, times
-from nas.compiler.front_end.pooling import pooled
+from nas.compiler.front_end.pooling import over_rows, pooled
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Conv, Eltwise, Pool, Tail, Window
@@ -116,8 +116,7 @@ def _unit_length(builder: NetworkBuilder, call: Call) -> bool:
     source, count = as_rows(builder, a.input, axis, layer), a.input.shape[axis]
     tensor = builder.tensors[source]
     squared = builder.apply(layer, Eltwise(tensor.format, Tail(activation="square")), (source,), tensor.shape, FLOAT32)
-    mean = pooled(builder, layer, squared, Pool("mean", Window((count, 1), (count, 1))))
-    inverse = times(builder, mean, float(count), "rsqrt", layer)
+    inverse = times(builder, over_rows(builder, layer, squared, "mean"), float(count), "rsqrt", layer)
     most = Tail(activation="clip", low=0.0, high=1 / a.eps)
     bounded = builder.apply(layer, Eltwise(FLOAT32, most), (inverse,), builder.tensors[inverse].shape, FLOAT32)
     function = Eltwise(tensor.format, Tail(multiply=FLOAT32))
@@ -152,9 +151,8 @@ def _mean(
 
 def _mean_of_places(builder: NetworkBuilder, source: str, layer: str) -> str:
     """(batch, channels, 1, 1), by columns and then by rows, so that no window is more than a row or a column of a channel."""
-    rows, columns = builder.tensors[source].shape[2:]
-    by_rows = pooled(builder, layer, source, Pool("mean", Window((1, columns), (1, columns))))
-    return pooled(builder, layer, by_rows, Pool("mean", Window((rows, 1), (rows, 1))))
+    row = (1, builder.tensors[source].shape[-1])
+    return over_rows(builder, layer, pooled(builder, layer, source, Pool("mean", Window(row, row))), "mean")
 
 
 LOWERINGS: dict[object, Lowering] = {

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK
-from nas.compiler.front_end.pointwise import Lowering, scalar
+from nas.compiler.front_end.pointwise import Lowering
 from nas.compiler.front_end.shapes import identity
 from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.slicing import concatenated, sliced
+from nas.compiler.front_end.slicing import concatenated, filled, resized
 from nas.compiler.front_end.trace import Call, Value
 
 Sides = tuple[int, int]
@@ -42,20 +42,10 @@ def _pad(builder: NetworkBuilder, call: Call) -> bool:
 
 
 def _joined(builder: NetworkBuilder, value: Value, axis: int, sides: Sides, number: float, layer: str) -> Value:
-    """`value` between so many places of a number: 0 times a part of it, and that number."""
-
-    def resized(size: int) -> Value:
-        return builder.new_value((*value.shape[:axis], size, *value.shape[axis + 1 :]))
-
-    parts = [value]
-    for place, size in enumerate(sides):
-        if size:
-            part, made = resized(size), resized(size)
-            sliced(builder, value, axis, (0, size), part, layer)
-            scalar(builder, part, made, 0.0, number, layer)
-            parts.insert(place * len(parts), made)
-    result = resized(sum(part.shape[axis] for part in parts))
-    concatenated(builder, parts, axis, result, layer)
+    """`value` between so many places of a number."""
+    before, behind = ([filled(builder, value, axis, size, number, layer)] if size else [] for size in sides)
+    result = builder.new_value(resized(value.shape, axis, value.shape[axis] + sum(sides)))
+    concatenated(builder, [*before, value, *behind], axis, result, layer)
     return result
 
 

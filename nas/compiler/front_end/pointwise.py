@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from nas.compiler.front_end.builder import Look, NetworkBuilder
+from nas.compiler.front_end.builder import Look, NetworkBuilder, in_order
 from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, channel_count, from_map
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.signature import Arguments
@@ -36,7 +36,7 @@ def scalar(builder: NetworkBuilder, value: Value, output: Value, factor: float, 
     look = builder.look(value, layer)
     if len(value.shape) == MAP_RANK and look.in_order and math.prod(builder.tensors[look.name].shape[2:]) == 1:
         # A mean over channels has its places as channels, and a table has a column for every channel: a map again.
-        look = Look(builder.read(value, layer), value.shape[1:], tuple(range(MAP_RANK - 1)))
+        look = in_order(builder.read(value, layer), value.shape[1:])
     tensor = builder.tensors[look.name]
     channels = channel_count(tensor.shape)
     table = builder.table(np.full(channels, factor), np.full(channels, term), f"{layer}.table")

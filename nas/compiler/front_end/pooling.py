@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from nas.compiler.front_end.builder import Look, NetworkBuilder
+from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK, map_sides
 from nas.compiler.front_end.layers import Padding, padding_of
 from nas.compiler.front_end.names import torch_functions
@@ -79,8 +79,7 @@ def _apply(builder: NetworkBuilder, layer: str, value: Value, output: Value, poo
     shape = value.shape if len(value.shape) == MAP_RANK else (*value.shape, 1)
     source = builder.stored(builder.look(value, layer), shape, layer)
     name = pooled(builder, layer, source, pool)
-    look = builder.tensors[name].shape[1:] if len(value.shape) == MAP_RANK else output.shape[1:]
-    builder.bind_look(output, Look(name, look, tuple(range(len(look)))))
+    builder.bind_as(output, name)
 
 
 def pooled(builder: NetworkBuilder, layer: str, source: str, pool: Pool) -> str:
@@ -90,6 +89,12 @@ def pooled(builder: NetworkBuilder, layer: str, source: str, pool: Pool) -> str:
     function = Pool(pool.kind, pool.window, pool.count_padding, tensor.format, output)
     shape = (*tensor.shape[:-2], *pool.window.output_size(*tensor.shape[-2:]))
     return builder.apply(layer, function, (source,), shape, output)
+
+
+def over_rows(builder: NetworkBuilder, layer: str, source: str, kind: Kind) -> str:
+    """The mean or maximum over all rows of each column of a stored map."""
+    whole = (builder.tensors[source].shape[-2], 1)
+    return pooled(builder, layer, source, Pool(kind, Window(whole, whole)))
 
 
 def _adaptive(kind: Kind) -> Callable[[NetworkBuilder, Call], bool]:

@@ -80,39 +80,53 @@ def _regrouped(look: Look, shape: tuple[int, ...]) -> Look | None:
     return Look(look.name, tuple(split), tuple(order))
 
 
-def _transpose(builder: NetworkBuilder, call: Call) -> bool:
+def _transposed(call: Call) -> list[int]:
     a = Arguments(call, "input dim0 dim1")
-    rank = len(a.input.shape)
-    order = list(range(rank))
-    first, second = a.dim0 % rank, a.dim1 % rank
+    order = list(range(len(a.input.shape)))
+    first, second = a.dim0 % len(order), a.dim1 % len(order)
     order[first], order[second] = order[second], order[first]
-    return _reorder(builder, call, a.input, order)
+    return order
 
 
-def _transpose_last(builder: NetworkBuilder, call: Call) -> bool:
-    value = call.arguments[0]
-    axes = list(range(len(value.shape)))
-    return _reorder(builder, call, value, [*axes[:-2], axes[-1], axes[-2]])
+def _last_transposed(call: Call) -> list[int]:
+    axes = list(range(len(call.arguments[0].shape)))
+    return [*axes[:-2], axes[-1], axes[-2]]
 
 
-def _permute(builder: NetworkBuilder, call: Call) -> bool:
+def _permuted(call: Call) -> list[int]:
     dims = call.arguments[1:] or (call.keywords.get("dims"),)
     order = dims[0] if isinstance(dims[0], tuple) else dims
-    return _reorder(builder, call, call.arguments[0], [axis % len(order) for axis in order])
+    return [axis % len(order) for axis in order]
 
 
-def _movedim(builder: NetworkBuilder, call: Call) -> bool:
+def _moved(call: Call) -> list[int] | None:
     a = Arguments(call, "input source destination")
     if not isinstance(a.source, int) or not isinstance(a.destination, int):
-        return False
+        return None
     rank = len(a.input.shape)
     order = [axis for axis in range(rank) if axis != a.source % rank]
     order.insert(a.destination % rank, a.source % rank)
-    return _reorder(builder, call, a.input, order)
+    return order
 
 
-def _reorder(builder: NetworkBuilder, call: Call, value: Value, order: list[int]) -> bool:
-    reorder(builder, value, order, call.outputs[0], call)
+_ORDERS: list[tuple[Callable[[Call], list[int] | None], list[Any]]] = [
+    (
+        _transposed,
+        torch_functions("transpose", "Tensor.transpose", "swapaxes", "Tensor.swapaxes", "swapdims", "Tensor.swapdims"),
+    ),
+    (_last_transposed, torch_functions("Tensor.mT.__get__")),
+    (_permuted, torch_functions("permute", "Tensor.permute")),
+    (_moved, torch_functions("movedim", "Tensor.movedim", "moveaxis", "Tensor.moveaxis")),
+]
+# Functions that put axes in another order, which each tells of a call; None for one of several axes at a time.
+REORDERINGS = {function: order for order, functions in _ORDERS for function in functions}
+
+
+def _reordered(builder: NetworkBuilder, call: Call) -> bool:
+    order = REORDERINGS[call.function](call)
+    if order is None:
+        return False
+    reorder(builder, Arguments(call, "input").input, order, call.outputs[0], call)
     return True
 
 
@@ -143,12 +157,6 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (identity, _IDENTITIES),
     (_dropout, DROPOUTS),
     (reshape, RESHAPES),
-    (
-        _transpose,
-        torch_functions("transpose", "Tensor.transpose", "swapaxes", "Tensor.swapaxes", "swapdims", "Tensor.swapdims"),
-    ),
-    (_transpose_last, torch_functions("Tensor.mT.__get__")),
-    (_permute, torch_functions("permute", "Tensor.permute")),
-    (_movedim, torch_functions("movedim", "Tensor.movedim", "moveaxis", "Tensor.moveaxis")),
+    (_reordered, list(REORDERINGS)),
 ]
 LOWERINGS: dict[Any, Lowering] = {function: lowering for lowering, functions in _TABLE for function in functions}

@@ -32,6 +32,25 @@ def sliced(
     from_map(builder, Value(output.index, whole, output.dtype), axis, name)
 
 
+def part_of(builder: NetworkBuilder, value: Value, axis: int, bounds: tuple[int, int], layer: str) -> Value:
+    """A new value: `value` from bounds[0] to bounds[1] along `axis`."""
+    part = builder.new_value(resized(value.shape, axis, bounds[1] - bounds[0]))
+    sliced(builder, value, axis, bounds, part, layer)
+    return part
+
+
+def filled(builder: NetworkBuilder, beside: Value, axis: int, size: int, number: float, layer: str) -> Value:
+    """So many places along `axis` of one number, as engines can join them to `beside`: 0 times a part of it, and that number."""
+    made = builder.new_value(resized(beside.shape, axis, size))
+    scalar(builder, part_of(builder, beside, axis, (0, size), layer), made, 0.0, number, layer)
+    return made
+
+
+def resized(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    """`shape` with so many places along `axis`."""
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
 def _chunks(signature: str) -> Lowering:
     def lower(builder: NetworkBuilder, call: Call) -> bool:
         a = Arguments(call, signature)
@@ -67,16 +86,15 @@ def _select(builder: NetworkBuilder, value: Value, axis: int, index: int, output
     """`output` is `value` at a place along an axis; `call` selects nothing else than such places."""
     turned = builder.turned(value)
     if turned is None:
-        part = builder.new_value((*value.shape[:axis], 1, *value.shape[axis + 1 :]))
-        sliced(builder, value, axis, (index, index + 1), part, call.layer)
+        part = part_of(builder, value, axis, (index, index + 1), call.layer)
         reshape(builder, Call(torch.reshape, (part,), {}, (output,), call.layer))
         return
     selected = turned.order[axis]
     rest = [place - (place > selected) for place in turned.order if place != selected]
     base = turned.base
-    place_ = builder.new_value((*base.shape[:selected], *base.shape[selected + 1 :]))
-    _select(builder, base, selected, index, place_, call)
-    reorder(builder, place_, rest, output, call)
+    chosen = builder.new_value((*base.shape[:selected], *base.shape[selected + 1 :]))
+    _select(builder, base, selected, index, chosen, call)
+    reorder(builder, chosen, rest, output, call)
 
 
 def _narrow(builder: NetworkBuilder, call: Call) -> bool:
@@ -123,13 +141,13 @@ def _getitem(builder: NetworkBuilder, call: Call) -> bool:
         if places != range(size):
             cuts.append((axis, places))
     for axis, places in cuts:
-        part = builder.new_value((*value.shape[:axis], len(places), *value.shape[axis + 1 :]))
         if places.step == 1:
-            sliced(builder, value, axis, (places.start, places.stop), part, call.layer)
-        else:
-            split = builder.new_value((*part.shape[: axis + 1], places.step, *part.shape[axis + 1 :]))
-            reshape(builder, Call(torch.reshape, (value,), {}, (split,), call.layer))
-            _select(builder, split, axis + 1, places.start, part, call)
+            value = part_of(builder, value, axis, (places.start, places.stop), call.layer)
+            continue
+        part = builder.new_value(resized(value.shape, axis, len(places)))
+        split = builder.new_value((*part.shape[: axis + 1], places.step, *part.shape[axis + 1 :]))
+        reshape(builder, Call(torch.reshape, (value,), {}, (split,), call.layer))
+        _select(builder, split, axis + 1, places.start, part, call)
         value = part
     return reshape(builder, Call(torch.reshape, (value,), {}, (output,), call.layer))
 
@@ -156,11 +174,9 @@ def _can_be_made(constant: torch.Tensor, beside: Value, axis: int) -> bool:
 
 
 def _made_of(builder: NetworkBuilder, beside: Value, constant: torch.Tensor, axis: int, layer: str) -> Value:
-    """A constant as engines can join it to maps: 0 times a part of another map, and the constant."""
-    shape = (*beside.shape[:axis], constant.shape[axis], *beside.shape[axis + 1 :])
-    part, nothing, made = (builder.new_value(shape) for _ in range(3))
-    sliced(builder, beside, axis, (0, constant.shape[axis]), part, layer)
-    scalar(builder, part, nothing, 0.0, 0.0, layer)
+    """A constant as engines can join it to maps."""
+    nothing = filled(builder, beside, axis, constant.shape[axis], 0.0, layer)
+    made = builder.new_value(nothing.shape)
     with_constant(builder, nothing, made, "add", constant[:1], layer)
     return made
 
@@ -178,10 +194,8 @@ def _roll(builder: NetworkBuilder, call: Call) -> bool:
     for axis, shift in moves:
         if shift:
             size, rolled = value.shape[axis], builder.new_value(value.shape)
-            parts = []
-            for start, stop in ((size - shift, size), (0, size - shift)):
-                parts.append(builder.new_value((*value.shape[:axis], stop - start, *value.shape[axis + 1 :])))
-                sliced(builder, value, axis, (start, stop), parts[-1], call.layer)
+            ends = ((size - shift, size), (0, size - shift))
+            parts = [part_of(builder, value, axis, bounds, call.layer) for bounds in ends]
             concatenated(builder, parts, axis, rolled, call.layer)
             value = rolled
     return identity(builder, Call(call.function, (value,), {}, call.outputs, call.layer))

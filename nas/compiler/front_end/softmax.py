@@ -11,10 +11,10 @@ from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.frames import ROWS_RANK, as_rows, from_rows
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import Lowering, times
-from nas.compiler.front_end.pooling import pooled
+from nas.compiler.front_end.pooling import over_rows
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
-from nas.ir.command import Eltwise, Pool, Tail, Window
+from nas.ir.command import Eltwise, Tail
 from nas.ir.tensor import FLOAT32
 
 
@@ -26,13 +26,10 @@ def _softmax(builder: NetworkBuilder, call: Call) -> bool:
     if axis == 0 or call.outputs[0].dtype != a.input.dtype:
         return False
     source, count = as_rows(builder, a.input, axis, layer), a.input.shape[axis]
-    form, window = builder.tensors[source].format, Window((count, 1), (count, 1))
-    largest = pooled(builder, layer, source, Pool("max", window))
-    minus = times(builder, largest, -1.0, "none", layer)
-    raised = Eltwise(form, Tail(add=FLOAT32, activation="exp"))
+    minus = times(builder, over_rows(builder, layer, source, "max"), -1.0, "none", layer)
+    raised = Eltwise(builder.tensors[source].format, Tail(add=FLOAT32, activation="exp"))
     powers = builder.apply(layer, raised, (source, minus), builder.tensors[source].shape, FLOAT32)
-    mean = pooled(builder, layer, powers, Pool("mean", window))
-    shares = times(builder, mean, float(count), "reciprocal", layer)
+    shares = times(builder, over_rows(builder, layer, powers, "mean"), float(count), "reciprocal", layer)
     product = Eltwise(FLOAT32, Tail(multiply=FLOAT32))
     name = builder.apply(layer, product, (powers, shares), builder.tensors[source].shape, FLOAT32)
     from_rows(builder, call.outputs[0], axis, name)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -40,6 +40,8 @@ _BROKEN_FORWARDS = (
 )
 # What any tensor answers alike, with numbers or without. Every batch norm asks.
 _QUESTIONS = frozenset((torch.Tensor.dim, torch.Tensor.size, torch.Tensor.shape.__get__))  # type: ignore[attr-defined]
+_NESTS = (list, tuple, Mapping)
+_Kind = TypeVar("_Kind")
 # Kinds of arguments, the usual ones, that hold no tensors.
 _WITHOUT_TENSORS = frozenset((type(None), bool, int, float, str))
 
@@ -86,6 +88,11 @@ class Call:
     keywords: Mapping[str, Any]
     outputs: tuple[Value, ...]
     layer: str
+
+    @property
+    def read(self) -> list[Value]:
+        """All the traced values among the arguments, lists of them included."""
+        return _found_in((self.arguments, self.keywords), Value)
 
 
 @dataclass(frozen=True)
@@ -321,13 +328,14 @@ def _is_of_torch(kind: type) -> bool:
 
 def tensors_in(structure: Any) -> list[torch.Tensor]:
     """The tensors of nested lists, tuples and mappings, in their order."""
-    if isinstance(structure, torch.Tensor):
+    return _found_in(structure, torch.Tensor)
+
+
+def _found_in(structure: Any, kind: type[_Kind]) -> list[_Kind]:
+    if isinstance(structure, kind):
         return [structure]
-    if isinstance(structure, list | tuple):
-        return [tensor for item in structure for tensor in tensors_in(item)]
-    if isinstance(structure, Mapping):
-        return [tensor for item in structure.values() for tensor in tensors_in(item)]
-    return []
+    items = structure.values() if isinstance(structure, Mapping) else structure
+    return [part for item in items for part in _found_in(item, kind)] if isinstance(structure, _NESTS) else []
 
 
 def _on_meta(structure: Any) -> Any:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from nas.compiler.front_end import arithmetic, pointwise, products
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import BATCH_NORMS
-from nas.compiler.front_end.shapes import DROPOUTS, RESHAPES
+from nas.compiler.front_end.shapes import DROPOUTS, REORDERINGS, RESHAPES
 from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, TracedForward, Value
 
@@ -58,7 +58,7 @@ class _Unfolding:
         return replace(self._forward, calls=tuple(self._calls), outputs=outputs)
 
     def _add(self, call: Call) -> None:
-        places = {self._places[value.index] for value in _values_in(call) if value.index in self._places}
+        places = {self._places[value.index] for value in call.read if value.index in self._places}
         if call.function in _RESHAPES and isinstance(call.arguments[0], Value) and places <= {0}:
             self._reshape(call, call.arguments[0])
             return
@@ -67,18 +67,15 @@ class _Unfolding:
             return
         rule = _RULES.get(call.function)
         changed = rule(self, call, places.pop()) if rule is not None and len(places) == 1 else None
-        if changed is None:
-            self._calls.append(_with_values(call, lambda value: self._as_it_was(value, call.layer)))
-        else:
-            self._calls.append(changed)
+        self._calls.append(self._on_folded(call) if changed is None else changed)
 
     def _reshape(self, call: Call, value: Value) -> None:
         """The batch stays with, or is taken from, the axis that it is folded into."""
         (output,) = call.outputs
         count = output.shape[0] if output.shape else 0
-        source = self._values.get(value.index, value)
+        source = self.now(value)
         if source.shape[:1] != (self._images,) or not count or count % self._images:
-            self._calls.append(_with_values(call, lambda each: self._as_it_was(each, call.layer)))
+            self._calls.append(self._on_folded(call))
         elif count == self._images:
             self._calls.append(replace(call, arguments=(source, *call.arguments[1:])))
         else:
@@ -105,6 +102,9 @@ class _Unfolding:
     def call(self, call: Call) -> None:
         self._calls.append(call)
 
+    def _on_folded(self, call: Call) -> Call:
+        return _with_values(call, lambda value: self._as_it_was(value, call.layer))
+
     def _as_it_was(self, value: Value, layer: str) -> Value:
         """The folded value itself, for a reader that wants that."""
         if value.index not in self._values:
@@ -113,15 +113,6 @@ class _Unfolding:
             folded = self._folded[value.index] = self.new_value(value.shape, value.dtype)
             self._calls.append(Call(torch.reshape, (self._values[value.index], value.shape), {}, (folded,), layer))
         return self._folded[value.index]
-
-
-def _values_in(structure: Any) -> list[Value]:
-    """All traced values that a call reads."""
-    if isinstance(structure, Call):
-        return [value for each in (*structure.arguments, *structure.keywords.values()) for value in _values_in(each)]
-    if isinstance(structure, Value):
-        return [structure]
-    return [value for each in structure for value in _values_in(each)] if isinstance(structure, list | tuple) else []
 
 
 def _with_values(call: Call, of: Callable[[Value], Value]) -> Call:
@@ -158,7 +149,7 @@ def _of_last_axes(axes: int, rule: _Rule) -> _Rule:
 
 def _of_the_same_axes(unfolding: _Unfolding, call: Call, place: int) -> Call | None:
     rank = len(call.outputs[0].shape)
-    if any(unfolding.place(value) != place or len(value.shape) != rank for value in _values_in(call)):
+    if any(unfolding.place(value) != place or len(value.shape) != rank for value in call.read):
         return None
     return replace(
         _with_values(call, unfolding.now), outputs=tuple(unfolding.unfold(output, place) for output in call.outputs)
@@ -179,8 +170,7 @@ def _along(signature: str) -> _Rule:
             return None
         goes = len(call.outputs[0].shape) < rank
         after = place - sum(axis < place for axis in counted if goes)
-        named = {word.partition("=")[0] for word in signature.split()[1:]}
-        keywords = {name: getattr(a, name) for name in named if getattr(a, name) is not None}
+        keywords = {name: given for name, given in vars(a).items() if name != "input" and given is not None}
         moved = tuple(axis + (axis > place) for axis in counted)
         keywords["dim"] = moved if isinstance(a.dim, tuple) else moved[0]
         outputs = tuple(unfolding.unfold(output, after) for output in call.outputs)
@@ -189,11 +179,12 @@ def _along(signature: str) -> _Rule:
     return rule
 
 
-def _permute(unfolding: _Unfolding, call: Call, place: int) -> Call | None:
-    dims = call.arguments[1:] or (call.keywords.get("dims"),)
-    order = [axis % len(call.arguments[0].shape) for axis in (dims[0] if isinstance(dims[0], tuple) else dims)]
+def _reordered(unfolding: _Unfolding, call: Call, place: int) -> Call | None:
+    value, order = Arguments(call, "input").input, REORDERINGS[call.function](call)
+    if order is None:
+        return None
     output = unfolding.unfold(call.outputs[0], order.index(place))
-    return Call(call.function, (unfolding.now(call.arguments[0]), _split(order, place)), {}, (output,), call.layer)
+    return Call(torch.permute, (unfolding.now(value), _split(order, place)), {}, (output,), call.layer)
 
 
 def _split(order: Iterable[int], place: int) -> tuple[int, ...]:
@@ -231,7 +222,6 @@ def _norm_of_rows(unfolding: _Unfolding, call: Call, place: int) -> Call | None:
     return Call(torch.permute, (normed, order), {}, (result,), call.layer)
 
 
-_TRANSPOSES = torch_functions("transpose", "Tensor.transpose", "swapaxes", "Tensor.swapaxes")
 _SOFTMAX = torch_functions("softmax", "Tensor.softmax", "nn.functional.softmax")
 _SPLITS = torch_functions("split", "Tensor.split", "split_with_sizes", "Tensor.split_with_sizes")
 _REDUCTIONS = torch_functions("mean", "Tensor.mean", "sum", "Tensor.sum", "amax", "Tensor.amax")
@@ -239,26 +229,17 @@ _REDUCTIONS = torch_functions("mean", "Tensor.mean", "sum", "Tensor.sum", "amax"
 _COPIES = torch_functions("clone", "Tensor.clone", "Tensor.contiguous", "Tensor.detach", "nn.functional.identity")
 
 
-def _transpose(unfolding: _Unfolding, call: Call, place: int) -> Call | None:
-    a = Arguments(call, "input dim0 dim1")
-    order = list(range(len(a.input.shape)))
-    first, second = a.dim0 % len(order), a.dim1 % len(order)
-    order[first], order[second] = order[second], order[first]
-    return _permute(unfolding, Call(torch.permute, (a.input, tuple(order)), {}, call.outputs, call.layer), place)
-
-
 _TABLE: list[tuple[_Rule, Iterable[Any]]] = [
     (_alike, [*_COPIES, *DROPOUTS, *arithmetic.LOWERINGS, *pointwise.LOWERINGS]),
     (_of_last_axes(1, _of_the_same_axes), [F.linear, F.layer_norm]),
-    (_of_last_axes(2, _alike), [*products.LOWERINGS, *torch_functions("Tensor.mT.__get__")]),
+    (_of_last_axes(2, _alike), products.LOWERINGS),
     (_along("input dim=None _stacklevel=3 dtype=None"), _SOFTMAX),
     (_along("input p=2.0 dim=1 eps=1e-12"), torch_functions("nn.functional.normalize")),
     (_along("input chunks dim=0"), torch_functions("chunk", "Tensor.chunk")),
     (_along("input sizes dim=0"), [*_SPLITS, torch.functional.split]),
     (_along("input dim=0"), torch_functions("unbind", "Tensor.unbind")),
     (_along("input dim=None keepdim=False dtype=None"), _REDUCTIONS),
-    (_transpose, _TRANSPOSES),
-    (_permute, torch_functions("permute", "Tensor.permute")),
+    (_reordered, REORDERINGS),
     (_getitem, torch_functions("Tensor.__getitem__")),
     (_norm_of_rows, BATCH_NORMS),
 ]

@@ -1,6 +1,5 @@
 """Attention heads some at a time: where they can be kept apart, what fits by it, and what that is worth."""
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,14 +14,13 @@ from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_pro
 from nas.compiler.opt.pipeline import PASSES
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
-from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
 from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values, run_values_parallel
+from tests.processors import EDGE_NPU, with_sram
 
-EDGE_NPU = find_processor("edge_npu")
 APART_OFF = frozenset(["apart"])
 
 
@@ -70,10 +68,6 @@ class Windows(nn.Module):
         halves = self.tokens(x).reshape(images, 12, rows, 2, columns // 2).permute(0, 3, 2, 4, 1).flatten(2, 3)
         y = halves.reshape(images * 2, -1, 12)
         return self.attention(y, y, y, need_weights=False)[0].reshape(images, -1)
-
-
-def with_sram(kib: int) -> Processor:
-    return msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10))
 
 
 def compiled_for(

@@ -1,6 +1,5 @@
 """Leads that were guessed and did not come: a simulation shows them, and the program that is planned by what was seen is quicker."""
 
-import msgspec
 import torch
 from torch import nn
 from torchvision.models import get_model
@@ -15,14 +14,8 @@ from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import network_to_price
-from nas.hw.load import find_processor
 from nas.hw.spec import Processor
-
-EDGE_NPU = find_processor("edge_npu")
-
-
-def with_sram(kib: int) -> Processor:
-    return msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10))
+from tests.processors import EDGE_NPU, with_sram
 
 
 def widened(blocks: int = 3) -> nn.Module:

@@ -16,19 +16,14 @@ from nas.compiler.opt.recompute import Recompute
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_to_price
-from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
 from nas.timing.bounds import program_bounds
+from tests.processors import EDGE_NPU, with_sram
 
-EDGE_NPU = find_processor("edge_npu")
 OFF = frozenset(["recompute"])
-
-
-def with_sram(kib: int, processor: Processor = EDGE_NPU) -> Processor:
-    return msgspec.structs.replace(processor, sram=msgspec.structs.replace(processor.sram, size_bytes=kib << 10))
 
 
 class Decoder(nn.Module):

@@ -25,12 +25,7 @@ from nas.hw.spec import Processor
 from nas.sim.parallel import simulate_parallel
 from nas.sim.values import run_values
 from tests.networks import RandomBranches
-
-EDGE_NPU = find_processor("edge_npu")
-
-
-def with_sram(kib: int, processor: Processor = EDGE_NPU) -> Processor:
-    return msgspec.structs.replace(processor, sram=msgspec.structs.replace(processor.sram, size_bytes=kib << 10))
+from tests.processors import EDGE_NPU, with_sram
 
 
 class Branches(nn.Module):

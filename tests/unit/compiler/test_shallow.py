@@ -1,6 +1,5 @@
 """Deep convolutions in parts: where tiles as wide as the array do not fit beside each other, and what that is worth."""
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,18 +14,13 @@ from nas.compiler.opt.shallow import Shallow
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_to_price
-from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
 from nas.sim.parallel import simulate_parallel
 from nas.sim.values import run_values
+from tests.processors import EDGE_NPU, with_sram
 
-EDGE_NPU = find_processor("edge_npu")
 OFF = frozenset(["shallow"])
-
-
-def with_sram(kib: int) -> Processor:
-    return msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10))
 
 
 def head(depth: int = 256) -> nn.Module:
