@@ -8,7 +8,7 @@ byte addresses cannot say becomes a move.
 from dataclasses import dataclass, field
 
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.regions import image_of, reshaped, whole
+from nas.compiler.regions import image_of, permuted, reshaped, whole
 from nas.compiler.tiling import roles
 from nas.compiler.views import seen_through
 from nas.core.errors import ContractError
@@ -56,11 +56,13 @@ class _Assignment:
         self.network, self.in_place, self.apart = network, in_place, apart
         self.users = network.users()
         self.makers = {name: operator.function for operator in network.operators for name in operator.outputs}
+        self.makers_at = {name: index for index, operator in enumerate(network.operators) for name in operator.outputs}
         self.storage = Storage()
         self.in_dram = set(network.inputs) | set(network.outputs)
         for operator in network.operators:
             if isinstance(operator.function, Host):
                 self.in_dram.update(operator.inputs, operator.outputs)
+        self.through = self._written_through()
         self.homes = self._concat_homes()
         for name in network.inputs:
             self._own_buffer(network.tensors[name])
@@ -82,7 +84,7 @@ class _Assignment:
         function, result = operator.function, operator.outputs[0]
         if not self.in_place or not isinstance(function, Conv | Matmul | Eltwise) or function.tail.pool is not None:
             return ""
-        if result in self.apart or result in self.homes or result in self.in_dram:
+        if result in self.apart or result in self.homes or result in self.through or result in self.in_dram:
             return ""
         for name, role in zip(operator.inputs, roles(function), strict=True):
             in_step = role in ("factor", "addend") or (role == "data" and isinstance(function, Eltwise))
@@ -105,6 +107,59 @@ class _Assignment:
         is_seen = any(isinstance(self.network.operators[user].function, View | Concat) for user in self.users[name])
         return not is_seen and self.users[name][-1] == index
 
+    def _written_through(self) -> dict[str, str]:
+        """For each tensor that is read by a view alone, which strides can't say or which has to lie in order: the view's result.
+        The tensor is written straight into its places there.
+        """
+        through: dict[str, str] = {}
+        for operator in self.network.operators:
+            if not isinstance(operator.function, View):
+                continue
+            name, result = operator.inputs[0], operator.outputs[0]
+            is_read_here_alone = self.users[name] == [self.makers_at[result]] and name not in self.in_dram
+            if is_read_here_alone and isinstance(self.makers.get(name), COMPUTES | Concat) and self._is_moved(operator):
+                place = self._place_before(operator.function, name, whole(self.network.tensors[result], result, 0))
+                maker = self.network.operators[self.makers_at[name]]
+                if place is not None and (not isinstance(maker.function, Concat) or self._holds_parts(maker, place)):
+                    through[name] = result
+        return through
+
+    def _holds_parts(self, operator: Operator, place: Region) -> bool:
+        """Whether strides can say where in `place` each input of a concat goes."""
+        stop, ends = 0, []
+        for name in operator.inputs:
+            start, stop = stop, stop + self.network.tensors[name].shape[1]
+            ends.append((start, stop))
+        return all(_cuts(place.shape[1:], stop, each) is not None for each in ends)
+
+    def _is_moved(self, operator: Operator) -> bool:
+        """Whether what a view shows of a tensor that is stored in order has to be brought into another order."""
+        view, name, result = operator.function, operator.inputs[0], operator.outputs[0]
+        assert isinstance(view, View)
+        users = [self.network.operators[user].function for user in self.users.get(result, ())]
+        if result in self.in_dram or any(isinstance(user, Concat) for user in users):
+            return True
+        seen = _seen(view, whole(self.network.tensors[name], name, 0))
+        if seen is None:
+            return True
+        is_logical = reshaped(image_of(seen, 0), self.network.tensors[result].shape[1:]) is not None
+        return not is_logical and not self._can_be_read(result, seen)
+
+    def _place_before(self, view: View, name: str, target: Region) -> Region | None:
+        """The places in `target`, which is what `view` shows of it, that the elements of tensor `name` go to; None where strides
+        can't say it.
+        """
+        tensor = self.network.tensors[name]
+        shape = tuple(view.split[axis] for axis in view.order)
+        shown = reshaped(image_of(target, 0), shape) if not view.stop and target.bits >= 8 else None
+        if shown is None:
+            return None
+        stored = permuted(shown, tuple(view.order.index(axis) for axis in range(len(view.order))))
+        place = reshaped(stored, tensor.shape[1:])
+        if place is None and stored.shape[-2:] == tensor.shape[-2:]:
+            place = stored  # channels of several axes
+        return None if place is None else _with_batch(place, target)
+
     def _concat_homes(self) -> dict[str, tuple[str, int]]:
         """For each tensor that can be written straight into a concat: that concat's result, and its first channel there."""
         homes: dict[str, tuple[str, int]] = {}
@@ -113,7 +168,7 @@ class _Assignment:
                 continue
             result, start = operator.outputs[0], 0
             for name in operator.inputs:
-                made_here = isinstance(self.makers.get(name), COMPUTES | Concat)
+                made_here = isinstance(self.makers.get(name), COMPUTES | Concat) or name in self.through.values()
                 same_place = (name in self.in_dram) == (result in self.in_dram)
                 is_output = self.network.tensors[name].role == "output"
                 if (
@@ -132,10 +187,23 @@ class _Assignment:
         if name in self.storage.regions:
             return self.storage.regions[name]
         tensor = self.network.tensors[name]
+        if name in self.through:
+            return self._region_through(name)
         if name not in self.homes:
             return self._own_buffer(tensor)
         home, start = self.homes[name]
-        region = box(self._region(home), None, (start, start + tensor.shape[1]))
+        region = self._part(home, start, start + tensor.shape[1])
+        self.storage.regions[name] = region
+        return region
+
+    def _region_through(self, name: str) -> Region:
+        """The region of a tensor that is written into its places in what a view shows."""
+        result = self.through[name]
+        view = self.network.operators[self.makers_at[result]].function
+        assert isinstance(view, View)
+        region = self._place_before(view, name, self._region(result))
+        if region is None:
+            raise ContractError(f"{name} has no places in {result}")
         self.storage.regions[name] = region
         return region
 
@@ -150,28 +218,39 @@ class _Assignment:
     def _concat(self, index: int, operator: Operator) -> None:
         if operator.outputs[0] not in self.storage.regions and self._is_part_of_another(operator):
             return
-        result, start = self._region(operator.outputs[0]), 0
+        result, start = operator.outputs[0], 0
+        self._region(result)
         for name in operator.inputs:
             channels = self.network.tensors[name].shape[1]
-            if self.homes.get(name) != (operator.outputs[0], start):
-                self._move(index, self.storage.regions[name], box(result, None, (start, start + channels)))
+            if self.homes.get(name) != (result, start):
+                self._move(index, self.storage.regions[name], self._part(result, start, start + channels))
             start += channels
 
     def _is_part_of_another(self, operator: Operator) -> bool:
         """Where all inputs lie one behind the other in a later, larger concat, the result is just that part of it."""
         result, places = operator.outputs[0], [self.homes.get(name) for name in operator.inputs]
-        if result in self.homes or result in self.in_dram or places[0] is None:
+        if result in self.homes or result in self.through or result in self.in_dram or places[0] is None:
             return False
         home, first = stop = places[0]
         for name, place in zip(operator.inputs, places, strict=True):
             if place != stop:
                 return False
             stop = home, stop[1] + self.network.tensors[name].shape[1]
-        self.storage.regions[result] = box(self._region(home), None, (first, stop[1]))
+        self.storage.regions[result] = self._part(home, first, stop[1])
         return True
+
+    def _part(self, name: str, start: int, stop: int) -> Region:
+        """The places start..stop - 1 along the first axis behind the batch of a tensor."""
+        region = self._region(name)
+        cuts = _cuts(region.shape[1:], self.network.tensors[name].shape[1], (start, stop))
+        if cuts is None:
+            raise ContractError(f"{region} has no part {start}..{stop} of {name}")
+        return box(region, None, *cuts)
 
     def _view(self, index: int, operator: Operator, view: View) -> None:
         source_name, name = operator.inputs[0], operator.outputs[0]
+        if source_name in self.through:
+            return
         tensor, source = self.network.tensors[name], self.storage.regions[source_name]
         seen = _seen(view, source)
         if seen is None:  # strides cannot say it: look at a dense copy instead
@@ -211,6 +290,26 @@ class _Assignment:
             self.storage.moves.setdefault(index, []).append((_with_batch(taking, source), target))
             return
         self.storage.moves.setdefault(index, []).append((source, _with_batch(landing, target)))
+
+
+def _cuts(sizes: tuple[int, ...], whole_size: int, bounds: tuple[int, int]) -> list[tuple[int, int]] | None:
+    """Where an axis of `whole_size` is stored as the first of axes of `sizes`: of each of these the places that hold `bounds` of it.
+
+    None where they hold more than that, too.
+    """
+    start, stop = bounds
+    cuts: list[tuple[int, int]] = []
+    inner = whole_size
+    for size in sizes:
+        if inner == 1:
+            break
+        inner //= size
+        first, last = start // inner, (stop - 1) // inner
+        cuts.append((first, last + 1))
+        start, stop = start - first * inner, stop - last * inner
+        if first != last and (start or stop != inner):
+            return None
+    return cuts
 
 
 def _seen(view: View, source: Region) -> Region | None:
