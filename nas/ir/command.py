@@ -20,8 +20,9 @@ The **tail** of conv, matmul and eltwise is the same for all, in this order, eac
     2. table         y = y * table[0, channel] + table[1, channel], a float32 region (2, channels)      if `table`
     3. multiply      y = y * number of the next read, the factor                                        if `multiply`
     4. add           y = y + number of the next read, the addend                                        if `add`
-    5. activation    "relu" max(y, 0); "clip" min(max(y, low), high); "leaky_relu" y or low * y if y < 0; "square" y * y;
-                     "rsqrt" 1 / sqrt(y); "reciprocal" 1 / y; and the others as in PyTorch ("gelu_tanh": its approximation of that name)
+    5. activation    "relu" max(y, 0); "clip" min(max(y, low), high); "leaky_relu" y or low * y if y < 0; "elu" y or
+                     low * (exp(y) - 1) if y < 0; "square" y * y; "rsqrt" 1 / sqrt(y); "reciprocal" 1 / y; and the others as in
+                     PyTorch ("gelu_tanh": its approximation of that name)
     6. encode        code = min(max(round_half_even(y * (1 / scale)) - offset, 0), levels), or the float itself
     7. max pool      over the encoded map, window and stride in `pool`; the output is (n, p', q')       if `pool`
 Factor and addend have the shape of what they are applied to; an axis of size 1 (for a map: channels, rows or columns)
@@ -58,6 +59,12 @@ Activation = Literal[
     "rsqrt",
     "exp",
     "reciprocal",
+    "sqrt",
+    "log",
+    "abs",
+    "elu",
+    "softplus",
+    "mish",
 ]
 # What stays in place while the rest streams by; "lanes" is the vector engine's way, one output a lane.
 Dataflow = Literal["weight_stationary", "output_stationary", "input_stationary", "lanes"]

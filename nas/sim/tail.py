@@ -43,7 +43,7 @@ def apply_tail(y: Numbers, tail: Tail, table: Numbers | None, factor: Numbers | 
 
 
 def activate(y: Numbers, activation: Activation, low: float, high: float) -> Numbers:
-    """The activation of each number; `low` and `high` belong to "clip", `low` to "leaky_relu" (its slope below 0)."""
+    """The activation of each number; `low` and `high` belong to "clip", `low` to "leaky_relu" and "elu" (the slope below 0, at 0)."""
     if activation == "none":
         return y
     if activation == "relu":
@@ -52,6 +52,8 @@ def activate(y: Numbers, activation: Activation, low: float, high: float) -> Num
         return np.minimum(np.maximum(y, np.float32(low)), np.float32(high))
     if activation == "leaky_relu":
         return np.where(y < 0, y * np.float32(low), y)
+    if activation == "elu":
+        return np.where(y < 0, (low * np.expm1(y.astype(np.float64))).astype(np.float32), y)
     return _SMOOTH[activation](y.astype(np.float64)).astype(np.float32)
 
 
@@ -92,6 +94,14 @@ def _gelu_tanh(y: _Wide) -> _Wide:
     return y * _sigmoid(math.sqrt(8 / math.pi) * (y + 0.044715 * y**3))
 
 
+def _softplus(y: _Wide) -> _Wide:
+    return np.logaddexp(0.0, y)
+
+
+def _mish(y: _Wide) -> _Wide:
+    return y * np.tanh(_softplus(y))
+
+
 def _rsqrt(y: _Wide) -> _Wide:
     return 1.0 / np.sqrt(y)
 
@@ -107,4 +117,9 @@ _SMOOTH: dict[str, Callable[[_Wide], _Wide]] = {
     "rsqrt": _rsqrt,
     "exp": np.exp,
     "reciprocal": np.reciprocal,
+    "sqrt": np.sqrt,
+    "log": np.log,
+    "abs": np.abs,
+    "softplus": _softplus,
+    "mish": _mish,
 }

@@ -199,6 +199,12 @@ def test_full_tail(bits, kind):
         ("rsqrt", torch.rsqrt),
         ("exp", torch.exp),
         ("reciprocal", torch.reciprocal),
+        ("sqrt", torch.sqrt),
+        ("log", torch.log),
+        ("abs", torch.abs),
+        ("elu", lambda x: F.elu(x, 0.25)),
+        ("softplus", F.softplus),
+        ("mish", F.mish),
     ],
 )
 def test_activations(activation, reference):

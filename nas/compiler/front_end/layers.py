@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 from nas.compiler.front_end.builder import NO_ZEROS, Look, NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK, ROWS_RANK, as_map, from_map
-from nas.compiler.front_end.signature import Arguments, pair
+from nas.compiler.front_end.sides import pair
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Conv, Matmul, Tail, Window
 from nas.ir.tensor import Format, sums_format
@@ -100,25 +101,32 @@ def _linear(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input weight bias=None")
     if not _is_weighted(a.input, a.weight, a.bias) or len(a.input.shape) < ROWS_RANK or len(a.weight.shape) != 2:
         return False
-    channels, depth = (int(size) for size in a.weight.shape)
-    is_rows = len(a.input.shape) == ROWS_RANK
-    tail, table = _biased(builder, a.bias, channels, call.layer)
-    axis = len(a.input.shape) - 1
-    source = builder.read(a.input, call.layer) if is_rows else as_map(builder, a.input, axis, call.layer)
+    summed_along(builder, a.input, len(a.input.shape) - 1, (a.weight, a.bias), call.outputs[0], call.layer)
+    return True
+
+
+def summed_along(
+    builder: NetworkBuilder, value: Value, axis: int, layer_of: tuple[Any, Any], output: Value, layer: str
+) -> None:
+    """`output` has along `axis` the sums of `value` that a linear layer makes of its places: (weight (after, before), bias)."""
+    given, bias = layer_of
+    channels, depth = (int(size) for size in given.shape)
+    is_rows = len(value.shape) == ROWS_RANK
+    tail, table = _biased(builder, bias, channels, layer)
+    source = builder.read(value, layer) if is_rows else as_map(builder, value, axis, layer)
     tensor = builder.tensors[source]
-    weight = builder.constant(a.weight, f"{call.layer}.weight", (channels, depth) + (() if is_rows else (1, 1)))
+    weight = builder.constant(given, f"{layer}.weight", (channels, depth) + (() if is_rows else (1, 1)))
     weight_format = builder.tensors[weight].format
     tail = accumulated(tail, tensor.format, weight_format)
     function: Conv | Matmul = Conv(Window(), 1, tensor.format, weight_format, tail)
     if is_rows:
         function = Matmul(tensor.format, weight_format, tail)
     shape = (tensor.shape[0], channels, *tensor.shape[2:])
-    name = builder.apply(call.layer, function, (source, weight, *table), shape, tail.output)
+    name = builder.apply(layer, function, (source, weight, *table), shape, tail.output)
     if is_rows:
-        builder.bind(call.outputs[0], name)
+        builder.bind(output, name)
     else:
-        from_map(builder, call.outputs[0], axis, name)
-    return True
+        from_map(builder, output, axis, name)
 
 
 CONVOLUTIONS = [F.conv2d, torch.conv2d]

@@ -18,6 +18,7 @@ from nas.compiler.front_end import (
     pointwise,
     pooling,
     products,
+    resample,
     shapes,
     slicing,
     softmax,
@@ -25,6 +26,7 @@ from nas.compiler.front_end import (
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.commute import activations_first
 from nas.compiler.front_end.fallback import lower_to_host
+from nas.compiler.front_end.needed import needed
 from nas.compiler.front_end.trace import Call, Quantise, Value, trace
 from nas.compiler.front_end.unfold import unfolded
 from nas.compiler.network import Network
@@ -39,6 +41,7 @@ LOWERINGS: dict[Any, Lowering] = {
     **pointwise.LOWERINGS,
     **pooling.LOWERINGS,
     **products.LOWERINGS,
+    **resample.LOWERINGS,
     **shapes.LOWERINGS,
     **slicing.LOWERINGS,
     **softmax.LOWERINGS,
@@ -55,7 +58,7 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 
 def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
     """The network, and the builder, which knows the tensors of all traced values."""
-    forward = unfolded(activations_first(trace(module, input_shapes)))
+    forward = unfolded(activations_first(needed(trace(module, input_shapes))))
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values)
     names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))

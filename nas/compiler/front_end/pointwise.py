@@ -20,6 +20,7 @@ from nas.ir.tensor import FLOAT32, Format, container_bits
 Lowering = Callable[[NetworkBuilder, Call], bool]
 Floats = NDArray[np.float64]
 
+_ALMOST_LINEAR = 20
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -129,6 +130,21 @@ def _leaky_relu(builder: NetworkBuilder, call: Call) -> bool:
     return True
 
 
+def _elu(builder: NetworkBuilder, call: Call) -> bool:
+    a = Arguments(call, "input alpha=1.0 inplace=False")
+    everywhere(builder, a.input, call.outputs[0], Tail(activation="elu", low=float(a.alpha)), call.layer)
+    return True
+
+
+def _softplus(builder: NetworkBuilder, call: Call) -> bool:
+    """Above any threshold of 20 and more it is x to the last digit."""
+    a = Arguments(call, "input beta=1 threshold=20")
+    if a.beta != 1 or a.threshold < _ALMOST_LINEAR:
+        return False
+    everywhere(builder, a.input, call.outputs[0], Tail(activation="softplus"), call.layer)
+    return True
+
+
 def _gelu(builder: NetworkBuilder, call: Call) -> bool:
     a = Arguments(call, "input approximate='none'")
     if a.approximate not in ("none", "tanh"):
@@ -174,6 +190,12 @@ _TABLE: list[tuple[Lowering, list[Any]]] = [
     (_activation("rsqrt"), torch_functions("rsqrt", "Tensor.rsqrt")),
     (_activation("exp"), torch_functions("exp", "Tensor.exp")),
     (_activation("reciprocal"), torch_functions("reciprocal", "Tensor.reciprocal")),
+    (_activation("sqrt"), torch_functions("sqrt", "Tensor.sqrt")),
+    (_activation("log"), torch_functions("log", "Tensor.log")),
+    (_activation("abs"), torch_functions("abs", "Tensor.abs", "Tensor.__abs__")),
+    (_activation("mish"), [F.mish]),
+    (_softplus, [F.softplus]),
+    (_elu, [F.elu, *torch_functions("nn.functional.elu_")]),
     (_gelu, [F.gelu]),
     (_leaky_relu, [F.leaky_relu, *torch_functions("nn.functional.leaky_relu_")]),
     (_tanh, [F.tanh, *torch_functions("tanh", "tanh_", "Tensor.tanh", "Tensor.tanh_")]),

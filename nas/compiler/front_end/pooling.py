@@ -11,8 +11,10 @@ from nas.compiler.front_end.frames import MAP_RANK, map_sides
 from nas.compiler.front_end.layers import Padding, padding_of
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.pointwise import scalar
+from nas.compiler.front_end.resample import uneven_means
 from nas.compiler.front_end.shapes import identity
-from nas.compiler.front_end.signature import Arguments, pair
+from nas.compiler.front_end.sides import pair
+from nas.compiler.front_end.signature import Arguments
 from nas.compiler.front_end.trace import Call, Value
 from nas.ir.command import Pool, Window
 from nas.ir.tensor import FLOAT32
@@ -106,7 +108,7 @@ def _adaptive(kind: Kind) -> Callable[[NetworkBuilder, Call], bool]:
         if have == want:
             return identity(builder, call)
         if any(size % count for size, count in zip(have, want, strict=True)):
-            return False
+            return kind == "mean" and uneven_means(builder, call)
         kernel = [size // count for size, count in zip(have, want, strict=True)]
         window = Window((kernel[0], kernel[1] if len(kernel) > 1 else 1), (kernel[0], kernel[-1]))
         if len(kernel) == 1:

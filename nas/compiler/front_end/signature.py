@@ -24,9 +24,3 @@ def _parsed(signature: str) -> tuple[tuple[str, Any], ...]:
     """Each name with its default; None where there is none."""
     words = (word.partition("=") for word in signature.split())
     return tuple((name, ast.literal_eval(default) if default else None) for name, _, default in words)
-
-
-def pair(value: Any) -> tuple[int, int]:
-    """torch's "one number or two" as two."""
-    items = tuple(value) if isinstance(value, tuple | list) else (value,)
-    return (int(items[0]), int(items[-1]))

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from nas.compiler.front_end.definitions import definition_of, module_definition
+from nas.compiler.front_end.definitions.table import definition_of, module_definition
 from nas.compiler.front_end.names import short_name
 from nas.compiler.front_end.stand_ins import FILLED, stand_in
 from nas.core.errors import InputError

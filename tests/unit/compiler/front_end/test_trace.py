@@ -248,5 +248,5 @@ def operators_on_host(operators: tuple[Operator, ...]) -> list[str]:
 
 
 def test_the_host_is_named_by_layer() -> None:
-    network = network_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Mish(), nn.LayerNorm([4, 6, 6])), (SHAPE,))
+    network = network_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardshrink(), nn.LayerNorm([4, 6, 6])), (SHAPE,))
     assert operators_on_host(network.operators) == ["1", "2"]
