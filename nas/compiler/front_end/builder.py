@@ -5,14 +5,14 @@ cost. It becomes an operator of its own only when something reads it that cannot
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.compiler.front_end.trace import Codes, TracedForward, Value
+from nas.compiler.front_end.trace import Call, Codes, TracedForward, Value
 from nas.compiler.network import Network, is_reserved, pack, unused_name
 from nas.compiler.regions import image_of, whole
 from nas.compiler.views import view_boxes
@@ -68,11 +68,15 @@ def in_order(name: str, shape: tuple[int, ...]) -> Look:
 class NetworkBuilder:
     """Grows a `Network`; every method that adds something returns the name of the tensor that it made.
 
-    known_values: whether constants have numbers; those on the meta device have none.
+    known_values: whether constants have numbers; those on the meta device have none. calls: all that are to be lowered.
     """
 
-    def __init__(self, name: str, known_values: bool) -> None:
+    def __init__(self, name: str, known_values: bool, calls: Sequence[Call] = ()) -> None:
         self._name = name
+        self._readers: dict[int, list[object]] = {}
+        for call in calls:
+            for value in call.read:
+                self._readers.setdefault(value.index, []).append(call.function)
         self.known_values = known_values
         self.operators: list[Operator] = []
         self.tensors: dict[str, Tensor] = {}
@@ -134,6 +138,11 @@ class NetworkBuilder:
     def turned(self, value: Value) -> Turned | None:
         """How `value` is turned, if its batch is not its first axis."""
         return self._turned.get(value.index)
+
+    def is_for(self, value: Value, functions: Container[object]) -> bool:
+        """Whether only such functions read `value`, and there are any."""
+        readers = self._readers.get(value.index, [])
+        return bool(readers) and all(reader in functions for reader in readers)
 
     def meanings(self) -> dict[int, tuple[str, ...]]:
         """For every traced value the tensors that hold its numbers, under the names that `network` has given them."""

@@ -25,6 +25,7 @@ from nas.compiler.front_end import (
 )
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.commute import activations_first
+from nas.compiler.front_end.expanded import spread_by_readers
 from nas.compiler.front_end.fallback import lower_to_host
 from nas.compiler.front_end.needed import needed
 from nas.compiler.front_end.trace import Call, Quantise, Value, trace
@@ -58,9 +59,9 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 
 def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
     """The network, and the builder, which knows the tensors of all traced values."""
-    forward = unfolded(activations_first(needed(trace(module, input_shapes))))
+    forward = unfolded(activations_first(needed(spread_by_readers(trace(module, input_shapes)))))
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
-    builder = NetworkBuilder(name or type(module).__name__, known_values)
+    builder = NetworkBuilder(name or type(module).__name__, known_values, forward.calls)
     names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))
     for value, input_name in zip(forward.inputs, names, strict=True):
         builder.input(value, input_name)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from nas.compiler.front_end.builder import NetworkBuilder
 from nas.compiler.front_end.frames import MAP_RANK
+from nas.compiler.front_end.layers import CONVOLUTIONS
 from nas.compiler.front_end.pointwise import Lowering
 from nas.compiler.front_end.shapes import identity
 from nas.compiler.front_end.signature import Arguments
@@ -13,6 +14,8 @@ from nas.compiler.front_end.slicing import concatenated, filled, resized
 from nas.compiler.front_end.trace import Call, Value
 
 Sides = tuple[int, int]
+
+_TAKE_ZEROS = frozenset((*CONVOLUTIONS, F.pad))
 
 
 def _pad(builder: NetworkBuilder, call: Call) -> bool:
@@ -27,7 +30,7 @@ def _pad(builder: NetworkBuilder, call: Call) -> bool:
     sides = {axis: each for axis, each in sides.items() if any(each)}
     if min(min(each) for each in sides.values()) < 0 or 0 in sides:
         return False
-    if number == 0 and rank == MAP_RANK and min(sides) >= rank - 2:
+    if number == 0 and rank == MAP_RANK and min(sides) >= rank - 2 and builder.is_for(call.outputs[0], _TAKE_ZEROS):
         (top, bottom), (left, right) = (sides.get(rank - 2, (0, 0)), sides.get(rank - 1, (0, 0)))
         look = builder.padded_look(a.input)
         zeros = (look.zeros[0] + top, look.zeros[1] + left, look.zeros[2] + bottom, look.zeros[3] + right)
