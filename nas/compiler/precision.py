@@ -12,7 +12,7 @@ from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
 from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.tidy import SinkViews
+from nas.compiler.opt.sink import SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.compiler.recode import as_bfloat16, quantised
 from nas.core.errors import InputError, suggestion

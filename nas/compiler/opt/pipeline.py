@@ -26,8 +26,9 @@ from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.shallow import Shallow
+from nas.compiler.opt.sink import SinkViews
 from nas.compiler.opt.stripes import Groups
-from nas.compiler.opt.tidy import CodedInputs, DropDead, SinkViews
+from nas.compiler.opt.tidy import CodedInputs, DropDead
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion

@@ -1,4 +1,4 @@
-"""Small rewritings around the fusion: coded inputs, views behind element-wise operators, dead operators."""
+"""Small rewritings around the fusion: coded inputs, dead operators."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,6 @@ from nas.compiler.network import Network
 from nas.compiler.opt.steps import Step, first_step
 from nas.hw.spec import Processor
 from nas.ir.command import Eltwise
-from nas.ir.program import Operator, View
 
 
 @dataclass(frozen=True)
@@ -40,38 +39,6 @@ class CodedInputs:
             for operator in kept
         )
         return Network(network.name, renamed, tensors, network.inputs, network.outputs, network.constants)
-
-
-@dataclass(frozen=True)
-class SinkViews:
-    """view then element-wise becomes element-wise then view, where the element-wise operator looks at one element only."""
-
-    name: str = "sink_views"
-    why: str = "behind a pool or a convolution the element-wise operator can be fused"
-
-    def run(self, network: Network, processor: Processor) -> Network:
-        del processor
-        tensors, operators, users = dict(network.tensors), list(network.operators), network.users()
-        makers = {operator.outputs[0]: index for index, operator in enumerate(operators)}
-        for index, operator in enumerate(operators):
-            function = operator.function
-            if not isinstance(function, Eltwise) or first_step(function.tail) < Step.ACTIVATION:
-                continue
-            view_index = makers.get(operator.inputs[0])
-            if view_index is None or len(users[operator.inputs[0]]) != 1:
-                continue
-            view = operators[view_index]
-            source = tensors[view.inputs[0]]
-            if not isinstance(view.function, View) or view.function.stop or source.role == "input":
-                continue
-            middle, result = operator.inputs[0], operator.outputs[0]
-            if tensors[middle].role == "output":
-                continue
-            # The tensor between the two keeps its name and gets the other's shape and format.
-            tensors[middle] = msgspec.structs.replace(tensors[middle], shape=source.shape, format=function.tail.output)
-            operators[view_index] = Operator(operator.layer, function, view.inputs, (middle,))
-            operators[index] = Operator(view.layer, view.function, (middle,), (result,))
-        return Network(network.name, tuple(operators), tensors, network.inputs, network.outputs, network.constants)
 
 
 @dataclass(frozen=True)
