@@ -68,9 +68,9 @@ def network_in(
 def network_to_price(
     module: nn.Module, input_shape: tuple[int, ...], processor: Processor, bits: Bits, name: str = ""
 ) -> Network:
-    """As `network_in`, but without the bytes of constants, and with one range for all that has one: no price asks them."""
+    """As `network_in`, but without the bytes of weights, and with one range for all that has one: no price asks them."""
     network, builder = lowered(module, (input_shape,), name)
-    network = replace(network, constants={})
+    network = replace(network, constants=builder.structure)
     if bits == "float":
         return network
     network = run_passes(_BEFORE, network, processor)

@@ -69,6 +69,7 @@ class NetworkBuilder:
     """Grows a `Network`; every method that adds something returns the name of the tensor that it made.
 
     known_values: whether constants have numbers; those on the meta device have none. calls: all that are to be lowered.
+    structure: the constants among all that are no weights.
     """
 
     def __init__(self, name: str, known_values: bool, calls: Sequence[Call] = ()) -> None:
@@ -86,6 +87,8 @@ class NetworkBuilder:
         self._constant_names: dict[tuple[int, tuple[int, ...]], str] = {}
         self._tables: dict[tuple[bytes, tuple[int, ...]], str] = {}
         self._kept: list[object] = []
+        self._structural: set[int] = set()
+        self.structure: dict[str, NDArray[np.uint8]] = {}
         self._made = 0
         self._meanings: dict[int, dict[str, None]] = {}
         self._renamed: dict[str, str] = {}
@@ -138,6 +141,10 @@ class NetworkBuilder:
     def turned(self, value: Value) -> Turned | None:
         """How `value` is turned, if its batch is not its first axis."""
         return self._turned.get(value.index)
+
+    def within(self, value: Value, whole: Value) -> None:
+        """No number of `value` lies outside those of `whole`: what is observed of that holds for the tensor of `value`."""
+        self._meanings.setdefault(whole.index, {})[self._looks[value.index].name] = None
 
     def is_for(self, value: Value, functions: Container[object]) -> bool:
         """Whether only such functions read `value`, and there are any."""
@@ -252,8 +259,16 @@ class NetworkBuilder:
             known = source.detach().float() if source.dtype == torch.bfloat16 else source.detach()
             array = known.cpu().numpy().reshape(shape)
             self.constants[stored] = pack(array if form.is_code else array.astype(np.float32, copy=False), form.bits)
+            if id(source) in self._structural:
+                self.structure[stored] = self.constants[stored]
         self._constant_names[key] = stored
         return stored
+
+    def structural(self, matrix: torch.Tensor) -> torch.Tensor:
+        """A constant whose numbers are the function's own, and no weights: they count even where only the price is asked for."""
+        self._kept.append(matrix)
+        self._structural.add(id(matrix))
+        return matrix
 
     def table(self, scale: NDArray[np.float64], shift: NDArray[np.float64], name: str) -> str:
         """A tail's table of (2, channels) float32."""

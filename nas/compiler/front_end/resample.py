@@ -53,15 +53,16 @@ def uneven_means(builder: NetworkBuilder, call: Call) -> bool:
     return _resampled(builder, call, value, weights)
 
 
-def _resampled(builder: NetworkBuilder, call: Call, value: Value, weights: Weights) -> bool:
+def _resampled(builder: NetworkBuilder, call: Call, whole: Value, weights: Weights) -> bool:
     """weights: for each axis (places before, places after). What makes an axis shortest comes first, then what is stored in rows."""
+    value = whole
     weights = {axis: each for axis, each in weights.items() if not torch.equal(each, torch.eye(len(each)))}
     for axis in sorted(weights, key=lambda axis: (weights[axis].shape[1] / weights[axis].shape[0], -axis)):
-        matrix = weights[axis].T.contiguous()
+        matrix = builder.structural(weights[axis].T.contiguous())
         made = builder.new_value(resized(value.shape, axis, len(matrix)))
-        if not builder.known_values:
-            matrix = matrix.to("meta")
         summed_along(builder, value, axis, (matrix, None), made, call.layer)
+        if bool((matrix >= 0).all()):
+            builder.within(made, whole)
         value = made
     return identity(builder, Call(call.function, (value,), {}, call.outputs, call.layer))
 

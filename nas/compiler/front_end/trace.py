@@ -175,7 +175,7 @@ class Recorder(TorchFunctionMode):
             args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
         if function is torch.Tensor.__iter__:
             return iter(self.__torch_function__(torch.unbind, types, args))
-        definition = definition_of(function, args, kwargs)
+        definition = definition_of(function, args, kwargs, self.is_value)
         if definition is not None:
             with self:
                 return definition()

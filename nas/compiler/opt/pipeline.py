@@ -13,6 +13,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.apart import Apart
 from nas.compiler.opt.arrange import arranged
+from nas.compiler.opt.bands import Bands
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
 from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
@@ -36,7 +37,7 @@ from nas.hw.spec import Processor
 from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
-PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), *FIT, SelectDataflow())
+PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Bands(), *FIT, SelectDataflow())
 # Kept only where they make the program quicker; those of CUTS do operators in parts, those of ORDERS change their order.
 CUTS: tuple[Pass, ...] = (Shallow(), Apart())
 ORDERS: tuple[Pass, ...] = (Reorder(), Recompute(), Early())

@@ -4,11 +4,11 @@ torch computes each by one function, in kernels of its own; engines know the ste
 function, and gives what does the same by simpler functions, or None where nothing does; then the function stays as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nas.compiler.front_end.definitions import attention, combined, einsum, rearranged, transposed
 
@@ -23,15 +23,27 @@ _MAKERS: dict[Any, Callable[..., Definition | None]] = {
 }
 
 
-def definition_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Definition | None:
-    """What does this call of a function by simpler ones; None where nothing does."""
+def definition_of(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], is_value: Callable[[Tensor], bool]
+) -> Definition | None:
+    """What does this call of a function by simpler ones; None where nothing does.
+
+    is_value: whether a tensor depends on the input. Places that do are no places that a trace can follow.
+    """
     make = _MAKERS.get(function)
-    if make is None:
+    if make is None or any(is_value(each) and not each.is_floating_point() for each in _tensors(args, kwargs)):
         return None
     try:
         return make(*args, **kwargs)
     except (TypeError, ValueError, LookupError):
         return None  # torch says what is wrong with the arguments
+
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    for each in (*args, *kwargs.values()):
+        for item in each if isinstance(each, tuple | list) else (each,):
+            if isinstance(item, Tensor):
+                yield item
 
 
 def module_definition(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Definition | None:
