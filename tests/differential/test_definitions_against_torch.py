@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from nas.ir.command import Host
 from tests.differential.test_compiler_against_torch import check_values, compiled_of
-from tests.differential.test_lowerings_against_torch import PER_CHANNEL, Forward
+from tests.differential.test_lowerings_against_torch import PER_CHANNEL, Forward, heads_of
 
 # name: (function of (module, map (2,6,7,9)), layers that the host has to do)
 MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
@@ -26,6 +26,16 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     "a number over": (lambda m, x: 2.0 / (x.abs() + 1) + (x.abs() + 0.5).log(), 0),
     "products added": (lambda m, x: torch.addcmul(x, x.relu(), x.sigmoid(), value=0.5).lerp(x, 0.3), 0),
     "larger and smaller": (lambda m, x: torch.maximum(x, -x) - torch.minimum(x, 2 * x) + torch.max(x, x.relu()), 0),
+    "larger than a constant for each channel": (
+        lambda m, x: torch.maximum(x, m.norm1d.weight.view(6, 1, 1)) + x.minimum(x.mean((2, 3), keepdim=True)),
+        0,
+    ),
+    "less than nothing around": (lambda m, x: F.pad(x, (-1, 2, 1, -2)) + 1, 0),
+    "nothing but less around": (lambda m, x: m.stem(F.pad(x[:, :3], (-1, -1, 0, -2))), 0),
+    "attention with one head of keys": (
+        lambda m, x: F.scaled_dot_product_attention(heads_of(x)[0], *(each[:, :1] for each in heads_of(x)[1:])),
+        0,
+    ),
     "largest and smallest of an axis": (lambda m, x: x.max(1, keepdim=True)[0] + x * x.amin((2, 3), True), 0),
     "a largest value and its place": (lambda m, x: torch.max(x, 1).indices + 0 * x.min(1).values, 2),
     "lengths": (lambda m, x: x.norm(dim=1) + torch.linalg.vector_norm(x, dim=1) + x.norm(2, (1,)), 0),

@@ -66,7 +66,7 @@ def _tokens(x: torch.Tensor) -> torch.Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def _heads(x: torch.Tensor) -> list[torch.Tensor]:
+def heads_of(x: torch.Tensor) -> list[torch.Tensor]:
     """Queries, keys and values (batch, 2 heads, tokens, channels)."""
     return [part.flatten(2).unflatten(1, (2, 3)).mT for part in (x, 2 * x, x.sigmoid())]
 
@@ -241,19 +241,19 @@ MAPS: dict[str, tuple[Callable[..., torch.Tensor], int]] = {
     ),
     "attention to others": (lambda m, x: m.attention(_tokens(x[:, :, 1:]), _tokens(x), _tokens(2 * x))[0], 0),
     "attention with a mask": (lambda m, x: m.attention(*[_tokens(x)] * 3, attn_mask=BEFORE[:63, :63])[0], 3),
-    "scaled dot products": (lambda m, x: F.scaled_dot_product_attention(*_heads(x)), 0),
-    "scaled dot products up to here": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), is_causal=True), 0),
-    "scaled dot products by another scale": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), scale=0.7), 0),
+    "scaled dot products": (lambda m, x: F.scaled_dot_product_attention(*heads_of(x)), 0),
+    "scaled dot products up to here": (lambda m, x: F.scaled_dot_product_attention(*heads_of(x), is_causal=True), 0),
+    "scaled dot products by another scale": (lambda m, x: F.scaled_dot_product_attention(*heads_of(x), scale=0.7), 0),
     "scaled dot products behind a mask": (
-        lambda m, x: F.scaled_dot_product_attention(*_heads(x), attn_mask=BEFORE[:63, :63].logical_not()),
+        lambda m, x: F.scaled_dot_product_attention(*heads_of(x), attn_mask=BEFORE[:63, :63].logical_not()),
         0,
     ),
-    "scaled dot products and a bias": (lambda m, x: F.scaled_dot_product_attention(*_heads(x), BIAS), 0),
+    "scaled dot products and a bias": (lambda m, x: F.scaled_dot_product_attention(*heads_of(x), BIAS), 0),
     "a product of two maps": (lambda m, x: x @ x.transpose(2, 3), 0),
     "a product of two maps of another depth": (lambda m, x: torch.matmul(x[:, :, :, :4], x[:, :, 1:5].relu()), 0),
     "a product of two batches of matrices": (lambda m, x: torch.bmm(x.flatten(2), x.flatten(2).mT.sigmoid()), 0),
-    "a linear attention": (lambda m, x: _heads(x)[0].relu() @ (_heads(x)[1].relu().mT @ _heads(x)[2]), 0),
-    "a product with one matrix for all": (lambda m, x: x @ x[:, :1].mT, 1),
+    "a linear attention": (lambda m, x: heads_of(x)[0].relu() @ (heads_of(x)[1].relu().mT @ heads_of(x)[2]), 0),
+    "a product with one matrix for all": (lambda m, x: x @ x[:, :1].mT, 0),
     "an einsum": (lambda m, x: torch.einsum("b h i d, b h j d -> b h i j", x, 2 * x), 0),
     "an einsum of another order": (lambda m, x: torch.einsum("bhid,bdkj->bjkih", x, x.transpose(1, 3)), 0),
     "an einsum over two axes": (lambda m, x: torch.einsum("bhid,bjid->bjh", x, x.sigmoid()), 0),

@@ -18,8 +18,10 @@ _MULTI_HEAD = (*_MAPS, "key_padding_mask", "need_weights", "attn_mask", "average
 
 def _attention_of(*args: Any, **kwargs: Any) -> Callable[[], Tensor] | None:
     given = {**dict(zip(_ATTENTION, args, strict=False)), **kwargs}
-    heads = {given[name].shape[:-2] for name in _MAPS}
-    unusual = given.get("dropout_p") or given.get("enable_gqa") or len(heads) > 1
+    query, *others = (given[name].shape[:-2] for name in _MAPS)
+    # Keys and values are of as many heads, or of one for all of them.
+    fits = all(each in (query, (*query[:-1], 1)) for each in others)
+    unusual = given.get("dropout_p") or given.get("enable_gqa") or not fits
     return None if unusual else partial(_attention, given)
 
 

@@ -101,11 +101,16 @@ def _weighted_mean(input: Tensor, end: Tensor, weight: float | Tensor) -> Defini
 
 
 def _larger(input: Tensor, other: Tensor) -> Definition | None:
-    return (lambda: other + F.relu(input - other)) if input.shape == other.shape else None
+    return (lambda: F.relu(input - other) + other) if _is_whole(input, other) else None
 
 
 def _smaller(input: Tensor, other: Tensor) -> Definition | None:
-    return (lambda: other - F.relu(other - input)) if input.shape == other.shape else None
+    return (lambda: input - F.relu(input - other)) if _is_whole(input, other) else None
+
+
+def _is_whole(input: Tensor, other: Tensor) -> bool:
+    """Whether a function of both has the shape of the first."""
+    return torch.broadcast_shapes(input.shape, other.shape) == input.shape
 
 
 def _largest(input: Tensor, dim: Any = None, keepdim: bool = False) -> Definition | None:
@@ -187,11 +192,14 @@ def _deviation(*args: Any, **kwargs: Any) -> Definition | None:
 
 
 def _matrix_product(input: Tensor, other: Tensor) -> Definition | None:
-    """With one matrix for all, on either side: a linear layer."""
+    """With one matrix for all: a linear layer, or a product with fewer axes."""
     if other.dim() == 2 < input.dim():
         return lambda: F.linear(input, other.mT)
     if input.dim() == 2 < other.dim():
         return lambda: F.linear(other.mT, input).mT
+    if input.dim() == other.dim() == 4 and other.shape[1] == 1 < input.shape[1] and other.shape[0] == input.shape[0]:
+        heads = input.shape[1:3]  # one matrix for all heads: their rows are those of one head
+        return lambda: (input.flatten(1, 2) @ other.flatten(0, 1)).unflatten(1, heads)
     return None
 
 

@@ -62,8 +62,10 @@ def _pixel_unshuffle(input: Tensor, downscale_factor: int) -> Definition | None:
 
 
 def _pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Definition | None:
-    """Borders made of what is inside; constant ones are no definition, for convolutions take zeros as they are."""
+    """Borders made of what is inside, or less than that; constant ones stay, for convolutions take zeros as they are."""
     places_of = _BORDERS.get(mode)
+    if mode == "constant" and min(pad) < 0:
+        return lambda: F.pad(_cropped(input, pad), [max(0, each) for each in pad], mode, value)
     if places_of is None or min(pad) < 0:
         return None
 
@@ -82,6 +84,15 @@ _BORDERS: dict[str, Callable[[int, int], int]] = {
     "replicate": lambda place, size: min(max(place, 0), size - 1),
     "circular": lambda place, size: place % size,
 }
+
+
+def _cropped(input: Tensor, pad: Sequence[int]) -> Tensor:
+    result = input
+    for axis, before, after in zip(range(input.dim() - 1, 0, -1), pad[::2], pad[1::2], strict=False):
+        left_out = max(0, -before), max(0, -after)
+        if any(left_out):
+            result = result.narrow(axis, left_out[0], result.shape[axis] - sum(left_out))
+    return result
 
 
 def _taken(input: Tensor, axis: int, places: Sequence[int]) -> Tensor:
