@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from nas.ir.command import Command
 from nas.ir.history import Access, History, Latest
-from nas.ir.overlap import extent
+from nas.ir.overlap import extent, without_blocks
 
 
 def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -25,7 +25,8 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
         found: Latest = {}
         queue = index if queue_of is None else queue_of[index]
         for regions, is_write in ((command.reads, False), (command.writes, True)):
-            for region in regions:
+            for each in regions:
+                region = without_blocks(each)
                 history = histories.get(region.memory)
                 if history is None or (not is_write and history.is_read_again(index, queue, region)):
                     continue  # what nobody writes has no order

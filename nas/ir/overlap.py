@@ -12,6 +12,31 @@ from nas.ir.tensor import Region
 
 Box = tuple[tuple[int, ...], tuple[int, ...]]
 
+_MAP = 3  # axes
+
+
+def without_blocks(region: Region) -> Region:
+    """The same elements, with the places within blocks of rows and columns as the rows and columns that they are."""
+    if len(region.shape) <= _MAP:
+        return region
+    shape, strides = _without_blocks(region.shape, region.strides)
+    return Region(region.memory, region.offset_bytes, shape, strides, region.bits)
+
+
+@lru_cache(maxsize=1 << 12)
+def _without_blocks(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """An axis whose steps go on where those of one before it end is that one, taken further."""
+    sizes, steps = list(shape), list(strides)
+    inner = 0
+    while inner < len(sizes):
+        further = max(axis for axis in range(len(sizes)) if axis == inner or steps[axis] == steps[inner] * sizes[inner])
+        if further > inner and len(sizes) > _MAP:
+            sizes[further], steps[further] = sizes[further] * sizes[inner], steps[inner]
+            del sizes[inner], steps[inner]
+        else:
+            inner += 1
+    return tuple(sizes), tuple(steps)
+
 
 def regions_meet(a: Region, b: Region) -> bool:
     """Whether two regions of one memory may share a byte, given that their spans of bytes overlap."""

@@ -1,13 +1,14 @@
 """Dependences against the bytes themselves, one by one."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.ir.command import Command, Copy
 from nas.ir.deps import dependences
 from nas.ir.history import Access, History
-from nas.ir.overlap import regions_meet
+from nas.ir.overlap import regions_meet, without_blocks
 from nas.ir.tensor import Region, box
 
 
@@ -31,7 +32,7 @@ def regions(draw: st.DrawFn) -> Region:
 @st.composite
 def any_regions(draw: st.DrawFn) -> Region:
     """Of any rank and width, with strides that belong to no tensor: repeated, interlocked, in the wrong order."""
-    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
+    shape = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=5)))
     strides = tuple(draw(st.lists(st.integers(0, 9), min_size=len(shape), max_size=len(shape))))
     bits = draw(st.sampled_from([1, 2, 4, 8, 16, 32]))
     return Region("sram", draw(st.integers(0, 40)), shape, strides, bits)
@@ -42,6 +43,23 @@ def any_regions(draw: st.DrawFn) -> Region:
 def test_regions_that_share_a_byte_meet(a: Region, b: Region) -> None:
     if bytes_of(a) & bytes_of(b):
         assert regions_meet(a, b)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(any_regions() | regions())
+def test_without_blocks_the_elements_are_the_same(region: Region) -> None:
+    assert bytes_of(without_blocks(region)) == bytes_of(region)
+
+
+@pytest.mark.parametrize(("down", "across"), [(1, 2), (2, 1), (2, 4), (3, 8)])
+def test_blocks_of_outputs_are_the_rows_and_columns_that_they_make_up(down: int, across: int) -> None:
+    """As an array writes them that makes several neighbours at once: (n, v, u, p / v, q / u)."""
+    whole = Region("sram", 0, (5, 6, 8), (96, 8, 1), 8)
+    shape, strides = (5, down, across, 6 // down, 8 // across), (96, 8, 1, 8 * down, across)
+    assert without_blocks(Region("sram", 0, shape, strides, 8)) == whole
+    below = Region("sram", 6 * 8, (5, down, across, 6 // down, 8 // across), strides, 8)
+    commands = [Command("matrix", "", (), (each,), Copy()) for each in (whole, below)]
+    assert dependences(commands) == [(), ()]
 
 
 def test_tiles_of_one_tensor_do_not_meet() -> None:
