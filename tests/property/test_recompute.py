@@ -87,7 +87,7 @@ def test_random_skips_are_made_again_and_gain_by_it() -> None:
             on, off = (simulate_parallel(parallelise(each), processor).cycles for each in programs)
             gains.append(off / on)
     assert len(gains) >= 3
-    assert max(gains) > 1.05
+    assert max(gains) > 1.03
 
 
 def test_two_cores_are_never_slower_than_one_with_it() -> None:

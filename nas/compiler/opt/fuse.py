@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from nas.compiler.network import Network, pack, unused_name
-from nas.compiler.opt.steps import Step, first_step, last_step
+from nas.compiler.opt.steps import Step, first_step, last_step, unrounded
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Pool, Tail
 from nas.ir.program import Operator
-from nas.ir.tensor import FLOAT32, Format, Tensor
+from nas.ir.tensor import FLOAT32, Tensor
 
 _STEPS = {"factor": Step.MULTIPLY, "addend": Step.ADD}
 
@@ -89,7 +89,7 @@ class _Fusion:
         function = maker.function
         if isinstance(function, Pool):
             return self._join_mean(index, operator, maker_index, tail)
-        if not isinstance(function, Conv | Matmul | Eltwise) or not _unrounded(function.tail.output):
+        if not isinstance(function, Conv | Matmul | Eltwise) or not unrounded(function.tail.output):
             return False
         if function.tail.add is not None and function.tail.output.is_code:
             return False  # sums are added up in integers, which a longer tail would not do
@@ -155,8 +155,3 @@ class _Fusion:
             )
             self.constants[name] = pack(np.stack([a[0] * b[0], a[1] * b[0] + b[1]]).astype(np.float32), 32)
         return name
-
-
-def _unrounded(form: Format) -> bool:
-    """Whether the tensor between two operators holds the very number that the tail would carry on with."""
-    return form == FLOAT32 or (form.is_code and form.bits == 32)

@@ -217,8 +217,7 @@ def _share(part: Part, lead_cycles: int, array: Array, processor: Processor, wor
     if bound > (1 - worth) * best_cycles:
         return best
     best_cycles *= 1 - worth
-    # Blocks of rows and plain rows of one map lie between one another: the engines would wait for each other.
-    axes = ((1, channel_step(function, reads, write)), (0, 1))[: 1 if array.spread is not None else 2]
+    axes = ((1, channel_step(function, reads, write)), (0, 1 if array.spread is None else array.spread.rows))
     for axis, step in axes:
         size = whole[axis]
         low, high = 0, size  # of the vector engine's count: too few, too many

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Bytes, Network, pack, unused_name
-from nas.compiler.opt.steps import Step, first_step, last_step
+from nas.compiler.opt.steps import Step, first_step, last_step, unrounded
 from nas.compiler.regions import MAP_RANK, ROWS_RANK
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
@@ -132,7 +132,7 @@ class _Sinking:
             shapes = self._tensors[maker.inputs[0]].shape, self._tensors[name].shape
             goes_along = not tail.table or _columns(maker.function, *shapes) is not None
             return not maker.function.stop and goes_along and self._can_take(maker.inputs[0], tail)
-        if not isinstance(maker.function, Conv | Matmul | Eltwise):
+        if not isinstance(maker.function, Conv | Matmul | Eltwise) or not unrounded(maker.function.tail.output):
             return False
         first, last = first_step(tail), last_step(maker.function.tail)
         return first > last or first == last == Step.TABLE

@@ -10,7 +10,8 @@ does not read. That is a convolution like any other, with more output channels, 
     result (n, p, q)                  -> (n, v, u, p / v, q / u), the same bytes seen through other strides
 
 For 3x3 of stride 1 on 32 rows a block of 2x2 reads 16 places, so that two channels share a fold: eight outputs a cycle instead
-of three. What it costs is more weights to load. The first weights of a channel's block are its kernel in the corner, so
+of three. Neighbours of a 1x1 convolution share nothing, but on an array that is much wider than a pixel's channels several
+pixels lie along its diagonal. What it costs is more weights to load. The first weights of a channel's block are its kernel in the corner, so
 that who wants the plain weights (the vector lanes) finds them there.
 """
 
@@ -34,7 +35,7 @@ _LARGEST_BLOCK = 16  # outputs along one axis
 # The part of the sram that the spread weights of a layer may take: those of the next layer should fit beside them.
 _PARTS = 8
 _TABLE_BYTES = 8  # scale and shift of a channel
-_WORTH = 0.9  # of the time
+_WORTH = 0.93  # of the time
 # Of the time of their transfer, what counts: while the engines work, the loads often only wait for room.
 _TRANSFER = 0.5
 
@@ -81,9 +82,8 @@ def choose_spread(
         or function.window.dilation != (1, 1)
     ):
         return None
-    kernel, stride = function.window.kernel, function.window.stride
-    zero = _zero(function)
-    if zero is None or reads[1].bits != 8 or not any(size > step for size, step in zip(kernel, stride, strict=True)):
+    stride, zero = function.window.stride, _zero(function)
+    if zero is None or reads[1].bits != 8:
         return None
     layer = _Layer(
         reads[1].shape,
@@ -140,13 +140,20 @@ def _estimate(layer: _Layer, block: tuple[int, int], processor: Processor) -> tu
     map_bytes = depth * layer.groups * math.prod(layer.source) + count * rows * columns
     on_chip = 4 * map_bytes <= 3 * processor.sram.size_bytes
     stripes = 1 if on_chip else ceil_div(4 * map_bytes, processor.sram.size_bytes)
-    blocks = ceil_div(ceil_div(rows, block[0]) * (columns // block[1]), stripes)
-    array = stripes * min(
-        array_cycles(
-            blocks, terms, count // layer.groups * size, layer.groups, dataflow, processor.matrix, layer.widths
+    widths, channels = layer.widths, count // layer.groups
+
+    def on_array(pixels: int, depth_of_sums: int, sums: int) -> int:
+        return min(
+            array_cycles(pixels, depth_of_sums, sums, layer.groups, dataflow, processor.matrix, widths)
+            for dataflow in layer.dataflows
         )
-        for dataflow in layer.dataflows
-    )
+
+    # Of a whole map the last rows, if they are no block, are a command of their own; stripes are as tall as blocks, if they can.
+    rest = rows % block[0] if stripes == 1 else 0
+    blocks = ceil_div(rows - rest, block[0]) * (columns // block[1])
+    array = stripes * on_array(ceil_div(blocks, stripes), terms, channels * size)
+    if rest:
+        array += on_array(rest * columns, depth * math.prod(kernel), channels)
     lanes = ceil_div(count * rows * columns * depth * math.prod(kernel), processor.vector.lanes)
     size_bytes = count * size * (terms + _TABLE_BYTES * layer.table)
     return array * lanes / (array + lanes) + _TRANSFER * transfer_cycles(size_bytes, processor), size_bytes

@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from nas.ir.command import Tail
+from nas.ir.tensor import FLOAT32, Format
 
 
 class Step(IntEnum):
@@ -43,3 +44,8 @@ def last_step(tail: Tail) -> Step:
     if tail.multiply is not None:
         return Step.MULTIPLY
     return Step.TABLE if tail.table else Step.NOTHING
+
+
+def unrounded(form: Format) -> bool:
+    """Whether the tensor between two operators holds the very number that the tail would carry on with."""
+    return form == FLOAT32 or (form.is_code and form.bits == 32)

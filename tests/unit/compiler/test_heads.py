@@ -113,8 +113,9 @@ def test_the_numbers_are_those_of_torch(kind: str, kib: int) -> None:
     (binding,) = compiled.naive.outputs
     naive, optimised, parallel = values(compiled)
     np.testing.assert_allclose(naive, compiled.truth[binding.name], atol=3e-6)
-    np.testing.assert_array_equal(optimised, naive)
-    np.testing.assert_array_equal(parallel, naive)
+    # Of a bias and a scale behind it the optimised programs make one table, which rounds once less.
+    np.testing.assert_allclose(optimised, naive, rtol=0, atol=2e-7 if kind == "biased" else 0)
+    np.testing.assert_array_equal(parallel, optimised)
 
 
 @pytest.mark.parametrize("kind", ["plain", "masked", "biased"])
