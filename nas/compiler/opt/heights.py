@@ -27,19 +27,21 @@ _TRIED = 3
 
 class Chain(NamedTuple):
     """Operators that are done together. takes: the operand of each member that the one before it makes, 0 of the first; again: the
-    operands of each that are what the first one reads as its data, in dram, and that are not loaded again.
+    operands of each that are what the first one reads as its data, in dram, and that are not loaded again. stores: whether what
+    each hands on goes to dram as well, for others that read it later.
     """
 
     members: tuple[Operands, ...]
     takes: tuple[int, ...]
     again: tuple[frozenset[int], ...]
+    stores: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
 class Stripes:
     """Stripes of `rows` rows of the last member's output. passing: the order of work; paces: how each member is shared between
-    the engines, None for one engine only; with chunks, that of a whole chunk. takes, again: see `Chain`. keeps: whether rows
-    of one stripe are kept for the next. cycles: of the engines, by estimate.
+    the engines, None for one engine only; with chunks, that of a whole chunk. takes, again, stores: see `Chain`. keeps: whether
+    rows of one stripe are kept for the next. cycles: of the engines, by estimate.
     """
 
     rows: int
@@ -47,6 +49,7 @@ class Stripes:
     paces: tuple[Pace | None, ...]
     takes: tuple[int, ...]
     again: tuple[frozenset[int], ...]
+    stores: tuple[bool, ...]
     keeps: bool
     cycles: float = field(compare=False)
 
@@ -109,9 +112,11 @@ class _Choice:
         )
 
     def _is_possible(self, passing: Passing, keeps: bool) -> bool:
+        # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
+        if passing.chunk and any(self.chain.stores):
+            return False
         if keeps:
             return _can_keep(self.chain, passing)
-        # What leaves the chip leaves it in few transfers: these are what such a chain waits for.
         return not passing.chunk or self.chain.members[-1].images[0][1].memory in self.on_chip[-1]
 
     def _best(self, passing: Passing, keeps: bool) -> Stripes | None:
@@ -188,6 +193,7 @@ def _stripes(
         paces,
         chain.takes,
         chain.again,
+        chain.stores,
         keeps,
         cycles * (len(members[0].images) * row_count / rows + alone),
     )
@@ -266,7 +272,9 @@ def _group_bytes(
     """
     overlap = 2 if passing.overlaps or any(chain.again) else 1
     total = 0
-    for place, (member, taken, again, slots, (held, made)) in enumerate(zip(*chain, on_chip, stripe, strict=True)):
+    for place, (member, taken, again, stores, slots, (held, made)) in enumerate(
+        zip(*chain, on_chip, stripe, strict=True)
+    ):
         reads, write = member.images[0]
         for number, (region, role) in enumerate(zip(reads, roles(member.function), strict=True)):
             if region.memory in member.constants:
@@ -280,6 +288,7 @@ def _group_bytes(
             outer, generations = write.shape[:-2], overlap
             if place < len(chain.members) - 1:
                 generations = 1 if keeps and passing.rolls(place) else passing.generations(place)
+                generations = max(generations, overlap) if stores else generations
                 outer = (passing.chunk,) if passing.chunk and place == passing.pair and not keeps else outer
             extent = (*outer, held[1] - held[0], write.shape[-1])
             total += generations * aligned(stored_bytes(extent, write.bits))

@@ -28,7 +28,7 @@ from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.sink import SinkViews
-from nas.compiler.opt.stripes import Groups
+from nas.compiler.opt.stripes import Groups, may_be_stored_too
 from nas.compiler.opt.tidy import CodedInputs, DropDead
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import Pass, run_passes
@@ -49,6 +49,7 @@ PLANNING = (
     "spread",
     "residency",
     "stripes",
+    "store_through",
     "sharing",
     "coalesce",
     "prefetch",
@@ -105,7 +106,8 @@ def optimise(
     """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small.
 
     Where operators may be better in parts, all ways are planned; so are, for the one whose program simulates fastest, other orders,
-    and one with some of the operators done twice. The fastest program of all is taken.
+    and one with some of the operators done twice; and for the fastest of these one in which maps pass in stripes that others read later, too.
+    The fastest program of all is taken.
 
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
@@ -115,26 +117,31 @@ def optimise(
     best: tuple[int, Planned, Network] | None = None
     misfits: list[DoesNotFit] = []
 
-    def plan(networks: Sequence[Network]) -> None:
+    def plan(networks: Sequence[Network], without: frozenset[str]) -> None:
         nonlocal best
         for each in networks:
             try:
-                programs = _fitting(each, processor, switched_off, memo, best[0] if best is not None else inf)
+                programs = _fitting(each, processor, without, memo, best[0] if best is not None else inf)
             except DoesNotFit as misfit:
                 misfits.append(misfit)
+                continue
+            if not programs:
                 continue
             program = quickest(programs, processor, memo)
             cycles = tried(program[0], processor, memo).trace.cycles
             if best is None or cycles < best[0]:
                 best = cycles, program, each
 
+    plainly = switched_off | {"store_through"}
     cut = _ways([network], CUTS, processor, switched_off)
-    plan(cut)
+    plan(cut, plainly)
     if best is not None:
         cut = [best[2]]
-    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
+    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :], plainly)
     if best is None:
         raise misfits[0]
+    if plainly != switched_off and may_be_stored_too(best[1][0]):
+        plan([best[2]], switched_off)
     return best[1]
 
 
@@ -169,6 +176,8 @@ def _fitting(
                 if fill == _FILLS[0]:
                     raise
                 continue
+            if not plans:
+                return planned
             programs = [each for plan in plans for each in programs_of(plan, processor, without, memo, most_cycles)]
             planned += [
                 each for each in programs if all(each[0].used_bytes[name] <= have_bytes[name] for name in have_bytes)

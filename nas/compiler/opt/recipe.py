@@ -61,6 +61,8 @@ def striped(
     held = [(-1, _Held())] * len(members)
     # By stripe the rows of what the first member reads, and where they are.
     loaded: dict[int, tuple[tuple[int, int], Region]] = {}
+    # By image and member the rows that have gone to dram as well: those above.
+    stored: dict[tuple[int, int], int] = {}
     # The stripes of all images in a row.
     for turn in turns(len(rows) * len(members[0].images), stripes.passing, members):
         stripe, number, channels, _ = turn
@@ -87,6 +89,10 @@ def striped(
         if channels != (0, member.size[1]):
             part = part_of(*part, Tile((0, made[1] - made[0]), channels))
         cook.finish(number, part, part.reads, stripes.pace(turn), member.array)
+        if stripes.stores[number]:
+            fresh = max(made[0], stored.get((image, number), 0)), made[1]
+            stored[image, number] = made[1]
+            cook.store(number, passed.written(stripe, number, channels), member.images[image][1], fresh)
     return cook.recipe
 
 
@@ -159,6 +165,11 @@ def _with_what_is_there(
     return tuple([found(number, region) for number, region in enumerate(reads)])
 
 
+def _of_rows(region: Region, rows: tuple[int, int]) -> Region:
+    """Some rows of all channels of a map."""
+    return box(region, *[None] * (len(region.shape) - 2), rows)
+
+
 class _Held(dict[tuple[str, Region], Region]):
     """Local copies that the next tiles may use again: the latest of each kind of operand."""
 
@@ -183,6 +194,11 @@ class _Cook:
         """A part of a map, if there are any rows of it, from where it is on chip to another place."""
         if rows[0] < rows[1]:
             self._add(number, "vector", (box(source, channels, rows),), box(target, channels, rows), Copy())
+
+    def store(self, number: int, there: Region, write: Region, rows: tuple[int, int]) -> None:
+        """Rows of a map, if there are any, from where they are on chip to where the map lies in dram."""
+        if rows[0] < rows[1]:
+            self._add(number, "dma_out", (_of_rows(there, rows),), _of_rows(write, rows), Store())
 
     def stripe(self, write: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
         """The region of a whole map of which only `rows` and `channels` exist, in a new buffer."""

@@ -14,7 +14,7 @@ from nas.compiler.opt.operands import Layout, layout_of
 from nas.compiler.opt.residency import Residency, decide_residency
 from nas.compiler.opt.select import array_dataflows
 from nas.compiler.opt.storage import Buffer, Storage
-from nas.compiler.opt.stripes import Group, Groups, links, plan_groups, waited_for
+from nas.compiler.opt.stripes import Group, Groups, Ways, links, plan_groups, waited_for
 from nas.hw.spec import Processor
 
 
@@ -29,15 +29,33 @@ class Settled(NamedTuple):
 def settle(
     network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
 ) -> list[Settled]:
-    """The plans within `room_bytes` that move the fewest bytes, at most two.
+    """The plans within `room_bytes` that move the fewest bytes, at most two. Those with "store_through" are none but such that do so, of
+    two ways to make room for chains, and may be none at all.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
     loaded twice. So both are tried where it matters. Where a map has room on chip, but the operator that makes it waits for
     the dram, the next one may work meanwhile if the map passes in stripes. That may free room, too; where it moves as many
     bytes as before, nobody can tell yet whether it pays.
     """
+    sharing, storing = ("sharing" not in switched_off, "store_through" not in switched_off)
+    if not storing:
+        return _plans(network, processor, room_bytes, switched_off, memo, Ways(sharing, storing=False, evicting=True))
+    evicting, staying = (
+        _plans(network, processor, room_bytes, switched_off, memo, Ways(sharing, storing, evicting))
+        for evicting in (True, False)
+    )
+    return [plan for plan in evicting if Groups(plan.groups).store] + [plan for plan in staying if plan.groups]
+
+
+def _plans(
+    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo, ways: Ways
+) -> list[Settled]:
     first = _layout(network, processor, switched_off, frozenset())
-    plan = _settled(first, processor, room_bytes, switched_off, memo, frozenset())
+
+    def settled(linking: frozenset[str] = frozenset(), evicted: frozenset[str] = frozenset()) -> Settled:
+        return _settled(_Start(first, switched_off, ways, room_bytes), processor, memo, linking, evicted)
+
+    plan = settled()
     linking = frozenset[str]() if "stripes" in switched_off else links(network, plan.layout.storage)
     if not linking or not _moved_bytes(plan):
         return [plan]
@@ -46,12 +64,12 @@ def settle(
         """Plans in which they pass in stripes; those that are not `used` so stay on chip."""
         plans = []
         while evicted:
-            plans.append(_settled(first, processor, room_bytes, switched_off, memo, linking, evicted))
+            plans.append(settled(linking, evicted))
             useful = evicted & used(plans[-1])
             evicted = useful if useful < evicted else frozenset()
         return plans
 
-    linked = _settled(first, processor, room_bytes, switched_off, memo, linking)
+    linked = settled(linking)
     best = min([plan, linked, *passing(_between_readers(network, linking, linked), _kept_for)], key=_moved_bytes)
     waiting = linking & waited_for(best.layout, best.residency, processor, memo)
     others = passing(waiting, lambda other: Groups(other.groups).passing(network))
@@ -60,15 +78,19 @@ def settle(
     return [plan for plan in plans if _moved_bytes(plan) == fewest]
 
 
+class _Start(NamedTuple):
+    """What planning begins with, and within which bounds it stays."""
+
+    layout: Layout
+    switched_off: frozenset[str]
+    ways: Ways
+    room_bytes: int
+
+
 def _settled(
-    layout: Layout,
-    processor: Processor,
-    room_bytes: int,
-    switched_off: frozenset[str],
-    memo: Memo,
-    linking: frozenset[str],
-    evicted: frozenset[str] = frozenset(),
+    start: _Start, processor: Processor, memo: Memo, linking: frozenset[str], evicted: frozenset[str]
 ) -> Settled:
+    layout, switched_off, ways, room_bytes = start
     apart: frozenset[str] = frozenset()
     # Each at most once, so that this comes to an end.
     brought_back: frozenset[str] = frozenset()
@@ -81,7 +103,7 @@ def _settled(
         outside = {name for name in layout.storage.in_place if regions[name].memory not in on_chip}
         groups = Groups({})
         if "stripes" not in switched_off and not outside:
-            groups = plan_groups(layout, residency, processor, "sharing" not in switched_off, memo)
+            groups = plan_groups(layout, residency, processor, memo, ways)
         if outside or groups.apart:
             apart |= groups.apart | outside
             layout = _layout(network, processor, switched_off, apart)
@@ -133,16 +155,14 @@ def _layout(network: Network, processor: Processor, switched_off: frozenset[str]
 def _moved_bytes(plan: Settled) -> int:
     """The bytes of maps that lie in dram and are read or written there, but for what the network is given and gives."""
     layout, residency, groups = plan
-    passing = Groups(groups).passing(layout.network)
+    striped = Groups(groups)
+    passing = striped.passing(layout.network)
     total = 0
-    again = {
-        group.first + place: numbers for group in groups.values() for place, numbers in enumerate(group.stripes.again)
-    }
     for index, placed in enumerate(layout.placed):
         if placed is None:
             continue
+        kept = striped.given(index)
         for reads, write in placed.operands.images:
-            kept = again.get(index, ())
             for region in (*(each for number, each in enumerate(reads) if number not in kept), write):
                 home = placed.homes[region.memory].memory
                 buffer = layout.storage.buffers.get(home)

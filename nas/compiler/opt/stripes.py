@@ -4,9 +4,10 @@ A stripe is a few rows of the last layer's output. Each layer before it makes ju
 them, halo included (`halo`): it costs some work, and saves all the traffic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
@@ -17,15 +18,26 @@ from nas.compiler.opt.pace import whole_cycles
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK, aligned
+from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
-from nas.ir.command import Conv
-from nas.ir.program import Operator
+from nas.ir.command import Conv, Pool, Store
+from nas.ir.program import Operator, Program
 from nas.timing.cycles import transfer_cycles
 
 # Of the shorter of work and transfers, what doesn't overlap with the longer.
 _APART = 0.3
 # Of the time of transfers, what they cost even where they do: energy, and room for what is on its way.
 _EFFORT = 0.25
+
+
+class Ways(NamedTuple):
+    """sharing: whether engines share the work of one operator; storing: whether maps that others read later may pass, and go to dram
+    as well; evicting: whether buffers leave the chip where no chain fits beside them.
+    """
+
+    sharing: bool
+    storing: bool
+    evicting: bool
 
 
 @dataclass(frozen=True)
@@ -49,16 +61,31 @@ class Groups:
     apart: frozenset[str] = frozenset()
 
     def passing(self, network: Network) -> frozenset[str]:
-        """The maps that pass through the chip in stripes."""
+        """The maps that pass through the chip in stripes, and lie nowhere else."""
         return frozenset(
-            network.operators[index].outputs[0]
+            network.operators[group.first + place].outputs[0]
             for group in self.by_first.values()
-            for index in range(group.first, group.last)
+            for place, stores in enumerate(group.stripes.stores[:-1])
+            if not stores
         )
 
     def results(self, network: Network) -> frozenset[str]:
         """What the operators of all groups make."""
-        return self.passing(network) | {network.operators[group.last].outputs[0] for group in self.by_first.values()}
+        return frozenset(
+            network.operators[index].outputs[0]
+            for group in self.by_first.values()
+            for index in range(group.first, group.last + 1)
+        )
+
+    def given(self, index: int) -> frozenset[int]:
+        """The operands of an operator of a group that it need not load: what is kept for it, and what is stored, but passes, too."""
+        for group in self.by_first.values():
+            place = index - group.first
+            if 0 <= place <= group.last - group.first:
+                stripes = group.stripes
+                passes = [stripes.takes[place]] if place and stripes.stores[place - 1] else []
+                return stripes.again[place].union(passes)
+        return frozenset()
 
     def spans(self, residency: Residency) -> dict[str, tuple[int, int]]:
         """From which operator to which each buffer lives: whatever lives beside one operator of a group lives beside all of them."""
@@ -72,6 +99,11 @@ class Groups:
             for name, (first, last) in residency.spans.items()
         }
 
+    @property
+    def store(self) -> bool:
+        """Whether anything passes and goes to dram as well."""
+        return any(any(group.stripes.stores) for group in self.by_first.values())
+
     def beside(self, residency: Residency) -> frozenset[str]:
         """The buffers that live, or would if they were on chip, while a group is done."""
         return frozenset(
@@ -81,32 +113,39 @@ class Groups:
         )
 
 
-def plan_groups(layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> Groups:
+def plan_groups(layout: Layout, residency: Residency, processor: Processor, memo: Memo, ways: Ways) -> Groups:
     """The chains worth doing in stripes."""
-    network, storage, placed = layout.network, layout.storage, layout.placed
-    linking = links(network, storage) - residency.on_chip
-    groups: dict[int, Group] = {}
-    apart: set[str] = set()
-    index = 0
-    while index < len(placed):
-        last = index
-        while last + 1 < len(placed) and network.operators[last].outputs[0] in linking:
-            last += 1
-        if last > index:
-            chains = _Chains(layout, residency, processor, sharing, memo)
-            for group in chains.best(index, last):
-                groups[group.first] = group
-                apart.update(_written_over(network, storage, group))
-            victim = "" if chains.any_fits else _victim(network, storage, residency, index, last)
-            if victim:
-                return Groups({}, victim)
-        index = last + 1
-    return Groups(groups, apart=frozenset(apart))
+    network, storage = layout.network, layout.storage
+    alone = links(network, storage) - residency.on_chip
+    chains = _Chains(layout, residency, processor, ways.sharing, memo, alone)
+    groups: list[Group] = []
+    for first, last in _runs(network, alone):
+        chains.any_fits = False
+        groups += chains.best(first, last)
+        victim = "" if chains.any_fits or not ways.evicting else _victim(network, storage, residency, first, last)
+        if victim:
+            return Groups({}, victim)
+    shared = _read_later_too(network, storage, residency) if ways.storing else frozenset()
+    if shared:
+        longer = [group for run in _runs(network, alone | shared) for group in chains.best(*run)]
+        groups = longer if any(any(group.stripes.stores) for group in longer) else groups
+    apart = frozenset(name for group in groups for name in _written_over(network, storage, group))
+    return Groups({group.first: group for group in groups}, apart=apart)
+
+
+def _runs(network: Network, linking: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """(first, last) of the operators of which each hands on one of these maps to the next."""
+    first = 0
+    for index, operator in enumerate(network.operators):
+        if operator.outputs[0] not in linking:
+            if index > first:
+                yield first, index
+            first = index + 1
 
 
 def waited_for(layout: Layout, residency: Residency, processor: Processor, memo: Memo) -> frozenset[str]:
     """What is made on chip by operators that take longer to load what they read than to work on it."""
-    chains = _Chains(layout, residency, processor, True, memo)
+    chains = _Chains(layout, residency, processor, True, memo, frozenset())
     return frozenset(
         operator.outputs[0]
         for operator, placed in zip(layout.network.operators, layout.placed, strict=True)
@@ -122,7 +161,17 @@ class _Chains:
     The longer a chain, the less goes through the dram, but the more rows are made twice, and in smaller stripes.
     """
 
-    def __init__(self, layout: Layout, residency: Residency, processor: Processor, sharing: bool, memo: Memo) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        residency: Residency,
+        processor: Processor,
+        sharing: bool,
+        memo: Memo,
+        alone: frozenset[str],
+    ) -> None:
+        """alone: the maps that nobody but the next operator reads."""
+        self._alone = alone
         self._layout, self._residency, self._processor = layout, residency, processor
         self._sharing, self._memo = sharing, memo
         # Transfers bring constants of later operators, too.
@@ -147,9 +196,12 @@ class _Chains:
 
     def _groups(self, first: int, last: int) -> list[Group]:
         """The chain, as far as it fits: what is read again later is kept, or loaded again."""
-        found = []
+        found: list[Group] = []
+        if not _are_stored_in_time(self._layout.network, first, last):
+            return found
         free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
-        for chain in _chains_of(self._layout, self._residency, first, last):
+        stores = tuple(each.outputs[0] not in self._alone for each in self._layout.network.operators[first:last])
+        for chain in _chains_of(self._layout, self._residency, (first, last), (*stores, False)):
             stripes = self._memo.of(choose_stripes, chain, *free, self._processor, self._sharing)
             if stripes is not None:
                 found.append(Group(first, last, stripes))
@@ -178,7 +230,11 @@ class _Chains:
                 there = {reads[number].memory for number in given}
                 moved = [
                     *(each for each in reads if each.memory not in operands.constants and each.memory not in there),
-                    *([write] if place == len(members) - 1 else []),
+                    *(
+                        [write]
+                        if place == len(members) - 1 or (group is not None and group.stripes.stores[place])
+                        else []
+                    ),
                 ]
                 total += sum(each.payload_bytes for each in moved if each.memory not in on_chip)
         return transfer_cycles(total, self._processor)
@@ -206,6 +262,20 @@ def _victim(network: Network, storage: Storage, residency: Residency, first: int
     largest = max(alive, key=lambda name: (storage.buffers[name].size_bytes, name), default="")
     kept_bytes = sum(storage.buffers[network.operators[index].outputs[0]].size_bytes for index in range(first, last))
     return largest if largest and storage.buffers[largest].size_bytes <= kept_bytes else ""
+
+
+def may_be_stored_too(program: Program) -> bool:
+    """Whether a map that goes to dram is read by the next operator, and by others later."""
+    stored = {command.layer for command in program.commands if type(command.attributes) is Store}
+    readers: dict[str, list[int]] = {}
+    for index, operator in enumerate(program.operators):
+        for name in operator.inputs:
+            readers.setdefault(name, []).append(index)
+    return any(
+        operator.layer in stored and len(readers.get(operator.outputs[0], ())) > 1
+        for operator in program.operators
+        if isinstance(operator.function, COMPUTES)
+    )
 
 
 def links(network: Network, storage: Storage) -> frozenset[str]:
@@ -243,13 +313,65 @@ def _is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
     return not is_pooled and network.tensors[name].shape[2:] == network.tensors[reader.outputs[0]].shape[2:]
 
 
-def _chains_of(layout: Layout, residency: Residency, first: int, last: int) -> list[Chain]:
-    """The operators first..last, so that what the first one reads is kept for others, if any read it, and so that it is not."""
+def _read_later_too(network: Network, storage: Storage, residency: Residency) -> frozenset[str]:
+    """The maps in dram that the next operator reads, all rows of them, and others later: it can read what is there already."""
+    users = network.users()
+    found = []
+    for index, (here, following) in enumerate(pairwise(network.operators)):
+        name = here.outputs[0]
+        if not isinstance(here.function, COMPUTES) or not isinstance(following.function, COMPUTES):
+            continue
+        region, is_first = storage.regions[name], users.get(name, [])[:1] == [index + 1]
+        if region.memory in residency.on_chip or len(region.shape) <= MAP_RANK or len(here.outputs) > 1:
+            continue
+        by_rows = _is_read_by_rows(network, following, name) and _reads_all_rows(network, following, name)
+        if is_first and by_rows and following.inputs.count(name) == 1:
+            found.append(name)
+    return frozenset(found)
+
+
+def _reads_all_rows(network: Network, reader: Operator, name: str) -> bool:
+    """Whether every row of `name` is needed for some row of the result."""
+    function = reader.function
+    if reader.inputs[0] != name or not isinstance(function, Conv | Pool):
+        return True
+    height, width = network.tensors[name].shape[-2:]
+    for window in (function.window, function.tail.pool if isinstance(function, Conv) else None):
+        if window is not None:
+            count, columns = window.output_size(height, width)
+            reach = (count - 1) * window.stride[0] - window.padding[0] + window.kernel[0]
+            if window.dilation[0] != 1 or window.stride[0] > window.kernel[0] or reach < height:
+                return False
+            height, width = count, columns
+    return True
+
+
+def _are_stored_in_time(network: Network, first: int, last: int) -> bool:
+    """Whether what the operators first..last make is read by those that don't follow at once row by row, from maps as tall: then a
+    stripe of it is in dram when it is read.
+    """
+    made = {network.operators[index].outputs[0]: index for index in range(first, last)}
+    for index in range(first + 2, last + 1):
+        operator = network.operators[index]
+        function = operator.function
+        assert isinstance(function, COMPUTES)
+        for name, role in zip(operator.inputs, roles(function), strict=True):
+            if made.get(name, index) < index - 1:
+                is_as_tall = network.tensors[name].shape[2:] == network.tensors[operator.outputs[0]].shape[2:]
+                is_pooled = isinstance(function, Conv) and function.tail.pool is not None
+                if role not in ("factor", "addend") or is_pooled or not is_as_tall:
+                    return False
+    return True
+
+
+def _chains_of(layout: Layout, residency: Residency, span: tuple[int, int], stores: tuple[bool, ...]) -> list[Chain]:
+    """The operators of `span`, so that what the first one reads is kept for others, if any read it, and so that it is not."""
+    first, last = span
     placed = [each for each in layout.placed[first : last + 1] if each is not None]
     members, takes = tuple([each.operands for each in placed]), _takes_of(layout.network, first, last)
     nothing = (frozenset[int](),) * len(members)
     again = (frozenset[int](), *(_reads_again(placed[0], each, residency.on_chip) for each in placed[1:]))
-    return [Chain(members, takes, each) for each in dict.fromkeys((again, nothing))]
+    return [Chain(members, takes, each, stores) for each in dict.fromkeys((again, nothing))]
 
 
 def _reads_again(first: Placed, later: Placed, on_chip: frozenset[str]) -> frozenset[int]:
