@@ -28,7 +28,8 @@ from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.sink import SinkViews
-from nas.compiler.opt.stripes import Groups, may_be_stored_too
+from nas.compiler.opt.stored import may_be_stored_too
+from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import Pass, run_passes
@@ -117,11 +118,11 @@ def optimise(
     best: tuple[int, Planned, Network] | None = None
     misfits: list[DoesNotFit] = []
 
-    def plan(networks: Sequence[Network], without: frozenset[str]) -> None:
+    def plan(networks: Sequence[Network], storing: bool = False) -> None:
         nonlocal best
         for each in networks:
             try:
-                programs = _fitting(each, processor, without, memo, best[0] if best is not None else inf)
+                programs = _fitting(each, processor, switched_off, memo, best[0] if best is not None else inf, storing)
             except DoesNotFit as misfit:
                 misfits.append(misfit)
                 continue
@@ -132,16 +133,15 @@ def optimise(
             if best is None or cycles < best[0]:
                 best = cycles, program, each
 
-    plainly = switched_off | {"store_through"}
     cut = _ways([network], CUTS, processor, switched_off)
-    plan(cut, plainly)
+    plan(cut)
     if best is not None:
         cut = [best[2]]
-    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :], plainly)
+    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
     if best is None:
         raise misfits[0]
-    if plainly != switched_off and may_be_stored_too(best[1][0]):
-        plan([best[2]], switched_off)
+    if "store_through" not in switched_off and may_be_stored_too(best[1][0]):
+        plan([best[2], *(each for each in cut if each is not best[2])], storing=True)
     return best[1]
 
 
@@ -162,16 +162,23 @@ def passes_with(switched_off: frozenset[str]) -> list[Pass]:
 
 
 def _fitting(
-    network: Network, processor: Processor, switched_off: frozenset[str], memo: Memo, most_cycles: float
+    network: Network,
+    processor: Processor,
+    switched_off: frozenset[str],
+    memo: Memo,
+    most_cycles: float,
+    storing: bool,
 ) -> list[Planned]:
-    """The programs of the operators in this order, at least one. most_cycles: see `arranged`. Raises `DoesNotFit`."""
+    """The programs of the operators in this order, at least one unless `storing`. most_cycles: see `arranged`; storing: see `settle`.
+    Raises `DoesNotFit`.
+    """
     have_bytes = {"sram": processor.sram.size_bytes, "dram": processor.dram.size_bytes}
     need_bytes = 0
     planned: list[Planned] = []
     for without in (switched_off, switched_off | _ROOMY):
         for fill in _FILLS:
             try:
-                plans = settle(network, processor, int(have_bytes["sram"] * fill), without, memo)
+                plans = settle(network, processor, int(have_bytes["sram"] * fill), without, memo, storing)
             except DoesNotFit:
                 if fill == _FILLS[0]:
                     raise

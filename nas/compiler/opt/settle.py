@@ -27,24 +27,32 @@ class Settled(NamedTuple):
 
 
 def settle(
-    network: Network, processor: Processor, room_bytes: int, switched_off: frozenset[str], memo: Memo
+    network: Network,
+    processor: Processor,
+    room_bytes: int,
+    switched_off: frozenset[str],
+    memo: Memo,
+    storing: bool = False,
 ) -> list[Settled]:
-    """The plans within `room_bytes` that move the fewest bytes, at most two. Those with "store_through" are none but such that do so, of
-    two ways to make room for chains, and may be none at all.
+    """The plans within `room_bytes` that move the fewest bytes, at most two.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
     loaded twice. So both are tried where it matters. Where a map has room on chip, but the operator that makes it waits for
     the dram, the next one may work meanwhile if the map passes in stripes. That may free room, too; where it moves as many
     bytes as before, nobody can tell yet whether it pays.
+
+    storing: other plans in place of these, in which maps that others read later pass as well, or chains have to do with the room that
+    there is; there may be none.
     """
-    sharing, storing = ("sharing" not in switched_off, "store_through" not in switched_off)
+    sharing = "sharing" not in switched_off
+
+    def plans(evicting: bool) -> list[Settled]:
+        return _plans(network, processor, room_bytes, switched_off, memo, Ways(sharing, storing, evicting))
+
     if not storing:
-        return _plans(network, processor, room_bytes, switched_off, memo, Ways(sharing, storing=False, evicting=True))
-    evicting, staying = (
-        _plans(network, processor, room_bytes, switched_off, memo, Ways(sharing, storing, evicting))
-        for evicting in (True, False)
-    )
-    return [plan for plan in evicting if Groups(plan.groups).store] + [plan for plan in staying if plan.groups]
+        return plans(evicting=True)
+    others = [plan for plan in plans(evicting=False) if plan.groups]
+    return [plan for plan in plans(evicting=True) if Groups(plan.groups).store] + others
 
 
 def _plans(

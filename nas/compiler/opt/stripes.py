@@ -17,11 +17,10 @@ from nas.compiler.opt.operands import Layout, Placed
 from nas.compiler.opt.pace import whole_cycles
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
+from nas.compiler.opt.stored import are_stored_in_time, is_read_by_rows, read_later_too
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Pool, Store
-from nas.ir.program import Operator, Program
+from nas.ir.command import Conv
 from nas.timing.cycles import transfer_cycles
 
 # Of the shorter of work and transfers, what doesn't overlap with the longer.
@@ -125,7 +124,7 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, memo
         victim = "" if chains.any_fits or not ways.evicting else _victim(network, storage, residency, first, last)
         if victim:
             return Groups({}, victim)
-    shared = _read_later_too(network, storage, residency) if ways.storing else frozenset()
+    shared = read_later_too(network, storage, residency) if ways.storing else frozenset()
     if shared:
         longer = [group for run in _runs(network, alone | shared) for group in chains.best(*run)]
         groups = longer if any(any(group.stripes.stores) for group in longer) else groups
@@ -197,7 +196,7 @@ class _Chains:
     def _groups(self, first: int, last: int) -> list[Group]:
         """The chain, as far as it fits: what is read again later is kept, or loaded again."""
         found: list[Group] = []
-        if not _are_stored_in_time(self._layout.network, first, last):
+        if not are_stored_in_time(self._layout.network, first, last):
             return found
         free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
         stores = tuple(each.outputs[0] not in self._alone for each in self._layout.network.operators[first:last])
@@ -264,20 +263,6 @@ def _victim(network: Network, storage: Storage, residency: Residency, first: int
     return largest if largest and storage.buffers[largest].size_bytes <= kept_bytes else ""
 
 
-def may_be_stored_too(program: Program) -> bool:
-    """Whether a map that goes to dram is read by the next operator, and by others later."""
-    stored = {command.layer for command in program.commands if type(command.attributes) is Store}
-    readers: dict[str, list[int]] = {}
-    for index, operator in enumerate(program.operators):
-        for name in operator.inputs:
-            readers.setdefault(name, []).append(index)
-    return any(
-        operator.layer in stored and len(readers.get(operator.outputs[0], ())) > 1
-        for operator in program.operators
-        if isinstance(operator.function, COMPUTES)
-    )
-
-
 def links(network: Network, storage: Storage) -> frozenset[str]:
     """The maps that one operator hands to the next and to nobody else, so that both can be done in stripes."""
     users = network.users()
@@ -302,66 +287,7 @@ def _hands_on(network: Network, storage: Storage, users: dict[str, list[int]], i
     region = storage.regions[name]
     owns_buffer = region.memory == name and len(region.shape) == MAP_RANK + 1
     can_pass = owns_buffer and not storage.buffers[name].in_dram
-    return can_pass and users.get(name) == [index + 1] and _is_read_by_rows(network, following, name)
-
-
-def _is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
-    """Whether the rows of a result need rows of `name`: it is the data, or the map that is added or multiplied in the end."""
-    if reader.inputs[0] == name:
-        return True
-    is_pooled = isinstance(reader.function, Conv) and reader.function.tail.pool is not None
-    return not is_pooled and network.tensors[name].shape[2:] == network.tensors[reader.outputs[0]].shape[2:]
-
-
-def _read_later_too(network: Network, storage: Storage, residency: Residency) -> frozenset[str]:
-    """The maps in dram that the next operator reads, all rows of them, and others later: it can read what is there already."""
-    users = network.users()
-    found = []
-    for index, (here, following) in enumerate(pairwise(network.operators)):
-        name = here.outputs[0]
-        if not isinstance(here.function, COMPUTES) or not isinstance(following.function, COMPUTES):
-            continue
-        region, is_first = storage.regions[name], users.get(name, [])[:1] == [index + 1]
-        if region.memory in residency.on_chip or len(region.shape) <= MAP_RANK or len(here.outputs) > 1:
-            continue
-        by_rows = _is_read_by_rows(network, following, name) and _reads_all_rows(network, following, name)
-        if is_first and by_rows and following.inputs.count(name) == 1:
-            found.append(name)
-    return frozenset(found)
-
-
-def _reads_all_rows(network: Network, reader: Operator, name: str) -> bool:
-    """Whether every row of `name` is needed for some row of the result."""
-    function = reader.function
-    if reader.inputs[0] != name or not isinstance(function, Conv | Pool):
-        return True
-    height, width = network.tensors[name].shape[-2:]
-    for window in (function.window, function.tail.pool if isinstance(function, Conv) else None):
-        if window is not None:
-            count, columns = window.output_size(height, width)
-            reach = (count - 1) * window.stride[0] - window.padding[0] + window.kernel[0]
-            if window.dilation[0] != 1 or window.stride[0] > window.kernel[0] or reach < height:
-                return False
-            height, width = count, columns
-    return True
-
-
-def _are_stored_in_time(network: Network, first: int, last: int) -> bool:
-    """Whether what the operators first..last make is read by those that don't follow at once row by row, from maps as tall: then a
-    stripe of it is in dram when it is read.
-    """
-    made = {network.operators[index].outputs[0]: index for index in range(first, last)}
-    for index in range(first + 2, last + 1):
-        operator = network.operators[index]
-        function = operator.function
-        assert isinstance(function, COMPUTES)
-        for name, role in zip(operator.inputs, roles(function), strict=True):
-            if made.get(name, index) < index - 1:
-                is_as_tall = network.tensors[name].shape[2:] == network.tensors[operator.outputs[0]].shape[2:]
-                is_pooled = isinstance(function, Conv) and function.tail.pool is not None
-                if role not in ("factor", "addend") or is_pooled or not is_as_tall:
-                    return False
-    return True
+    return can_pass and users.get(name) == [index + 1] and is_read_by_rows(network, following, name)
 
 
 def _chains_of(layout: Layout, residency: Residency, span: tuple[int, int], stores: tuple[bool, ...]) -> list[Chain]:
