@@ -27,7 +27,7 @@ from nas.quota.slim import first_channels
 Counts = Mapping[str, int]  # by group
 CostOf = Callable[[Counts], float]
 
-_STEPS = 7
+_STEPS = 3
 _SMALL = 4  # the known network has this part of all channels
 
 

@@ -1,8 +1,8 @@
 """Which tensors share bytes: views and concats become other names for parts of a buffer, at no cost where that can be.
 
 A buffer is a stretch of memory that is allocated as a whole; every tensor gets a region of one. A concat owns its buffer
-and its inputs are written straight into their places; reshapes, slices and channel shuffles are strides. What strides or
-byte addresses cannot say becomes a move.
+and its inputs are written straight into their places; reshapes, slices and channel shuffles are strides. What strides cannot say of
+a tensor that nobody else reads is written in that order straight away, and what neither they nor byte addresses can say becomes a move.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from nas.compiler.tiling import roles
 from nas.compiler.views import seen_through
 from nas.core.errors import ContractError
 from nas.ir.command import Conv, Eltwise, Host, Matmul, Pool
-from nas.ir.program import Concat, Operator, View
+from nas.ir.program import Concat, Function, Operator, View
 from nas.ir.tensor import Region, Tensor, box, container_bits
 
 COMPUTES = Conv | Matmul | Eltwise | Pool
@@ -55,8 +55,7 @@ class _Assignment:
     def __init__(self, network: Network, in_place: bool, apart: frozenset[str]) -> None:
         self.network, self.in_place, self.apart = network, in_place, apart
         self.users = network.users()
-        self.makers = {name: operator.function for operator in network.operators for name in operator.outputs}
-        self.makers_at = {name: index for index, operator in enumerate(network.operators) for name in operator.outputs}
+        self.makers = {name: operator for operator in network.operators for name in operator.outputs}
         self.storage = Storage()
         self.in_dram = set(network.inputs) | set(network.outputs)
         for operator in network.operators:
@@ -101,34 +100,43 @@ class _Assignment:
         bits = [container_bits(each.format.bits) for each in (tensor, replaced)]
         if tensor.shape != replaced.shape or bits[0] != bits[1] or replaced.role != "feature":
             return False
-        if name in self.homes or name in self.in_dram or not isinstance(self.makers.get(name), COMPUTES):
+        if name in self.homes or name in self.in_dram or not isinstance(self._maker(name), COMPUTES):
             return False
         # A tensor that is seen through a view may still be read under that name.
         is_seen = any(isinstance(self.network.operators[user].function, View | Concat) for user in self.users[name])
         return not is_seen and self.users[name][-1] == index
 
-    def _written_through(self) -> dict[str, str]:
-        """For each tensor that is read by a view alone, which strides can't say or which has to lie in order: the view's result.
-        The tensor is written straight into its places there.
+    def _maker(self, name: str) -> Function | None:
+        """The function of the operator that makes a tensor; None of inputs and constants."""
+        operator = self.makers.get(name)
+        return None if operator is None else operator.function
+
+    def _written_through(self) -> dict[str, Operator]:
+        """For each tensor that is read by a view alone, which strides can't say or which has to lie in order, that view. The tensor is
+        written straight into its places there.
         """
-        through: dict[str, str] = {}
-        for operator in self.network.operators:
+        through: dict[str, Operator] = {}
+        for index, operator in enumerate(self.network.operators):
             if not isinstance(operator.function, View):
                 continue
             name, result = operator.inputs[0], operator.outputs[0]
-            is_read_here_alone = self.users[name] == [self.makers_at[result]] and name not in self.in_dram
-            if is_read_here_alone and isinstance(self.makers.get(name), COMPUTES | Concat) and self._is_moved(operator):
-                place = self._place_before(operator.function, name, whole(self.network.tensors[result], result, 0))
-                maker = self.network.operators[self.makers_at[name]]
-                if place is not None and (not isinstance(maker.function, Concat) or self._holds_parts(maker, place)):
-                    through[name] = result
+            if self.users[name] != [index] or name in self.in_dram or not self._is_moved(operator):
+                continue
+            place = self._place_before(operator.function, name, whole(self.network.tensors[result], result, 0))
+            if place is not None and self._can_be_written(name, place):
+                through[name] = operator
         return through
 
-    def _holds_parts(self, operator: Operator, place: Region) -> bool:
-        """Whether strides can say where in `place` each input of a concat goes."""
+    def _can_be_written(self, name: str, place: Region) -> bool:
+        """Whether a tensor can be made in `place`, and strides can say where each part goes, if it is a concat."""
+        maker = self.makers.get(name)
+        if maker is None or not isinstance(maker.function, Concat):
+            return maker is not None and isinstance(maker.function, COMPUTES)
         stop, ends = 0, []
-        for name in operator.inputs:
-            start, stop = stop, stop + self.network.tensors[name].shape[1]
+        for part in maker.inputs:
+            if isinstance(self._maker(part), Concat):
+                return False
+            start, stop = stop, stop + self.network.tensors[part].shape[1]
             ends.append((start, stop))
         return all(_cuts(place.shape[1:], stop, each) is not None for each in ends)
 
@@ -163,12 +171,13 @@ class _Assignment:
     def _concat_homes(self) -> dict[str, tuple[str, int]]:
         """For each tensor that can be written straight into a concat: that concat's result, and its first channel there."""
         homes: dict[str, tuple[str, int]] = {}
+        shown = {operator.outputs[0] for operator in self.through.values()}
         for operator in reversed(self.network.operators):
             if not isinstance(operator.function, Concat):
                 continue
             result, start = operator.outputs[0], 0
             for name in operator.inputs:
-                made_here = isinstance(self.makers.get(name), COMPUTES | Concat) or name in self.through.values()
+                made_here = isinstance(self._maker(name), COMPUTES | Concat) or name in shown
                 same_place = (name in self.in_dram) == (result in self.in_dram)
                 is_output = self.network.tensors[name].role == "output"
                 if (
@@ -198,12 +207,11 @@ class _Assignment:
 
     def _region_through(self, name: str) -> Region:
         """The region of a tensor that is written into its places in what a view shows."""
-        result = self.through[name]
-        view = self.network.operators[self.makers_at[result]].function
-        assert isinstance(view, View)
-        region = self._place_before(view, name, self._region(result))
+        operator = self.through[name]
+        assert isinstance(operator.function, View)
+        region = self._place_before(operator.function, name, self._region(operator.outputs[0]))
         if region is None:
-            raise ContractError(f"{name} has no places in {result}")
+            raise ContractError(f"{name} has no places in {operator.outputs[0]}")
         self.storage.regions[name] = region
         return region
 
