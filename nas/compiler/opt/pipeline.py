@@ -28,7 +28,7 @@ from nas.compiler.opt.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.sink import SinkViews
-from nas.compiler.opt.stored import may_be_stored_too
+from nas.compiler.opt.stored import is_worth_a_plan
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead
 from nas.compiler.parallel.trial import tried
@@ -107,8 +107,8 @@ def optimise(
     """The optimised program and the bytes of its constants. Raises `DoesNotFit` where the sram is too small.
 
     Where operators may be better in parts, all ways are planned; so are, for the one whose program simulates fastest, other orders,
-    and one with some of the operators done twice; and for the fastest of these one in which maps pass in stripes that others read later, too.
-    The fastest program of all is taken.
+    and one with some of the operators done twice; and for the fastest of these, if it moves maps above all, plans in which maps pass
+    in stripes that others read later, too. The fastest program of all is taken.
 
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
@@ -140,7 +140,7 @@ def optimise(
     plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
     if best is None:
         raise misfits[0]
-    if "store_through" not in switched_off and may_be_stored_too(best[1][0]):
+    if "store_through" not in switched_off and is_worth_a_plan(best[1][0]):
         plan([best[2], *(each for each in cut if each is not best[2])], storing=True)
     return best[1]
 

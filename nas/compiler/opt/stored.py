@@ -11,12 +11,17 @@ from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK
 from nas.compiler.tiling import roles
-from nas.ir.command import Conv, Pool, Store
+from nas.ir.command import Conv, Load, Pool, Store
 from nas.ir.program import Operator, Program
 
 
-def may_be_stored_too(program: Program) -> bool:
-    """Whether a map that goes to dram is read by the next operator, and by others later."""
+def is_worth_a_plan(program: Program) -> bool:
+    """Whether maps are most of what the program moves, and one that goes to dram is read by the next operator, and by others later."""
+    moved_bytes = sum(
+        each.reads[0].payload_bytes for each in program.commands if type(each.attributes) in (Load, Store)
+    )
+    if 2 * sum(each.region.payload_bytes for each in program.constants) > moved_bytes:
+        return False
     stored = {command.layer for command in program.commands if type(command.attributes) is Store}
     readers: dict[str, list[int]] = {}
     for index, operator in enumerate(program.operators):
