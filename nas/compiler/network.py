@@ -17,6 +17,8 @@ from nas.ir.tensor import Tensor, container_bits, row_strides, stored_bytes
 
 Bytes = NDArray[np.uint8]
 
+_ROWS, _MAP = 2, 4  # axes, the batch in front
+
 
 @dataclass(frozen=True)
 class Network:
@@ -87,6 +89,13 @@ def pack(values: NDArray[np.generic], bits: int) -> Bytes:
     groups = padded.reshape(rows.shape[0], -1, per_byte) << shifts
     packed: Bytes = np.bitwise_or.reduce(groups, axis=-1).astype(np.uint8).reshape(-1)
     return packed
+
+
+def channel_count(shape: tuple[int, ...]) -> int:
+    """The channels of a stored tensor of `shape`, batch first, as its commands count them."""
+    if len(shape) == _ROWS:
+        return shape[1]
+    return math.prod(shape[1:-2]) if len(shape) >= _MAP else 1
 
 
 def tensor_bytes(tensor: Tensor) -> int:

@@ -78,6 +78,17 @@ class Window(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, g
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: tuple[int, int] = (1, 1)
 
+    def covers(self, height: int, width: int) -> tuple[bool, bool]:
+        """Along rows and along columns: whether each place of a map of `height` x `width` lies in a window, and windows have no gaps."""
+        count = self.output_size(height, width)
+        rows, columns = (
+            self.dilation[axis] == 1
+            and self.stride[axis] <= self.kernel[axis]
+            and (count[axis] - 1) * self.stride[axis] - self.padding[axis] + self.kernel[axis] >= size
+            for axis, size in enumerate((height, width))
+        )
+        return rows, columns
+
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """The rows and columns that come out for `height` x `width` going in."""
         top, left, bottom, right = self.padding

@@ -106,28 +106,17 @@ def _all_count(operator: Operator, tensors: Mapping[str, Tensor]) -> bool:
     if not isinstance(function, Conv) or function.tail.pool is None:
         return True
     height, width = function.window.output_size(*tensors[operator.inputs[0]].shape[-2:])
-    return _covers(function.tail.pool, height, width)
+    return all(function.tail.pool.covers(height, width))
 
 
 def _reads_all(operator: Operator, tensors: Mapping[str, Tensor]) -> bool:
     """Whether every element of the data has a part in the result."""
     function, source = operator.function, tensors[operator.inputs[0]]
     if isinstance(function, Conv | Pool):
-        return len(source.shape) == _MAP and _covers(function.window, *source.shape[-2:])
+        return len(source.shape) == _MAP and all(function.window.covers(*source.shape[-2:]))
     if isinstance(function, View):
         return not function.stop
     return isinstance(function, Eltwise | Matmul | Concat)
-
-
-def _covers(window: Window, height: int, width: int) -> bool:
-    if window.dilation != (1, 1):
-        return False
-    count = window.output_size(height, width)
-    return all(
-        window.stride[axis] <= window.kernel[axis]
-        and (count[axis] - 1) * window.stride[axis] - window.padding[axis] + window.kernel[axis] >= size
-        for axis, size in enumerate((height, width))
-    )
 
 
 def _met_bytes(index: int, name: str, operators: tuple[Operator, ...], tensors: Mapping[str, Tensor]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.compiler.front_end.needed import readers_of
 from nas.compiler.front_end.trace import Call, Codes, TracedForward, Value
 from nas.compiler.network import Network, is_reserved, pack, unused_name
 from nas.compiler.regions import image_of, whole
@@ -74,10 +75,7 @@ class NetworkBuilder:
 
     def __init__(self, name: str, known_values: bool, calls: Sequence[Call] = ()) -> None:
         self._name = name
-        self._readers: dict[int, list[object]] = {}
-        for call in calls:
-            for value in call.read:
-                self._readers.setdefault(value.index, []).append(call.function)
+        self._readers = readers_of(calls)
         self.known_values = known_values
         self.operators: list[Operator] = []
         self.tensors: dict[str, Tensor] = {}
@@ -149,7 +147,7 @@ class NetworkBuilder:
     def is_for(self, value: Value, functions: Container[object]) -> bool:
         """Whether only such functions read `value`, and there are any."""
         readers = self._readers.get(value.index, [])
-        return bool(readers) and all(reader in functions for reader in readers)
+        return bool(readers) and all(reader.function in functions for reader in readers)
 
     def meanings(self) -> dict[int, tuple[str, ...]]:
         """For every traced value the tensors that hold its numbers, under the names that `network` has given them."""

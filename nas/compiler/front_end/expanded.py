@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.compiler.front_end.arithmetic import LOWERINGS
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.needed import readers_of
 from nas.compiler.front_end.trace import Call, TracedForward, Value
 
 _EXPANDS = frozenset(torch_functions("Tensor.expand", "Tensor.expand_as", "broadcast_to", "Tensor.broadcast_to"))
@@ -15,10 +16,7 @@ _EXPANDS = frozenset(torch_functions("Tensor.expand", "Tensor.expand_as", "broad
 
 def spread_by_readers(forward: TracedForward) -> TracedForward:
     """The same values, bit for bit."""
-    readers: dict[int, list[Call]] = {}
-    for call in forward.calls:
-        for value in call.read:
-            readers.setdefault(value.index, []).append(call)
+    readers = readers_of(forward.calls)
     outputs = {value.index for value in forward.outputs}
     narrow: dict[int, Value] = {}
     for call in forward.calls:

@@ -60,10 +60,3 @@ def from_rows(builder: NetworkBuilder, value: Value, axis: int, name: str) -> No
 
 def _others(value: Value, axis: int) -> list[int]:
     return [place for place in range(len(value.shape) - 1) if place != axis - 1]
-
-
-def channel_count(shape: tuple[int, ...]) -> int:
-    """The channels of a stored tensor of `shape` as its commands count them."""
-    if len(shape) == ROWS_RANK:
-        return shape[1]
-    return math.prod(shape[1:-2]) if len(shape) > MAP_RANK - 1 else 1

@@ -1,8 +1,9 @@
-"""A trace -> the same without the calls whose results nobody reads: the place of a maximum whose value alone is wanted."""
+"""Who reads what in a trace; and the trace without the calls whose results nobody reads: the place of a maximum, whose value is wanted."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from nas.compiler.front_end.trace import TracedForward
+from nas.compiler.front_end.trace import Call, TracedForward
 
 
 def needed(forward: TracedForward) -> TracedForward:
@@ -14,3 +15,12 @@ def needed(forward: TracedForward) -> TracedForward:
             read.update(value.index for value in call.read)
             kept.append(call)
     return replace(forward, calls=tuple(reversed(kept)))
+
+
+def readers_of(calls: Iterable[Call]) -> dict[int, list[Call]]:
+    """For every value that is read, by its number, the calls that read it, in order."""
+    readers: dict[int, list[Call]] = {}
+    for call in calls:
+        for value in call.read:
+            readers.setdefault(value.index, []).append(call)
+    return readers

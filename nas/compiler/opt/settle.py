@@ -52,7 +52,7 @@ def settle(
     if not storing:
         return plans(evicting=True)
     others = [plan for plan in plans(evicting=False) if plan.groups]
-    return [plan for plan in plans(evicting=True) if Groups(plan.groups).store] + others
+    return [plan for plan in plans(evicting=True) if any(group.stores for group in plan.groups.values())] + others
 
 
 def _plans(
@@ -164,12 +164,12 @@ def _moved_bytes(plan: Settled) -> int:
     """The bytes of maps that lie in dram and are read or written there, but for what the network is given and gives."""
     layout, residency, groups = plan
     striped = Groups(groups)
-    passing = striped.passing(layout.network)
+    passing, given = striped.passing(layout.network), striped.given()
     total = 0
     for index, placed in enumerate(layout.placed):
         if placed is None:
             continue
-        kept = striped.given(index)
+        kept = given.get(index, frozenset())
         for reads, write in placed.operands.images:
             for region in (*(each for number, each in enumerate(reads) if number not in kept), write):
                 home = placed.homes[region.memory].memory

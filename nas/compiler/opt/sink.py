@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.compiler.network import Bytes, Network, pack, unused_name
+from nas.compiler.network import Bytes, Network, channel_count, pack, unused_name
 from nas.compiler.opt.steps import Step, first_step, last_step, unrounded
-from nas.compiler.regions import MAP_RANK, ROWS_RANK
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Matmul, Tail
@@ -149,11 +148,11 @@ class _Sinking:
 
 def _columns(view: View, source: tuple[int, ...], result: tuple[int, ...]) -> NDArray[np.int64] | None:
     """For every channel of a view's source that of its result; None where a channel of one is in several of the other."""
-    order = _channel_axes(tuple(view.split[axis] for axis in view.order), _channels(result))
-    axes = _channel_axes(view.split, _channels(source))
+    order = _channel_axes(tuple(view.split[axis] for axis in view.order), channel_count(result))
+    axes = _channel_axes(view.split, channel_count(source))
     if order is None or axes is None or any(axis >= axes for axis in view.order[:order]):
         return None
-    of_result = np.arange(_channels(result)).reshape([view.split[axis] for axis in view.order[:order]])
+    of_result = np.arange(channel_count(result)).reshape([view.split[axis] for axis in view.order[:order]])
     kept = sorted(view.order[:order])
     of_result = of_result.transpose([view.order[:order].index(axis) for axis in kept])
     shape = [view.split[axis] if axis in kept else 1 for axis in range(axes)]
@@ -163,8 +162,3 @@ def _columns(view: View, source: tuple[int, ...], result: tuple[int, ...]) -> ND
 def _channel_axes(sizes: tuple[int, ...], channels: int) -> int | None:
     """How many of the first axes make up so many channels, those of size 1 behind them included."""
     return max((count for count in range(len(sizes) + 1) if math.prod(sizes[:count]) == channels), default=None)
-
-
-def _channels(shape: tuple[int, ...]) -> int:
-    """As the commands of a map or of rows count them, the batch in front."""
-    return shape[1] if len(shape) == ROWS_RANK else math.prod(shape[1:-2]) if len(shape) > MAP_RANK else 1

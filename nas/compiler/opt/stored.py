@@ -82,12 +82,10 @@ def _reads_all_rows(network: Network, reader: Operator, name: str) -> bool:
     function = reader.function
     if reader.inputs[0] != name or not isinstance(function, Conv | Pool):
         return True
-    height, width = network.tensors[name].shape[-2:]
+    size = network.tensors[name].shape[-2:]
     for window in (function.window, function.tail.pool if isinstance(function, Conv) else None):
         if window is not None:
-            count, columns = window.output_size(height, width)
-            reach = (count - 1) * window.stride[0] - window.padding[0] + window.kernel[0]
-            if window.dilation[0] != 1 or window.stride[0] > window.kernel[0] or reach < height:
+            if not window.covers(*size)[0]:
                 return False
-            height, width = count, columns
+            size = window.output_size(*size)
     return True

@@ -47,6 +47,11 @@ class Group:
     last: int
     stripes: Stripes
 
+    @property
+    def stores(self) -> bool:
+        """Whether anything passes and goes to dram as well."""
+        return any(self.stripes.stores)
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -76,15 +81,15 @@ class Groups:
             for index in range(group.first, group.last + 1)
         )
 
-    def given(self, index: int) -> frozenset[int]:
-        """The operands of an operator of a group that it need not load: what is kept for it, and what is stored, but passes, too."""
+    def given(self) -> dict[int, frozenset[int]]:
+        """By operator the operands that it need not load: what is kept for it, and what is stored, but passes, too."""
+        given: dict[int, frozenset[int]] = {}
         for group in self.by_first.values():
-            place = index - group.first
-            if 0 <= place <= group.last - group.first:
-                stripes = group.stripes
+            stripes = group.stripes
+            for place, again in enumerate(stripes.again):
                 passes = [stripes.takes[place]] if place and stripes.stores[place - 1] else []
-                return stripes.again[place].union(passes)
-        return frozenset()
+                given[group.first + place] = again.union(passes)
+        return given
 
     def spans(self, residency: Residency) -> dict[str, tuple[int, int]]:
         """From which operator to which each buffer lives: whatever lives beside one operator of a group lives beside all of them."""
@@ -97,11 +102,6 @@ class Groups:
             name: (ends.get(first, (first, first))[0], ends.get(last, (last, last))[1])
             for name, (first, last) in residency.spans.items()
         }
-
-    @property
-    def store(self) -> bool:
-        """Whether anything passes and goes to dram as well."""
-        return any(any(group.stripes.stores) for group in self.by_first.values())
 
     def beside(self, residency: Residency) -> frozenset[str]:
         """The buffers that live, or would if they were on chip, while a group is done."""
@@ -127,7 +127,7 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, memo
     shared = read_later_too(network, storage, residency) if ways.storing else frozenset()
     if shared:
         longer = [group for run in _runs(network, alone | shared) for group in chains.best(*run)]
-        groups = longer if any(any(group.stripes.stores) for group in longer) else groups
+        groups = longer if any(group.stores for group in longer) else groups
     apart = frozenset(name for group in groups for name in _written_over(network, storage, group))
     return Groups({group.first: group for group in groups}, apart=apart)
 
@@ -196,10 +196,11 @@ class _Chains:
     def _groups(self, first: int, last: int) -> list[Group]:
         """The chain, as far as it fits: what is read again later is kept, or loaded again."""
         found: list[Group] = []
-        if not are_stored_in_time(self._layout.network, first, last):
+        network = self._layout.network
+        stores = tuple(each.outputs[0] not in self._alone for each in network.operators[first:last])
+        if any(stores) and not are_stored_in_time(network, first, last):
             return found
         free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
-        stores = tuple(each.outputs[0] not in self._alone for each in self._layout.network.operators[first:last])
         for chain in _chains_of(self._layout, self._residency, (first, last), (*stores, False)):
             stripes = self._memo.of(choose_stripes, chain, *free, self._processor, self._sharing)
             if stripes is not None:

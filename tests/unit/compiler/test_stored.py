@@ -1,6 +1,5 @@
 """Maps that the next operator and later ones read pass in stripes and go to dram as well: less traffic, the same numbers."""
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,21 +8,13 @@ from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.precision import Precision
-from nas.hw.load import find_processor
-from nas.hw.spec import Processor
 from nas.ir.command import Load, Store
 from nas.sim.parallel import simulate_parallel
 from nas.sim.values import run_values, run_values_parallel
+from tests.processors import with_sram
 
-EDGE_NPU = find_processor("edge_npu")
 OFF = frozenset(["store_through"])
 SHAPE = (1, 3, 48, 40)
-
-
-def with_sram(kib: int) -> Processor:
-    return msgspec.structs.replace(
-        EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib * 1024, banks=1)
-    )
 
 
 class _Decoder(nn.Module):

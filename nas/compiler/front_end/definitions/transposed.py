@@ -20,6 +20,7 @@ from torch import Tensor
 from nas.compiler.front_end.definitions.rearranged import interleaved
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.sides import per_axis
+from nas.core.units import ceil_div
 
 Definition = Callable[[], Tensor]
 
@@ -40,7 +41,7 @@ class _Side:
     @property
     def taps(self) -> int:
         """Of one phase, at most."""
-        return -(-self.kernel // self.step)
+        return ceil_div(self.kernel, self.step)
 
     @property
     def phases_are_alike(self) -> bool:
@@ -50,8 +51,8 @@ class _Side:
     def inputs(self, phase: int) -> tuple[int, int, int]:
         """(the first tap of a phase, inputs that its first output needs before the first one, and its last behind the last)."""
         ahead, first = divmod(phase + self.padding, self.step)
-        taps = max(1, -(-(self.kernel - first) // self.step))
-        return first, taps - 1 - ahead, -(-self.after // self.step) + ahead - self.before
+        taps = max(1, ceil_div(self.kernel - first, self.step))
+        return first, taps - 1 - ahead, ceil_div(self.after, self.step) + ahead - self.before
 
 
 def _of_dimensions(count: int) -> Callable[..., Definition | None]:
