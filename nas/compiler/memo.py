@@ -34,11 +34,12 @@ class Memo:
         return answer
 
     def lately(self, function: Callable[[*_Arguments], _Answer], *arguments: *_Arguments) -> _Answer:
-        """As `of`, for arguments that are too large to be kept, or hashed, for long: only the last few answers are."""
-        for known, given, answer in self._lately:
-            if known is function and given == arguments:
-                return answer  # type: ignore[no-any-return]
-        found = function(*arguments)
+        """As `of`, for arguments that are too large to be kept, or hashed, for long: only those last asked for are."""
+        asked = ((known, given) == (function, arguments) for known, given, _ in self._lately)
+        place = next((place for place, again in enumerate(asked) if again), None)
+        found: _Answer = function(*arguments) if place is None else self._lately[place][2]
+        if place is not None:
+            del self._lately[place]
         self._lately.append((function, arguments, found))
         return found
 

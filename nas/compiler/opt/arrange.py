@@ -1,19 +1,18 @@
-"""Arrange: commands on named buffers -> their last order, and an address in sram for every buffer."""
+"""Arrange: commands on named buffers -> their last order, and an address in sram for every buffer, of a good colour in the end."""
 
-import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, addressed, allocate, live_over_time, lower_bound_bytes
-from nas.compiler.opt.colour import colour, faster, may_conflict, timed
+from nas.compiler.opt.colour import Timed, colour, faster, may_conflict, timed
 from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
 from nas.ir.command import Command
 
-_Planned = tuple[list[Command], Allocation]
 Spans = dict[str, tuple[int, int]]
 
 _WINDOW = 64
@@ -24,42 +23,61 @@ _SLACKS = (12, 6, 3, 1, 0)
 _LOCAL = 3
 
 
+@dataclass(frozen=True)
+class Arranged:
+    """Commands on named buffers of so many bytes, and the addresses of these; before: the same before loads moved up."""
+
+    commands: list[Command]
+    buffer_bytes: dict[str, int]
+    allocation: Allocation
+    before: "Arranged | None" = None
+
+    @property
+    def peak_bytes(self) -> int:
+        """One past the highest byte in use; over the sram's size where nothing fits it."""
+        return self.allocation.peak_bytes
+
+    def placed(self) -> tuple[Command, ...]:
+        """The commands at their addresses."""
+        return addressed(self.commands, self.allocation.offsets)
+
+
 def arranged(
-    commands: list[Command],
-    buffer_bytes: dict[str, int],
-    processor: Processor,
-    switched_off: frozenset[str],
-    memo: Memo,
-    most_cycles: float = math.inf,
-) -> tuple[tuple[Command, ...], int]:
-    """The commands with early loads, at addresses in little room and of good colours, and one past the highest byte in use.
-
-    That is over the sram's size where nothing fits it. most_cycles: better colours are of no use to a program that takes so many
-    without its conflicts, too.
-    """
+    commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, switched_off: frozenset[str]
+) -> Arranged:
+    """The commands with early loads, at addresses in little room."""
     capacity_bytes = processor.sram.size_bytes
-    plain = _allocated(commands, buffer_bytes, capacity_bytes)
+    plain = Arranged(commands, buffer_bytes, _allocated(commands, buffer_bytes, capacity_bytes))
     if plain.peak_bytes > capacity_bytes:
-        return addressed(commands, plain.offsets), plain.peak_bytes
+        return plain
+    found = _early(plain, capacity_bytes, switched_off)
+    if "compact" in switched_off:
+        return found
+    return replace(found, allocation=compact(found.commands, buffer_bytes, found.allocation, capacity_bytes))
 
-    def prefetched(allocation: Allocation) -> _Planned:
-        if "prefetch" in switched_off:
-            return commands, allocation
-        return prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
 
-    found = prefetched(plain)
-    if "compact" not in switched_off:
-        found = found[0], compact(found[0], buffer_bytes, found[1], capacity_bytes)
-    if "colour" in switched_off or not may_conflict(found[0], processor):
-        return addressed(found[0], found[1].offsets), found[1].peak_bytes
-    best = timed(*found, processor, memo)
-    if best.has_conflicts and best.trace.cycles - best.trace.conflict_cycles < most_cycles:
-        best = colour(best, buffer_bytes, processor, memo)
+def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:
+    """The same at addresses of good colours, where these are better; `found` itself otherwise."""
+    if "colour" in switched_off or not may_conflict(found.commands, processor):
+        return found
+
+    def recoloured(each: Arranged) -> Timed:
+        return colour(timed(each.commands, each.allocation, processor, memo), each.buffer_bytes, processor, memo)
+
+    best = recoloured(found)
+    if found.before is not None and best.has_conflicts:
         # Before loads have moved up there is more room to choose from.
-        early = colour(timed(commands, plain, processor, memo), buffer_bytes, processor, memo).allocation
-        if early is not plain:
-            best = faster(best, colour(timed(*prefetched(early), processor, memo), buffer_bytes, processor, memo))
-    return best.placed, best.allocation.peak_bytes
+        early = replace(found.before, allocation=recoloured(found.before).allocation)
+        if early.allocation is not found.before.allocation:
+            best = faster(best, recoloured(_early(early, processor.sram.size_bytes, switched_off)))
+    return replace(found, commands=best.commands, allocation=best.allocation)
+
+
+def _early(plain: Arranged, capacity_bytes: int, switched_off: frozenset[str]) -> Arranged:
+    if "prefetch" in switched_off:
+        return plain
+    moved = prefetch(plain.commands, plain.buffer_bytes, plain.allocation, capacity_bytes, _WINDOW)
+    return Arranged(moved[0], plain.buffer_bytes, moved[1], before=plain)
 
 
 def _allocated(commands: list[Command], buffer_bytes: dict[str, int], capacity_bytes: int) -> Allocation:

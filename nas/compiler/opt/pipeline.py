@@ -1,8 +1,6 @@
 """cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +10,20 @@ from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.apart import Apart
-from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.bands import Bands
-from nas.compiler.opt.coalesce import coalesce, transfer_bytes
-from nas.compiler.opt.constants import ConstantPool
-from nas.compiler.opt.dram import place_in_dram, refuse_what_never_fits
+from nas.compiler.opt.draft import Draft, drafts_of, finished
+from nas.compiler.opt.dram import refuse_what_never_fits
 from nas.compiler.opt.early import Early
-from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.pace import guessed_leads, seen_leads
-from nas.compiler.opt.quickest import Planned, quickest
+from nas.compiler.opt.quickest import Planned
 from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
-from nas.compiler.opt.settle import Settled, settle
+from nas.compiler.opt.settle import settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.sink import SinkViews
 from nas.compiler.opt.stored import is_worth_a_plan
-from nas.compiler.opt.stripes import Groups
 from nas.compiler.opt.tidy import CodedInputs, DropDead
-from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor
@@ -115,23 +107,21 @@ def optimise(
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
     refuse_what_never_fits(network, processor)
-    best: tuple[int, Planned, Network] | None = None
+    best: tuple[int, Draft, Network] | None = None
     misfits: list[DoesNotFit] = []
 
     def plan(networks: Sequence[Network], storing: bool = False) -> None:
         nonlocal best
         for each in networks:
             try:
-                programs = _fitting(each, processor, switched_off, memo, best[0] if best is not None else inf, storing)
+                drafts = _fitting(each, processor, switched_off, memo, storing)
             except DoesNotFit as misfit:
                 misfits.append(misfit)
                 continue
-            if not programs:
-                continue
-            program = quickest(programs, processor, memo)
-            cycles = tried(program[0], processor, memo).trace.cycles
-            if best is None or cycles < best[0]:
-                best = cycles, program, each
+            for draft in drafts:
+                cycles = draft.cycles(processor, memo)
+                if best is None or cycles < best[0]:
+                    best = cycles, draft, each
 
     cut = _ways([network], CUTS, processor, switched_off)
     plan(cut)
@@ -140,9 +130,9 @@ def optimise(
     plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
     if best is None:
         raise misfits[0]
-    if "store_through" not in switched_off and is_worth_a_plan(best[1][0]):
+    if "store_through" not in switched_off and is_worth_a_plan(best[1].program):
         plan([best[2], *(each for each in cut if each is not best[2])], storing=True)
-    return best[1]
+    return finished(best[1], processor, switched_off, memo)
 
 
 def _ways(
@@ -166,15 +156,12 @@ def _fitting(
     processor: Processor,
     switched_off: frozenset[str],
     memo: Memo,
-    most_cycles: float,
     storing: bool,
-) -> list[Planned]:
-    """The programs of the operators in this order, at least one unless `storing`. most_cycles: see `arranged`; storing: see `settle`.
-    Raises `DoesNotFit`.
-    """
+) -> list[Draft]:
+    """The programs of the operators in this order, at least one unless `storing`: see `settle`. Raises `DoesNotFit`."""
     have_bytes = {"sram": processor.sram.size_bytes, "dram": processor.dram.size_bytes}
     need_bytes = 0
-    planned: list[Planned] = []
+    fitting: list[Draft] = []
     for without in (switched_off, switched_off | _ROOMY):
         for fill in _FILLS:
             try:
@@ -184,72 +171,17 @@ def _fitting(
                     raise
                 continue
             if not plans:
-                return planned
-            programs = [each for plan in plans for each in programs_of(plan, processor, without, memo, most_cycles)]
-            planned += [
-                each for each in programs if all(each[0].used_bytes[name] <= have_bytes[name] for name in have_bytes)
+                return fitting
+            drafts = [each for plan in plans for each in drafts_of(plan, processor, without, memo)]
+            fitting += [
+                each for each in drafts if all(each.program.used_bytes[name] <= have_bytes[name] for name in have_bytes)
             ]
-            used_bytes = programs[0][0].used_bytes
+            used_bytes = drafts[0].program.used_bytes
             if used_bytes["dram"] > have_bytes["dram"]:
                 raise DoesNotFit(Violation("dram_bytes", network.name, used_bytes["dram"], have_bytes["dram"], "bytes"))
             if used_bytes["sram"] <= have_bytes["sram"]:
-                return planned
+                return fitting
             need_bytes = used_bytes["sram"]
-        if planned:
-            return planned
+        if fitting:
+            return fitting
     raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, have_bytes["sram"], "bytes", "more SRAM"))
-
-
-def programs_of(
-    plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo, most_cycles: float = inf
-) -> list[Planned]:
-    """The program of a plan, and another one where engines had to wait for each other more than it was planned for."""
-    first = program_of(plan, processor, switched_off, memo, most_cycles=most_cycles)
-    if "sharing" in switched_off or first[0].used_bytes["sram"] > processor.sram.size_bytes:
-        return [first]
-    guessed = [lead for lead in guessed_leads(plan.layout, plan.residency.on_chip, processor, memo) if lead.can_share]
-    leads = seen_leads(guessed, tried(first[0], processor, memo).trace) if guessed else {}
-    return [first, program_of(plan, processor, switched_off, memo, leads, most_cycles)] if leads else [first]
-
-
-def program_of(
-    plan: Settled,
-    processor: Processor,
-    switched_off: frozenset[str],
-    memo: Memo,
-    leads: Mapping[int, int] = MappingProxyType({}),
-    most_cycles: float = inf,
-) -> Planned:
-    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`;
-    most_cycles: see `arranged`.
-    """
-    layout, residency, groups = plan
-    network, storage = layout.network, layout.storage
-    striped = Groups(groups)
-    in_stripes = striped.passing(network)
-    # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
-    for spans in (None, striped.spans(residency)):
-        places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
-        pool = ConstantPool(network.constants, start_bytes)
-        emitted = emit(
-            Plan(layout, residency, groups, places, processor, "sharing" not in switched_off, leads), pool, memo
-        )
-        if pool.end_bytes <= processor.dram.size_bytes:
-            break
-    commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
-    if "coalesce" not in switched_off:
-        commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
-    placed, peak_bytes = arranged(commands, buffer_bytes, processor, switched_off, memo, most_cycles)
-    program = Program(
-        name=network.name,
-        processor=processor.name,
-        stage="opt",
-        tensors=tuple(network.tensors.values()),
-        operators=network.operators,
-        inputs=tuple(bindings[name] for name in network.inputs),
-        outputs=tuple(bindings[name] for name in network.outputs),
-        constants=tuple(pool.bindings),
-        commands=placed,
-        used_bytes={"dram": pool.end_bytes, "sram": peak_bytes},
-    )
-    return program, pool.packed

@@ -4,7 +4,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from nas.compiler.memo import Memo
 from nas.compiler.opt.arrange import arranged
 from nas.compiler.opt.prefetch import lifetimes
 from nas.hw.load import find_processor
@@ -23,7 +22,8 @@ def addresses(commands, sizes, capacity_bytes):
     """Of each buffer, with the peak."""
     sram = msgspec.structs.replace(EDGE_NPU.sram, size_bytes=capacity_bytes)
     processor = msgspec.structs.replace(EDGE_NPU, sram=sram)
-    placed, peak_bytes = arranged(commands, sizes, processor, PLAIN, Memo())
+    arrangement = arranged(commands, sizes, processor, PLAIN)
+    placed, peak_bytes = arrangement.placed(), arrangement.peak_bytes
     found = {}
     for before, after in zip(commands, placed, strict=True):
         for named, region in zip((*before.reads, *before.writes), (*after.reads, *after.writes), strict=True):

@@ -8,8 +8,9 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
+from nas.compiler.opt.draft import draft_of
 from nas.compiler.opt.pace import guessed_leads, seen_leads
-from nas.compiler.opt.pipeline import PASSES, optimise, program_of
+from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.opt.settle import Settled, settle
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import run_passes
@@ -40,7 +41,7 @@ def planned(network: Network, processor: Processor) -> Settled:
 def leads_of(plan: Settled, processor: Processor) -> tuple[dict[int, int], int]:
     """What was seen, and the cycles of the program."""
     memo = Memo()
-    program, _ = program_of(plan, processor, frozenset(), memo)
+    program = draft_of(plan, processor, frozenset(), memo).program
     trace = tried(program, processor, memo).trace
     guessed = guessed_leads(plan.layout, plan.residency.on_chip, processor, memo)
     return seen_leads([lead for lead in guessed if lead.can_share], trace), trace.cycles
@@ -58,7 +59,7 @@ def test_what_had_to_wait_is_seen_and_planned_anew() -> None:
     seen, before = leads_of(plan, tight)
     assert seen
     memo = Memo()
-    program, _ = program_of(plan, tight, frozenset(), memo, seen)
+    program = draft_of(plan, tight, frozenset(), memo, seen).program
     raise_findings(check_program(program, tight), "planned anew")
     after = tried(program, tight, memo).trace.cycles
     assert after < 0.95 * before

@@ -9,8 +9,9 @@ from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.memo import Memo
+from nas.compiler.opt.draft import draft_of
 from nas.compiler.opt.operands import layout_of
-from nas.compiler.opt.pipeline import PASSES, optimise, program_of
+from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.opt.settle import settle
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.parallel.pipeline import parallelise
@@ -86,7 +87,7 @@ def test_the_next_operator_works_while_one_waits_for_the_dram() -> None:
     first, other = settle(network, EDGE_NPU, EDGE_NPU.sram.size_bytes, frozenset(), memo)
     passing = Groups(other.groups).passing(network) & first.residency.on_chip
     assert any("denseblock2" in name for name in passing)
-    programs = [program_of(plan, EDGE_NPU, frozenset(), memo)[0] for plan in (first, other)]
+    programs = [draft_of(plan, EDGE_NPU, frozenset(), memo).program for plan in (first, other)]
     before, after = (simulate_parallel(parallelise(program), EDGE_NPU).cycles for program in programs)
     assert after < 0.95 * before
     chosen, _ = optimise(network, EDGE_NPU, memo=memo)

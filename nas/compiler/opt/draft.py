@@ -1,0 +1,98 @@
+"""A plan -> its program: commands with addresses, fast enough to tell plans apart, and the last touch for the one that is taken."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from nas.compiler.memo import Memo
+from nas.compiler.opt.arrange import Arranged, arranged, coloured
+from nas.compiler.opt.coalesce import coalesce, transfer_bytes
+from nas.compiler.opt.constants import ConstantPool
+from nas.compiler.opt.dram import place_in_dram
+from nas.compiler.opt.emit import Plan, emit
+from nas.compiler.opt.pace import guessed_leads, seen_leads
+from nas.compiler.opt.quickest import Planned
+from nas.compiler.opt.settle import Settled
+from nas.compiler.opt.stripes import Groups
+from nas.compiler.parallel.trial import tried
+from nas.hw.spec import Processor
+from nas.ir.program import Program
+
+
+class Draft(NamedTuple):
+    """A program with the bytes of its constants, and how its commands came to their addresses."""
+
+    program: Program
+    constants: dict[str, NDArray[np.uint8]]
+    arranged: Arranged
+
+    def cycles(self, processor: Processor, memo: Memo) -> int:
+        """How long the program takes by a simulation."""
+        return tried(self.program, processor, memo).trace.cycles
+
+
+def drafts_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Draft]:
+    """The program of a plan, and another one where engines had to wait for each other more than it was planned for."""
+    first = draft_of(plan, processor, switched_off, memo)
+    if "sharing" in switched_off or first.program.used_bytes["sram"] > processor.sram.size_bytes:
+        return [first]
+    guessed = [lead for lead in guessed_leads(plan.layout, plan.residency.on_chip, processor, memo) if lead.can_share]
+    leads = seen_leads(guessed, tried(first.program, processor, memo).trace) if guessed else {}
+    return [first, draft_of(plan, processor, switched_off, memo, leads)] if leads else [first]
+
+
+def draft_of(
+    plan: Settled,
+    processor: Processor,
+    switched_off: frozenset[str],
+    memo: Memo,
+    leads: Mapping[int, int] = MappingProxyType({}),
+) -> Draft:
+    """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`."""
+    layout, residency, groups = plan
+    network, storage = layout.network, layout.storage
+    striped = Groups(groups)
+    in_stripes = striped.passing(network)
+    # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
+    for spans in (None, striped.spans(residency)):
+        places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
+        pool = ConstantPool(network.constants, start_bytes)
+        emitted = emit(
+            Plan(layout, residency, groups, places, processor, "sharing" not in switched_off, leads), pool, memo
+        )
+        if pool.end_bytes <= processor.dram.size_bytes:
+            break
+    commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
+    if "coalesce" not in switched_off:
+        commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
+    # Plans that differ may come to the same commands.
+    found = memo.lately(arranged, commands, buffer_bytes, processor, switched_off)
+    program = Program(
+        name=network.name,
+        processor=processor.name,
+        stage="opt",
+        tensors=tuple(network.tensors.values()),
+        operators=network.operators,
+        inputs=tuple(bindings[name] for name in network.inputs),
+        outputs=tuple(bindings[name] for name in network.outputs),
+        constants=tuple(pool.bindings),
+        commands=found.placed(),
+        used_bytes={"dram": pool.end_bytes, "sram": found.peak_bytes},
+    )
+    return Draft(program, pool.packed, found)
+
+
+def finished(draft: Draft, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
+    """The program of a draft, with better colours if there are any.
+
+    Trying colours takes several simulations, and what they gain of a program is less than plans differ by.
+    """
+    found = coloured(draft.arranged, processor, switched_off, memo)
+    if found is draft.arranged:
+        return draft.program, draft.constants
+    used_bytes = draft.program.used_bytes | {"sram": found.peak_bytes}
+    return replace(draft.program, commands=found.placed(), used_bytes=used_bytes), draft.constants
