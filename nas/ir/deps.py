@@ -6,41 +6,50 @@ those of six networks, 1 % of ShuffleNetV2's), never one too few, whatever the l
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from nas.ir.clocks import Clocks
 from nas.ir.command import Command
-from nas.ir.history import Access, History, Latest
+from nas.ir.history import History, Spot, Step
 from nas.ir.overlap import extent, without_blocks
+from nas.ir.tensor import Region
 
 
 def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = None) -> list[tuple[int, ...]]:
     """For each command the earlier commands that it must follow, ascending; what follows from others may be left out.
 
-    queue_of: the queue of each command, where those of one queue run in order: only the last of each has to be told then.
+    queue_of: the queue of each command, where those of one queue run in order: then no command is told that follows from that order
+    and the others.
     """
     written = _written(commands)
     histories = {memory: History() for memory in written}
+    clocks = None if queue_of is None else Clocks(queue_of)
+    spots: dict[Region, tuple[Spot, int]] = {}
     result: list[tuple[int, ...]] = []
     for index, command in enumerate(commands):
-        found: Latest = {}
-        queue = index if queue_of is None else queue_of[index]
+        step = Step(index, index if queue_of is None else queue_of[index], clocks)
         for regions, is_write in ((command.reads, False), (command.writes, True)):
-            for each in regions:
-                region = without_blocks(each)
-                history = histories.get(region.memory)
-                if history is None or (not is_write and history.is_read_again(index, queue, region)):
+            for region in regions:
+                known = spots.get(region)
+                if known is None:
+                    known = spots[region] = _spot(region, written)
+                spot, last_write = known
+                if last_write < 0:
                     continue  # what nobody writes has no order
-                size_bytes, dense = extent(region.shape, region.strides, region.bits)
-                start, stop = region.offset_bytes, region.offset_bytes + size_bytes
-                # Nor has this part of a memory; and what is only read from here on needs no memory of its readers.
-                last_write = written[region.memory].last(start, stop)
-                if last_write >= 0:
-                    access = Access(index, queue, is_write, start, stop, region, dense)
-                    history.follow(access, found, keep=is_write or last_write > index)
-        if found.get(queue) == index:
-            del found[queue]
-        result.append(tuple(sorted(found.values())))
+                history = histories[region.memory]
+                # What is only read from here on needs no memory of its readers.
+                if is_write or not history.is_read_again(spot, step):
+                    history.follow(spot, step, is_write, keep=is_write or last_write > index)
+        found = [other for other in step.latest() if other < index]
+        result.append(tuple(sorted(found)) if clocks is None else clocks.follow(index, found))
     return result
+
+
+def _spot(region: Region, written: Mapping[str, "_Spans"]) -> tuple[Spot, int]:
+    """A region as a spot, and the last command that writes to bytes that it may touch; -1 if there is none."""
+    spot = Spot(without_blocks(region))
+    spans = written.get(region.memory)
+    return spot, -1 if spans is None else spans.last(spot.start, spot.stop)
 
 
 class _Spans:

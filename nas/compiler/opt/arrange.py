@@ -6,7 +6,7 @@ import numpy as np
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.alloc import SEARCH_NODES, Allocation, addressed, allocate, live_over_time, lower_bound_bytes
-from nas.compiler.opt.colour import Timed, colour, faster, may_conflict, timed
+from nas.compiler.opt.colour import colour, may_conflict, timed
 from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.regions import aligned
@@ -25,12 +25,11 @@ _LOCAL = 3
 
 @dataclass(frozen=True)
 class Arranged:
-    """Commands on named buffers of so many bytes, and the addresses of these; before: the same before loads moved up."""
+    """Commands on named buffers of so many bytes, and the addresses of these."""
 
     commands: list[Command]
     buffer_bytes: dict[str, int]
     allocation: Allocation
-    before: "Arranged | None" = None
 
     @property
     def peak_bytes(self) -> int:
@@ -47,37 +46,22 @@ def arranged(
 ) -> Arranged:
     """The commands with early loads, at addresses in little room."""
     capacity_bytes = processor.sram.size_bytes
-    plain = Arranged(commands, buffer_bytes, _allocated(commands, buffer_bytes, capacity_bytes))
-    if plain.peak_bytes > capacity_bytes:
-        return plain
-    found = _early(plain, capacity_bytes, switched_off)
-    if "compact" in switched_off:
-        return found
-    return replace(found, allocation=compact(found.commands, buffer_bytes, found.allocation, capacity_bytes))
+    allocation = _allocated(commands, buffer_bytes, capacity_bytes)
+    if allocation.peak_bytes <= capacity_bytes:
+        if "prefetch" not in switched_off:
+            commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
+        if "compact" not in switched_off:
+            allocation = compact(commands, buffer_bytes, allocation, capacity_bytes)
+    return Arranged(commands, buffer_bytes, allocation)
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:
     """The same at addresses of good colours, where these are better; `found` itself otherwise."""
     if "colour" in switched_off or not may_conflict(found.commands, processor):
         return found
-
-    def recoloured(each: Arranged) -> Timed:
-        return colour(timed(each.commands, each.allocation, processor, memo), each.buffer_bytes, processor, memo)
-
-    best = recoloured(found)
-    if found.before is not None and best.has_conflicts:
-        # Before loads have moved up there is more room to choose from.
-        early = replace(found.before, allocation=recoloured(found.before).allocation)
-        if early.allocation is not found.before.allocation:
-            best = faster(best, recoloured(_early(early, processor.sram.size_bytes, switched_off)))
-    return replace(found, commands=best.commands, allocation=best.allocation)
-
-
-def _early(plain: Arranged, capacity_bytes: int, switched_off: frozenset[str]) -> Arranged:
-    if "prefetch" in switched_off:
-        return plain
-    moved = prefetch(plain.commands, plain.buffer_bytes, plain.allocation, capacity_bytes, _WINDOW)
-    return Arranged(moved[0], plain.buffer_bytes, moved[1], before=plain)
+    before = timed(found.commands, found.allocation, processor, memo)
+    after = colour(before, found.buffer_bytes, processor, memo)
+    return found if after is before else replace(found, allocation=after.allocation)
 
 
 def _allocated(commands: list[Command], buffer_bytes: dict[str, int], capacity_bytes: int) -> Allocation:

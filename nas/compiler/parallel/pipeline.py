@@ -1,7 +1,6 @@
 """cmds-o.json -> cmds-o-par.json: commands to queues, dependences to tokens."""
 
 from nas.compiler.parallel.place import place
-from nas.compiler.parallel.sync import tokens_for
 from nas.ir.deps import dependences
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Program
@@ -14,7 +13,8 @@ def parallelise(program: Program) -> ParProgram:
     signals: dict[int, list[int]] = {}
     queue_of = {index: number for number, queue in enumerate(queues.values()) for index in queue}
     must_follow = dependences(program.commands, [queue_of[index] for index in range(len(program.commands))])
-    for token, (signaller, waiter) in enumerate(tokens_for(queues, must_follow)):
+    pairs = ((signaller, waiter) for waiter, found in enumerate(must_follow) for signaller in reversed(found))
+    for token, (signaller, waiter) in enumerate(pairs):
         signals.setdefault(signaller, []).append(token)
         waits.setdefault(waiter, []).append(token)
     return ParProgram(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nas.ir.command import Command, Copy
 from nas.ir.deps import dependences
-from nas.ir.history import Access, History
+from nas.ir.history import History, Spot, Step
 from nas.ir.overlap import regions_meet, without_blocks
 from nas.ir.tensor import Region, box
 
@@ -109,6 +109,20 @@ def test_of_each_queue_the_last_one_is_told(entries: list[tuple[Region, Region, 
     assert all(len({queues[other] for other in found}) == len(found) for found in told)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(regions(), regions(), st.integers(0, 3)), min_size=2, max_size=12))
+def test_nothing_is_told_that_follows_from_the_rest(entries: list[tuple[Region, Region, int]]) -> None:
+    """Each must be told: without it some command would not follow all that it has to."""
+    commands = [Command("vector", "", (read,), (write,), Copy()) for read, write, _ in entries]
+    queues = [queue for _, _, queue in entries]
+    told = dependences(commands, queues)
+    whole = closure(told, queues)
+    for late, found in enumerate(told):
+        for each in found:
+            without = [*told[:late], tuple(other for other in found if other != each), *told[late + 1 :]]
+            assert closure(without, queues) != whole
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(regions(), min_size=2, max_size=4), st.data())
 def test_what_is_read_again_is_ordered_as_if_it_were_read_first(pool: list[Region], data: st.DataObject) -> None:
@@ -180,9 +194,13 @@ def test_what_is_read_in_several_rows_and_written_row_by_row_is_forgotten() -> N
             commands.append(command(part(chunk, 0, 3), other))
             commands.append(command(part(chunk, 1, 3), part(chunk, 0, 2)))
             commands.append(command(box(other, None, (0, 1)), part(chunk, 2, 3)))
-    history = History()
+    history, spots = History(), dict[Region, Spot]()
+    found = []
     for index, each in enumerate(commands):
+        step = Step(index, index, None)
         for regions, is_write in ((each.reads, False), (each.writes, True)):
             for region in regions:
-                history.follow(Access(index, index, is_write, region.offset_bytes, region.end_bytes, region, False), {})
-    assert sum(len(cell.all()) for cell in history._cells) < 200
+                history.follow(spots.setdefault(region, Spot(region)), step, is_write)
+        found.append(len(step.found))
+    half = len(found) // 2
+    assert max(found[half:]) <= max(found[:half]) < 250
