@@ -20,8 +20,9 @@ from nas.core.seeding import stream
 from nas.hw.spec import Processor
 
 Bits = Literal["float", "bfloat16", "int8"]
-# What runs within one command is never rounded, so that has to be known before formats are chosen.
-_BEFORE: tuple[Pass, ...] = (SinkViews(), Fuse())
+# What runs within one command is never rounded, so that has to be known before formats are chosen. A maximum can be taken before or
+# after rounding.
+_BEFORE: tuple[Pass, ...] = (SinkViews(), Fuse(max_pool=False))
 _ANY_RANGE = (-1.0, 1.0)
 
 

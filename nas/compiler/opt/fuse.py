@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from nas.compiler.network import Network, pack, unused_name
+from nas.compiler.opt.spread import is_better_unpooled
 from nas.compiler.opt.steps import Step, first_step, last_step, unrounded
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
@@ -23,22 +24,22 @@ _STEPS = {"factor": Step.MULTIPLY, "addend": Step.ADD}
 
 @dataclass(frozen=True)
 class Fuse:
-    """max_pool: also take max pools into the tail of a convolution."""
+    """max_pool: also take max pools into the tail of a convolution; in_blocks: not where it is faster without (see `opt.spread`)."""
 
     max_pool: bool = True
+    in_blocks: bool = True
     name: str = "fuse"
     why: str = "every tensor that no longer exists saves a trip through memory"
 
     def run(self, network: Network, processor: Processor) -> Network:
-        del processor
-        return _Fusion(network, self.max_pool).result()
+        return _Fusion(network, processor, self).result()
 
 
 class _Fusion:
     """One walk over the operators; a fused operator stands where the second of the two stood."""
 
-    def __init__(self, network: Network, max_pool: bool) -> None:
-        self.network, self.max_pool = network, max_pool
+    def __init__(self, network: Network, processor: Processor, options: Fuse) -> None:
+        self.network, self.processor, self.options = network, processor, options
         self.operators: list[Operator | None] = list(network.operators)
         self.tensors = dict(network.tensors)
         self.constants = dict(network.constants)
@@ -52,7 +53,7 @@ class _Fusion:
         for index, operator in enumerate(self.network.operators):
             if isinstance(operator.function, Eltwise):
                 self._take_eltwise(index, operator)
-            elif isinstance(operator.function, Pool) and self.max_pool:
+            elif isinstance(operator.function, Pool) and self.options.max_pool:
                 self._take_max_pool(index, operator)
         operators = tuple(operator for operator in self.operators if operator is not None)
         return Network(
@@ -135,6 +136,11 @@ class _Fusion:
         maker = self.operators[maker_index]
         assert maker is not None
         if not isinstance(maker.function, Conv) or maker.function.tail.pool is not None:
+            return
+        source, weights = (self.tensors[name] for name in maker.inputs[:2])
+        if self.options.in_blocks and is_better_unpooled(
+            maker.function, weights, source.shape[-2:], pool.window, self.processor
+        ):
             return
         tail = msgspec.structs.replace(maker.function.tail, pool=pool.window)
         fused = msgspec.structs.replace(maker.function, tail=tail)

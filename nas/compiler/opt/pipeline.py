@@ -146,9 +146,13 @@ def _ways(
 
 
 def passes_with(switched_off: frozenset[str]) -> list[Pass]:
-    """All passes, the choice of dataflows among those that are switched on; the vector engine has but one."""
+    """All passes, as they are where others are switched off: the choice of dataflows is among those that are on (the vector engine
+    has but one), and nothing is left unfused for the sake of what is off.
+    """
     select = SelectDataflow((*array_dataflows(switched_off), "lanes"))
-    return [select if step.name == select.name else step for step in PASSES]
+    fuse = Fuse(in_blocks="spread" not in switched_off)
+    chosen: dict[str, Pass] = {select.name: select, fuse.name: fuse}
+    return [chosen.get(step.name, step) for step in PASSES]
 
 
 def _fitting(

@@ -27,13 +27,14 @@ from nas.compiler.tiling import Compute, Part, Tile, local_copy, output_size, pa
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Dataflow, Window
-from nas.ir.tensor import Region
+from nas.ir.tensor import Region, Tensor
 from nas.timing.cycles import transfer_cycles
 from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles, passes
 
 _LARGEST_BLOCK = 16  # outputs along one axis
 # The part of the sram that the spread weights of a layer may take: those of the next layer should fit beside them.
 _PARTS = 8
+_BYTE = 8  # bits
 _TABLE_BYTES = 8  # scale and shift of a channel
 _WORTH = 0.93  # of the time
 # Of the time of their transfer, what counts: while the engines work, the loads often only wait for room.
@@ -75,28 +76,54 @@ def choose_spread(
     dataflows: tuple[Dataflow, ...] = ARRAY_DATAFLOWS,
 ) -> Spread | None:
     """The block with which both engines together are done first, if it is worth its larger weights."""
-    if (
-        not dataflows
-        or not isinstance(function, Conv)
-        or function.tail.pool is not None
-        or function.window.dilation != (1, 1)
-    ):
+    if not dataflows or not isinstance(function, Conv) or not _can_spread(function, reads[1].bits):
         return None
-    stride, zero = function.window.stride, _zero(function)
-    if zero is None or reads[1].bits != 8:
-        return None
-    layer = _Layer(
-        reads[1].shape,
-        reads[0].shape[-2:],
-        write.shape[-2:],
+    layer = _layer(function, reads[1].shape, reads[0].shape[-2:], processor, dataflows)
+    block, zero = _best_block(layer, processor), _zero(function)
+    return None if block is None or zero is None else Spread(*block, function.window.stride, zero)
+
+
+def is_better_unpooled(
+    function: Conv, weights: Tensor, source: tuple[int, ...], pool: Window, processor: Processor
+) -> bool:
+    """Whether a convolution of maps of `source` rows and columns is so much faster in blocks, which a command that pools its result
+    cannot be done in, that the lanes had better pool afterwards. Nobody else works then: what is passed on in stripes is not looked at.
+    """
+    if not _can_spread(function, weights.format.bits):
+        return False
+    layer = _layer(function, weights.shape, source, processor, ARRAY_DATAFLOWS)
+    block = _best_block(layer, processor)
+    if block is None:
+        return False
+    pooled = weights.shape[0] * math.prod(pool.output_size(*layer.result)) * math.prod(pool.kernel)
+    together, _ = _estimate(layer, (1, 1), processor)
+    apart, _ = _estimate(layer, block, processor)
+    return apart + ceil_div(pooled, processor.vector.lanes) < _WORTH * together
+
+
+def _can_spread(function: Conv, bits: int) -> bool:
+    is_plain = function.tail.pool is None and function.window.dilation == (1, 1)
+    return is_plain and bits == _BYTE and _zero(function) is not None
+
+
+def _layer(
+    function: Conv,
+    weights: tuple[int, ...],
+    source: tuple[int, ...],
+    processor: Processor,
+    dataflows: tuple[Dataflow, ...],
+) -> _Layer:
+    height, width = source
+    return _Layer(
+        weights,
+        source,
+        function.window.output_size(height, width),
         function.groups,
-        stride,
+        function.window.stride,
         passes(function.weight, function.input, processor.matrix),
         function.tail.table,
         dataflows,
     )
-    block = _best_block(layer, processor)
-    return None if block is None else Spread(*block, stride, zero)
 
 
 def _zero(conv: Conv) -> int | None:

@@ -176,8 +176,14 @@ class _Assignment:
             if not isinstance(operator.function, Concat):
                 continue
             result, start = operator.outputs[0], 0
+            outermost = result
+            while outermost in homes:
+                outermost = homes[outermost][0]
             for name in operator.inputs:
-                made_here = isinstance(self._maker(name), COMPUTES | Concat) or name in shown
+                # What two views show of each other in turn strides may not say.
+                made_here = isinstance(self._maker(name), COMPUTES | Concat) or (
+                    name in shown and outermost not in self.through
+                )
                 same_place = (name in self.in_dram) == (result in self.in_dram)
                 is_output = self.network.tensors[name].role == "output"
                 if (

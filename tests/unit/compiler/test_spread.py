@@ -15,7 +15,7 @@ from nas.compiler.precision import Precision
 from nas.compiler.tiling import Part, part_cycles
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
-from nas.ir.command import Command, Conv, Tail, Window
+from nas.ir.command import Command, Conv, Pool, Tail, Window
 from nas.ir.tensor import Format, Region, dense
 from nas.sim.arithmetic import execute
 from nas.sim.parallel import simulate_parallel
@@ -161,6 +161,29 @@ def test_a_network_is_quicker_and_gives_the_same(sram_bytes: int, size: int) -> 
     assert kernels[0] > kernels[1]
     cycles = [simulate_parallel(each.parallel, processor).cycles for each in (spread, plain)]
     assert cycles[0] < 0.98 * cycles[1]
+    inputs = {"input": spread.truth["input"]}
+    for name, values in run_values(spread.optimised, spread.constants, inputs).items():
+        np.testing.assert_array_equal(values, run_values(plain.optimised, plain.constants, inputs)[name])
+
+
+@pytest.mark.parametrize(("processor", "is_apart"), [(EDGE_NPU, False), (find_processor("server_npu"), True)])
+def test_a_pool_is_left_to_the_lanes_where_blocks_save_more(processor: Processor, is_apart: bool) -> None:
+    """256 columns hold three pixels of a first layer with 64 channels, 32 columns hold none."""
+    first = nn.Sequential(
+        nn.Conv2d(3, 64, 7, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(64, 8, 1)
+    )
+    spread, plain = (
+        compile_network(
+            first.eval(), (1, 3, 112, 112), processor, switched_off=frozenset(off), precision=Precision("int8")
+        )
+        for off in ((), ("spread",))
+    )
+    assert isinstance(spread, Compiled)
+    assert isinstance(plain, Compiled)
+    assert any(isinstance(each.function, Pool) for each in spread.optimised.operators) is is_apart
+    assert not any(isinstance(each.function, Pool) for each in plain.optimised.operators)
+    cycles = [simulate_parallel(each.parallel, processor).cycles for each in (spread, plain)]
+    assert cycles[0] < 0.7 * cycles[1] if is_apart else cycles[0] == cycles[1]
     inputs = {"input": spread.truth["input"]}
     for name, values in run_values(spread.optimised, spread.constants, inputs).items():
         np.testing.assert_array_equal(values, run_values(plain.optimised, plain.constants, inputs)[name])

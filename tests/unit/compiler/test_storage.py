@@ -63,6 +63,17 @@ def test_a_part_that_strides_cannot_say_is_moved() -> None:
     assert moved_elements(storage) == 2 * 12 * 6 * 8
 
 
+def test_a_view_that_becomes_part_of_a_view_of_a_concat_is_moved_once() -> None:
+    """Strides could say where each of the two sends its elements, but not where both together do."""
+
+    def shuffled_twice(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = F.channel_shuffle(m.conv(x), 2)
+        return F.pixel_shuffle(torch.cat([y, y.relu(), y * 0.5], 1), 2)
+
+    _, storage = stored(shuffled_twice)
+    assert moved_elements(storage) == 2 * 12 * 6 * 8
+
+
 def test_copies_go_straight_to_their_places() -> None:
     network, storage = stored(lambda m, x: m.after(F.interpolate(x.relu(), scale_factor=2)))
     (concat,) = (index for index, each in enumerate(network.operators) if len(each.inputs) == 4)
