@@ -11,6 +11,7 @@ from torch import nn
 from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
+from nas.compiler.opt.branches import JoinBranches
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.opt.sink import SinkViews
 from nas.compiler.passes import Pass, run_passes
@@ -23,6 +24,7 @@ Bits = Literal["float", "bfloat16", "int8"]
 # What runs within one command is never rounded, so that has to be known before formats are chosen. A maximum can be taken before or
 # after rounding.
 _BEFORE: tuple[Pass, ...] = (SinkViews(), Fuse(max_pool=False))
+_BEFORE_BYTES: tuple[Pass, ...] = (*_BEFORE, JoinBranches(in_bytes=True))
 _ANY_RANGE = (-1.0, 1.0)
 
 
@@ -59,9 +61,9 @@ def network_in(
     network = network_of(module, (input_shape,), name)
     if precision.bits == "float":
         return network
-    network = run_passes(_BEFORE, network, processor)
     if precision.bits == "bfloat16":
-        return as_bfloat16(network)
+        return as_bfloat16(run_passes(_BEFORE, network, processor))
+    network = run_passes(_BEFORE_BYTES, network, processor)
     batches = list(precision.batches) or [_pixels(input_shape)]
     return quantised(network, observed_ranges(module, batches, precision.percentile))
 
@@ -74,9 +76,9 @@ def network_to_price(
     network = replace(network, constants=builder.structure)
     if bits == "float":
         return network
-    network = run_passes(_BEFORE, network, processor)
     if bits == "bfloat16":
-        return as_bfloat16(network)
+        return as_bfloat16(run_passes(_BEFORE, network, processor))
+    network = run_passes(_BEFORE_BYTES, network, processor)
     return quantised(network, {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors})
 
 

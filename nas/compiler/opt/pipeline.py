@@ -11,6 +11,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.apart import Apart
 from nas.compiler.opt.bands import Bands
+from nas.compiler.opt.branches import JoinBranches
 from nas.compiler.opt.draft import Draft, drafts_of, finished
 from nas.compiler.opt.dram import refuse_what_never_fits
 from nas.compiler.opt.early import Early
@@ -30,7 +31,16 @@ from nas.hw.spec import Processor
 from nas.ir.program import Program
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
-PASSES: tuple[Pass, ...] = (SinkViews(), CodedInputs(), Fuse(), DropDead(), Bands(), *FIT, SelectDataflow())
+PASSES: tuple[Pass, ...] = (
+    SinkViews(),
+    CodedInputs(),
+    Fuse(),
+    DropDead(),
+    JoinBranches(),
+    Bands(),
+    *FIT,
+    SelectDataflow(),
+)
 # Kept only where they make the program quicker; those of CUTS do operators in parts, those of ORDERS change their order.
 CUTS: tuple[Pass, ...] = (Shallow(), Apart())
 ORDERS: tuple[Pass, ...] = (Reorder(), Recompute(), Early())
