@@ -11,11 +11,14 @@ from nas.compiler.opt.compact import compact
 from nas.compiler.opt.prefetch import lifetimes, prefetch
 from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
-from nas.ir.command import Command
+from nas.ir.command import Command, Load
 
 Spans = dict[str, tuple[int, int]]
 
-_WINDOW = 64
+# So many commands a load may move up, and where the sram holds a good part of all that is loaded. Elsewhere looking further finds no
+# room that lasts, and takes longer.
+_WINDOW, _WIDE_WINDOW = 64, 1024
+_GOOD_PART = 4
 # For so many commands after its last use a buffer keeps its bytes, if there is room for all to do so: whoever gets them next
 # would have to wait for that use, and engines that wait for each other's bytes don't work at the same time.
 _SLACKS = (12, 6, 3, 1, 0)
@@ -49,10 +52,16 @@ def arranged(
     allocation = _allocated(commands, buffer_bytes, capacity_bytes)
     if allocation.peak_bytes <= capacity_bytes:
         if "prefetch" not in switched_off:
-            commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, _WINDOW)
+            window = _window(commands, capacity_bytes)
+            commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, window)
         if "compact" not in switched_off:
             allocation = compact(commands, buffer_bytes, allocation, capacity_bytes)
     return Arranged(commands, buffer_bytes, allocation)
+
+
+def _window(commands: list[Command], capacity_bytes: int) -> int:
+    loaded_bytes = sum(each.reads[0].payload_bytes for each in commands if type(each.attributes) is Load)
+    return _WIDE_WINDOW if _GOOD_PART * capacity_bytes >= loaded_bytes else _WINDOW
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:
