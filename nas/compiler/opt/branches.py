@@ -64,7 +64,8 @@ class JoinBranches:
                 if together < _WORTH * apart:
                     gains.append((apart - together, one, other))
             if not gains:
-                return [group for group in groups if len(group) > 1]
+                # In the order of the program: the first stands before all that reads from any of them.
+                return [tuple(each for each in operators if each in group) for group in groups if len(group) > 1]
             _, one, other = max(gains, key=lambda gain: gain[0])
             groups = [*(group for group in groups if group not in (one, other)), (*one, *other)]
 

@@ -36,8 +36,10 @@ class Inception(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
-        reduced = [norm(reduce(x)).relu() for reduce, norm in zip(self.reduce, self.norms, strict=True)]
-        maps = [branch(each) for branch, each in zip(self.branches, reduced, strict=True)]
+        maps = [
+            branch(norm(reduce(x)).relu())
+            for reduce, norm, branch in zip(self.reduce, self.norms, self.branches, strict=True)
+        ]
         return torch.cat([self.direct(x).relu(), *maps], 1)
 
 
