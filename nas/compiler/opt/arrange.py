@@ -28,11 +28,12 @@ _LOCAL = 3
 
 @dataclass(frozen=True)
 class Arranged:
-    """Commands on named buffers of so many bytes, and the addresses of these."""
+    """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved."""
 
     commands: list[Command]
     buffer_bytes: dict[str, int]
     allocation: Allocation
+    plain: list[Command]
 
     @property
     def peak_bytes(self) -> int:
@@ -48,7 +49,7 @@ def arranged(
     commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, switched_off: frozenset[str]
 ) -> Arranged:
     """The commands with early loads, at addresses in little room."""
-    capacity_bytes = processor.sram.size_bytes
+    plain, capacity_bytes = commands, processor.sram.size_bytes
     allocation = _allocated(commands, buffer_bytes, capacity_bytes)
     if allocation.peak_bytes <= capacity_bytes:
         if "prefetch" not in switched_off:
@@ -56,7 +57,7 @@ def arranged(
             commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, window)
         if "compact" not in switched_off:
             allocation = compact(commands, buffer_bytes, allocation, capacity_bytes)
-    return Arranged(commands, buffer_bytes, allocation)
+    return Arranged(commands, buffer_bytes, allocation, plain)
 
 
 def _window(commands: list[Command], capacity_bytes: int) -> int:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
+from nas.compiler.opt.ahead import loaded_ahead
 from nas.compiler.opt.arrange import Arranged, arranged, coloured
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
@@ -87,11 +88,14 @@ def draft_of(
 
 
 def finished(draft: Draft, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
-    """The program of a draft, with better colours if there are any.
+    """The program of a draft, with earlier loads and better colours if there are any.
 
-    Trying colours takes several simulations, and what they gain of a program is less than plans differ by.
+    Trying these takes several simulations, and what they gain of a program is mostly less than plans differ by.
     """
-    found = coloured(draft.arranged, processor, switched_off, memo)
+    found = draft.arranged
+    if not switched_off & {"ahead", "prefetch"}:
+        found = loaded_ahead(found, processor, memo)
+    found = coloured(found, processor, switched_off, memo)
     if found is draft.arranged:
         return draft.program, draft.constants
     used_bytes = draft.program.used_bytes | {"sram": found.peak_bytes}

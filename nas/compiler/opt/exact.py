@@ -31,14 +31,15 @@ _DIVE = 8  # placements of a dive of the first round, for each buffer
 _LONGER = 1.2  # times as many in each further round
 
 
-def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
+def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int, dive: float = _DIVE) -> Ints | None:
     """Addresses, shape (buffers,), of buffers that live from `first` to `last`, both inclusive; sizes in the unit of `capacity`.
 
-    None where there is no packing, or none was found within `nodes` placements.
+    None where there is no packing, or none was found within `nodes` placements, and at least one round of dives, each of `dive`
+    placements for every buffer in the first.
     """
     offset = np.zeros(len(size), np.int64)
     for part in parts(first, last):
-        found = _packed(first[part], last[part], size[part], capacity, nodes)
+        found = _packed(first[part], last[part], size[part], capacity, nodes, dive)
         if found is None:
             return None
         offset[part] = found
@@ -60,7 +61,7 @@ def columns(first: Ints, last: Ints) -> tuple[Ints, Ints]:
     return np.searchsorted(moments, first), np.searchsorted(moments, last, side="right")
 
 
-def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> Ints | None:
+def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int, dive: float) -> Ints | None:
     """Buffers that meet, directly or through others: dives in many orders."""
     begin, end = columns(first, last)
     unit = int(np.gcd.reduce(size))
@@ -78,7 +79,7 @@ def _packed(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int) -> I
     pressure = np.array([total[since:until].max() for since, until in zip(begin, end, strict=True)])
     traits = np.log(np.stack([pressure, size, last - first + 1]) + 1.0)
     generator = np.random.default_rng(0)
-    dive, noise, spent = float(_DIVE * len(size)), 0.0, 0
+    dive, noise, spent = dive * len(size), 0.0, 0
     while spent < nodes:
         for weights in _HARD:
             hardness = np.array(weights) @ traits + generator.normal(0, noise, len(size))

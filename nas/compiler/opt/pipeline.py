@@ -56,6 +56,7 @@ PLANNING = (
     "sharing",
     "coalesce",
     "prefetch",
+    "ahead",
     "compact",
     "colour",
 )

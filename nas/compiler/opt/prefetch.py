@@ -31,6 +31,11 @@ def lifetimes(commands: list[Command], buffer_bytes: dict[str, int]) -> dict[str
     return {name: (first[name], end) for name, end in last.items() if name in buffer_bytes}
 
 
+def is_movable(command: Command, index: int, spans: dict[str, tuple[int, int]]) -> bool:
+    """Whether a command is a load that touches its buffer first. spans: see `lifetimes`."""
+    return type(command.attributes) is Load and spans[command.writes[0].memory][0] == index
+
+
 def prefetch(
     commands: list[Command],
     buffer_bytes: dict[str, int],
@@ -51,17 +56,17 @@ def prefetch(
     first, ends = begins.tolist(), last.tolist()
     size = [aligned(buffer_bytes[name]) for name in names]
     offset = [allocation.offsets[name] for name in names]
-    stored = _Stored(commands)
+    stored = Stored(commands)
     keys = [(index, 1, index) for index in range(len(commands))]
-
-    def movable(index: int) -> bool:
-        command = commands[index]
-        return type(command.attributes) is Load and spans[command.writes[0].memory][0] == index
 
     earliest = 0
     for start in range(0, len(commands), window):
         # All that can meet what is loaded from here to the next stop, so that a load looks at few buffers.
-        loads = [index for index in range(start, min(start + window, len(commands))) if movable(index)]
+        loads = [
+            index
+            for index in range(start, min(start + window, len(commands)))
+            if is_movable(commands[index], index, spans)
+        ]
         horizon = max((spans[commands[index].writes[0].memory][1] for index in loads), default=0)
         near = np.flatnonzero((last >= start - window) & (begins <= horizon)).tolist()
         for index in loads:
@@ -106,7 +111,7 @@ def _has_room(others: list[tuple[int, int, int]], since: int, size_bytes: int, c
     return end + size_bytes <= capacity_bytes
 
 
-class _Stored:
+class Stored:
     """What a program writes to dram itself."""
 
     def __init__(self, commands: list[Command]) -> None:
