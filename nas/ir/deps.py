@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from nas.ir.clocks import Clocks
 from nas.ir.command import Command
-from nas.ir.history import History, Spot, Step
+from nas.ir.history import History
 from nas.ir.overlap import extent, without_blocks
+from nas.ir.spot import Spot, Step
 from nas.ir.tensor import Region
 
 

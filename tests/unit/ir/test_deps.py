@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from nas.ir.command import Command, Copy
 from nas.ir.deps import dependences
-from nas.ir.history import History, Spot, Step
+from nas.ir.history import History
 from nas.ir.overlap import regions_meet, without_blocks
+from nas.ir.spot import Spot, Step
 from nas.ir.tensor import Region, box
 
 
