@@ -5,8 +5,10 @@ Time is counted in operators here. At each operator the live buffers on chip and
 
 from collections.abc import Set
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
@@ -35,7 +37,15 @@ class Residency:
 
     def alive(self, first: int, last: int) -> list[str]:
         """The buffers on chip that live at some time from operator `first` to `last`."""
-        return sorted(name for name in self.on_chip if self.spans[name][0] <= last and first <= self.spans[name][1])
+        names, firsts, lasts = self._lives
+        return [names[number] for number in np.flatnonzero((firsts <= last) & (first <= lasts)).tolist()]
+
+    @cached_property
+    def _lives(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+        """The buffers on chip by name, with the first and the last operator of each."""
+        names = sorted(self.on_chip)
+        lives = np.array([self.spans[name] for name in names], np.int64).reshape(-1, 2)
+        return names, lives[:, 0], lives[:, 1]
 
 
 def decide_residency(
