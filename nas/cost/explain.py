@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from nas.compiler.driver import Compiled
+from nas.compiler.opt.branches import layers_in
 from nas.core.errors import InputError, suggestion
 from nas.cost.array_use import ArrayUse, array_use
 from nas.cost.what_if import WhatIf, what_ifs
@@ -74,16 +75,19 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(compiled: Compiled, layer: str) -> Explanation:
-    """Explain `layer` of a compiled network; an unknown one is an `InputError` with the near name."""
+    """Explain `layer` of a compiled network, with the branches that it was joined with; an unknown one is an `InputError` with the
+    near name.
+    """
     program = compiled.spread.sequence
     commands = program.commands
     names = list(dict.fromkeys(command.layer for command in commands))
 
     def is_mine(name: str) -> bool:
-        return name == layer or name.startswith(f"{layer}.")
+        return any(each == layer or each.startswith(f"{layer}.") for each in layers_in(name))
 
     if not any(map(is_mine, names)):
-        raise InputError(compiled.naive.name, "explain", "a layer", repr(layer), suggestion(layer, names))
+        known = [each for name in names for each in layers_in(name)]
+        raise InputError(compiled.naive.name, "explain", "a layer", repr(layer), suggestion(layer, known))
     trace = compiled.spread.trace
     spans = [span for span in trace.spans if is_mine(span.layer)]
     mine = [command for command in commands if is_mine(command.layer)]

@@ -28,6 +28,7 @@ from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles, passes
 _WORTH = 0.93  # of the time
 _ROOM = 0.75  # of the sram, for the maps: larger ones could pass in stripes if branches stay apart
 _BYTE = Format(8, "code")
+_BESIDE = "+"
 _Group = tuple[Operator, ...]
 
 
@@ -90,6 +91,11 @@ class JoinBranches:
         return processor.issue_cycles + array * lanes / (array + lanes)
 
 
+def layers_in(name: str) -> list[str]:
+    """The layers that are done under a name: several of joined branches."""
+    return name.split(_BESIDE)
+
+
 def _is_plain(function: Conv) -> bool:
     inputs = set(roles(function))
     return function.groups == 1 and function.tail.pool is None and inputs <= {"data", "weight", "table"}
@@ -137,7 +143,8 @@ def _join(rewriting: Rewriting, network: Network, group: _Group) -> None:
             rewriting.constants[names[2]] = pack(np.concatenate([each for each in tables if each is not None], 1), 32)
     result = network.tensors[first.outputs[0]]
     whole = rewriting.new(f"{first.outputs[0]}.joined", Tensor("", (batch, sum(counts), height, width), result.format))
-    rewriting.operators.append(Operator(first.layer, function, tuple(names), (whole,)))
+    layer = _BESIDE.join(operator.layer for operator in group)
+    rewriting.operators.append(Operator(layer, function, tuple(names), (whole,)))
     start = 0
     for operator, count in zip(group, counts, strict=True):
         view = View((sum(counts), height, width), (0, 1, 2), start, start + count)

@@ -12,9 +12,11 @@ from nas.compiler.opt.branches import JoinBranches
 from nas.compiler.opt.fuse import Fuse
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision
+from nas.cost.explain import explain
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
+from nas.ir.text import program_from_text, program_to_text
 from nas.sim.parallel import simulate_parallel
 from nas.sim.values import run_values
 from tests.processors import with_sram
@@ -102,3 +104,11 @@ def test_the_switch_leaves_branches_apart() -> None:
     assert isinstance(off, Compiled)
     cycles = [simulate_parallel(each.parallel, SERVER_NPU).cycles for each in (on, off)]
     assert cycles[0] < 0.95 * cycles[1]
+
+
+def test_each_of_joined_layers_can_be_explained() -> None:
+    compiled = compile_network(inception(), (1, 3, 28, 28), SERVER_NPU, precision=Precision("int8"))
+    assert isinstance(compiled, Compiled)
+    seen = [explain(compiled, f"reduce.{index}") for index in range(3)]
+    assert seen[0].macs == seen[1].macs == seen[2].macs == 28 * 28 * 64 * 160
+    assert program_from_text(program_to_text(compiled.optimised)) == compiled.optimised
