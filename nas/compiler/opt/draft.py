@@ -13,7 +13,7 @@ from nas.compiler.opt.ahead import loaded_ahead
 from nas.compiler.opt.arrange import Arranged, arranged, coloured
 from nas.compiler.opt.coalesce import coalesce, transfer_bytes
 from nas.compiler.opt.constants import ConstantPool
-from nas.compiler.opt.dram import place_in_dram
+from nas.compiler.opt.dram import constant_bytes, place_in_dram
 from nas.compiler.opt.emit import Plan, emit
 from nas.compiler.opt.pace import guessed_leads, seen_leads
 from nas.compiler.opt.quickest import Planned
@@ -61,6 +61,8 @@ def draft_of(
     # Bytes of dram are shared only where there are too few: whoever writes to them again has to wait.
     for spans in (None, striped.spans(residency)):
         places, bindings, start_bytes = place_in_dram(network, storage, residency.on_chip | in_stripes, spans)
+        if spans is None and start_bytes + constant_bytes(network) > processor.dram.size_bytes:
+            continue
         pool = ConstantPool(network.constants, start_bytes)
         emitted = emit(
             Plan(layout, residency, groups, places, processor, "sharing" not in switched_off, leads), pool, memo

@@ -14,15 +14,20 @@ from nas.ir.tensor import Region
 
 def refuse_what_never_fits(network: Network, processor: Processor) -> None:
     """Raises `DoesNotFit` where constants, inputs and outputs alone are more than the dram holds: no plan changes that."""
-    read = {name for operator in network.operators for name in operator.inputs}
-    bound = (*network.inputs, *network.outputs)
-    constants = [name for name, tensor in network.tensors.items() if tensor.role == "constant" and name in read]
-    need_bytes = sum(tensor_bytes(network.tensors[name]) for name in {*bound, *constants})
+    bound = {*network.inputs, *network.outputs}
+    need_bytes = sum(tensor_bytes(network.tensors[name]) for name in bound) + constant_bytes(network)
     have_bytes = processor.dram.size_bytes
     if need_bytes > have_bytes:
         raise DoesNotFit(
             Violation("dram_bytes", network.name, need_bytes, have_bytes, "bytes", "fewer weights or bits")
         )
+
+
+def constant_bytes(network: Network) -> int:
+    """The bytes of all constants that are read: so many at least are loaded from somewhere."""
+    read = {name for operator in network.operators for name in operator.inputs}
+    constants = [tensor for name, tensor in network.tensors.items() if tensor.role == "constant" and name in read]
+    return sum(map(tensor_bytes, constants))
 
 
 def place_in_dram(
