@@ -5,14 +5,16 @@ The front end makes one from a module, the optimiser's passes turn one into anot
 """
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.ir.program import Operator
+from nas.hw.spec import Processor
+from nas.ir.command import Command
+from nas.ir.program import Binding, Operator, Program
 from nas.ir.tensor import Tensor, container_bits, row_strides, stored_bytes
 
 Bytes = NDArray[np.uint8]
@@ -41,6 +43,28 @@ class Network:
             for name in operator.inputs:
                 users.setdefault(name, []).append(index)
         return users
+
+    def optimised_program(
+        self,
+        processor: Processor,
+        bindings: Mapping[str, Binding],
+        constants: Iterable[Binding],
+        commands: Iterable[Command],
+        used_bytes: dict[str, int],
+    ) -> Program:
+        """These commands as the network's program; bindings: of its inputs and outputs, by name."""
+        return Program(
+            name=self.name,
+            processor=processor.name,
+            stage="opt",
+            tensors=tuple(self.tensors.values()),
+            operators=self.operators,
+            inputs=tuple(bindings[name] for name in self.inputs),
+            outputs=tuple(bindings[name] for name in self.outputs),
+            constants=tuple(constants),
+            commands=tuple(commands),
+            used_bytes=used_bytes,
+        )
 
 
 def is_reserved(name: str) -> bool:

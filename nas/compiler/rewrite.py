@@ -30,11 +30,14 @@ class Rewriting:
 
     def part(self, layer: str, name: str, start: int, stop: int) -> str:
         """The places start..stop - 1 along the first axis behind the batch of a feature, as a tensor of its own."""
-        whole = self.tensors[name]
-        inner = whole.shape[1:]
-        part = self.new(f"{name}.part", resized(whole, stop - start))
-        self.operators.append(Operator(layer, View(inner, tuple(range(len(inner))), start, stop), (name,), (part,)))
+        part = self.new(f"{name}.part", resized(self.tensors[name], stop - start))
+        self.show(layer, name, (start, stop), part)
         return part
+
+    def show(self, layer: str, name: str, places: tuple[int, int], part: str) -> None:
+        """Make `part`, a tensor that is known already, these places (half-open) of `name`."""
+        inner = self.tensors[name].shape[1:]
+        self.operators.append(Operator(layer, View(inner, tuple(range(len(inner))), *places), (name,), (part,)))
 
 
 def resized(tensor: Tensor, size: int) -> Tensor:

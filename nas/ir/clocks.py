@@ -38,7 +38,7 @@ class Clocks:
         )
 
     def follow(self, command: int, found: Iterable[int]) -> tuple[int, ...]:
-        """Which of the commands `found` (-1: none) the next one has to wait for, ascending: it knows of all others."""
+        """Which of the commands `found` the next one has to wait for, ascending: it knows of all others."""
         own = self._queue_of[command]
         known = self._known[own]
         waits = []

@@ -41,7 +41,7 @@ def dependences(commands: Sequence[Command], queue_of: Sequence[int] | None = No
                 # What is only read from here on needs no memory of its readers.
                 if is_write or not history.is_read_again(spot, step):
                     history.follow(spot, step, is_write, keep=is_write or last_write > index)
-        found = [other for other in step.latest() if other < index]
+        found = [other for other in step.latest() if 0 <= other < index]
         result.append(tuple(sorted(found)) if clocks is None else clocks.follow(index, found))
     return result
 

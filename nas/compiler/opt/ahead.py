@@ -12,25 +12,26 @@ from dataclasses import replace
 import numpy as np
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.alloc import Allocation
+from nas.compiler.opt.alloc import live_over_time, searched
 from nas.compiler.opt.arrange import Arranged
 from nas.compiler.opt.colour import timed
-from nas.compiler.opt.exact import pack
-from nas.compiler.opt.prefetch import Stored, is_movable, lifetimes
+from nas.compiler.opt.prefetch import Stored, is_movable, lifetimes, moved_up
 from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
 from nas.sim.trace import Trace
 
 _FILLS = (0.83, 0.87, 0.91, 0.95)  # parts of the sram
 _MOST_BUFFERS = 150  # packing more takes longer than all the rest of planning
-_ROUNDS, _DIVE = 1, 1.5  # of the search, see `exact.pack`: what packs mostly does at once
+_NODES, _DIVE = 1, 1.5  # one round of short dives, see `exact.pack`: what packs mostly does at once
 _WORTH = 50  # it is not worth trying for so small a part of the time
 
 
 def loaded_ahead(found: Arranged, processor: Processor, memo: Memo) -> Arranged:
     """The same commands with earlier loads, if that is quicker; `found` itself otherwise."""
+    if len(found.buffer_bytes) > _MOST_BUFFERS:
+        return found
     trace = timed(found.commands, found.allocation, processor, memo).trace
-    if len(found.buffer_bytes) > _MOST_BUFFERS or _lost_cycles(trace) * _WORTH < trace.cycles:
+    if _lost_cycles(trace) * _WORTH < trace.cycles:
         return found
     best, cycles = found, trace.cycles
     for fill in _FILLS:
@@ -64,11 +65,9 @@ def _packed(found: Arranged, limit_bytes: int, capacity_bytes: int) -> Arranged 
     """Loads as early as no more than `limit_bytes` live at any time, in their order; None where no addresses are found for that."""
     commands = found.plain
     spans = lifetimes(commands, found.buffer_bytes)
-    live = np.zeros(len(commands) + 1, np.int64)
-    for name, (first, last) in spans.items():
-        live[first : last + 1] += aligned(found.buffer_bytes[name])
+    live = live_over_time(spans, found.buffer_bytes)
     stored = Stored(commands)
-    keys = [(index, 1, index) for index in range(len(commands))]
+    starts: dict[int, int] = {}
     earliest = 0
     for index, command in enumerate(commands):
         if not is_movable(command, index, spans):
@@ -81,16 +80,11 @@ def _packed(found: Arranged, limit_bytes: int, capacity_bytes: int) -> Arranged 
         start = low + int(full[-1]) + 1 if len(full) else min(low, index)
         live[start:index] += size_bytes
         spans[name] = start, spans[name][1]
-        keys[index] = start, 0, index
+        starts[index] = start
         if stored_before is None:
             earliest = start
-    early = [commands[key[2]] for key in sorted(keys)]
+    early = moved_up(commands, starts)
     if early == found.commands:
         return None
-    first, last = np.array(list(spans.values()), np.int64).T
-    size = np.array([aligned(found.buffer_bytes[name]) for name in spans], np.int64)
-    offset = pack(first, last, size, capacity_bytes, _ROUNDS, _DIVE)
-    if offset is None:
-        return None
-    allocation = Allocation(dict(zip(spans, offset.tolist(), strict=True)), int((offset + size).max()))
-    return replace(found, commands=early, allocation=allocation)
+    allocation = searched(spans, found.buffer_bytes, capacity_bytes, _NODES, _DIVE)
+    return None if allocation is None else replace(found, commands=early, allocation=allocation)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.compiler.opt.exact import Ints, columns, pack, parts
+from nas.compiler.opt.exact import DIVE, Ints, columns, pack, parts
 from nas.compiler.regions import aligned
 from nas.ir.command import Command
 from nas.ir.tensor import Region
@@ -106,18 +106,19 @@ def _allocated(
     bound = lower_bound_bytes(spans, sizes)
     for target in targets:
         if bound <= target < best.peak_bytes:
-            found = _searched(spans, sizes, target, nodes // len(targets))
+            found = searched(spans, sizes, target, nodes // len(targets))
             if found is not None:
                 return found
     return best
 
 
-def _searched(
-    spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_bytes: int, nodes: int
+def searched(
+    spans: dict[str, tuple[int, int]], sizes: dict[str, int], capacity_bytes: int, nodes: int, dive: float = DIVE
 ) -> Allocation | None:
+    """Addresses within a capacity; None where there are none, or none were found: see `exact.pack`."""
     first, last = np.array(list(spans.values()), np.int64).T
     size = np.array([aligned(sizes[name]) for name in spans], np.int64)
-    offset = pack(first, last, size, capacity_bytes, nodes)
+    offset = pack(first, last, size, capacity_bytes, nodes, dive)
     if offset is None:
         return None
     return Allocation(dict(zip(spans, offset.tolist(), strict=True)), int((offset + size).max()))

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Network, pack
-from nas.compiler.rewrite import Rewriting
+from nas.compiler.opt.spread import both_engines_cycles
+from nas.compiler.rewrite import Rewriting, resized
 from nas.compiler.tiling import roles
-from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
-from nas.ir.program import Concat, Operator, View
+from nas.ir.program import Concat, Operator
 from nas.ir.tensor import FLOAT32, Format, Tensor
 from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles, passes
 
@@ -87,8 +87,7 @@ class JoinBranches:
         array = min(
             array_cycles(pixels, terms, channels, 1, dataflow, processor.matrix, widths) for dataflow in ARRAY_DATAFLOWS
         )
-        lanes = ceil_div(channels * pixels * terms, processor.vector.lanes)
-        return processor.issue_cycles + array * lanes / (array + lanes)
+        return processor.issue_cycles + both_engines_cycles(array, channels * pixels * terms, processor)
 
 
 def layers_in(name: str) -> list[str]:
@@ -127,7 +126,6 @@ def _join(rewriting: Rewriting, network: Network, group: _Group) -> None:
     first = group[0]
     assert isinstance(first.function, Conv)
     counts = [_channels(network, operator) for operator in group]
-    batch, _, height, width = network.tensors[first.outputs[0]].shape
     weights = network.tensors[first.inputs[1]]
     names = [first.inputs[0], rewriting.new(f"{first.layer}.joined", _with_count(weights, sum(counts)))]
     known = [network.constants.get(operator.inputs[1]) for operator in group]
@@ -142,13 +140,12 @@ def _join(rewriting: Rewriting, network: Network, group: _Group) -> None:
         if all(table is not None for table in tables):
             rewriting.constants[names[2]] = pack(np.concatenate([each for each in tables if each is not None], 1), 32)
     result = network.tensors[first.outputs[0]]
-    whole = rewriting.new(f"{first.outputs[0]}.joined", Tensor("", (batch, sum(counts), height, width), result.format))
+    whole = rewriting.new(f"{first.outputs[0]}.joined", resized(result, sum(counts)))
     layer = _BESIDE.join(operator.layer for operator in group)
     rewriting.operators.append(Operator(layer, function, tuple(names), (whole,)))
     start = 0
     for operator, count in zip(group, counts, strict=True):
-        view = View((sum(counts), height, width), (0, 1, 2), start, start + count)
-        rewriting.operators.append(Operator(operator.layer, view, (whole,), operator.outputs))
+        rewriting.show(operator.layer, whole, (start, start + count), operator.outputs[0])
         start += count
 
 

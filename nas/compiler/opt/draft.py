@@ -74,18 +74,8 @@ def draft_of(
         commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
     # Plans that differ may come to the same commands.
     found = memo.lately(arranged, commands, buffer_bytes, processor, switched_off)
-    program = Program(
-        name=network.name,
-        processor=processor.name,
-        stage="opt",
-        tensors=tuple(network.tensors.values()),
-        operators=network.operators,
-        inputs=tuple(bindings[name] for name in network.inputs),
-        outputs=tuple(bindings[name] for name in network.outputs),
-        constants=tuple(pool.bindings),
-        commands=found.placed(),
-        used_bytes={"dram": pool.end_bytes, "sram": found.peak_bytes},
-    )
+    used_bytes = {"dram": pool.end_bytes, "sram": found.peak_bytes}
+    program = network.optimised_program(processor, bindings, pool.bindings, found.placed(), used_bytes)
     return Draft(program, pool.packed, found)
 
 

@@ -27,11 +27,11 @@ Ints = NDArray[np.signedinteger]
 # beside a buffer at one time, of its own bytes, and of its time.
 _HARD = ((20, 1, 1), (0, 1, 1), (20, 0, 1), (0, 0, 1))
 _NOISE = 0.2  # of the logarithm of hardness, in every round of dives but the first
-_DIVE = 8  # placements of a dive of the first round, for each buffer
+DIVE = 8  # placements of a dive of the first round, for each buffer
 _LONGER = 1.2  # times as many in each further round
 
 
-def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int, dive: float = _DIVE) -> Ints | None:
+def pack(first: Ints, last: Ints, size: Ints, capacity: int, nodes: int, dive: float = DIVE) -> Ints | None:
     """Addresses, shape (buffers,), of buffers that live from `first` to `last`, both inclusive; sizes in the unit of `capacity`.
 
     None where there is no packing, or none was found within `nodes` placements, and at least one round of dives, each of `dive`

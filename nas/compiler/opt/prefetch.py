@@ -57,7 +57,7 @@ def prefetch(
     size = [aligned(buffer_bytes[name]) for name in names]
     offset = [allocation.offsets[name] for name in names]
     stored = Stored(commands)
-    keys = [(index, 1, index) for index in range(len(commands))]
+    starts: dict[int, int] = {}
 
     earliest = 0
     for start in range(0, len(commands), window):
@@ -90,12 +90,18 @@ def prefetch(
             if high < index:
                 first[own] = high
                 offset[own] = best_gap([(begin, length) for begin, length, end in others if end >= high], size[own])
-            keys[index] = (first[own], 0, index)
+            starts[index] = first[own]
             if stored_before is None:
                 earliest = first[own]
     peak_bytes = max((start + length for start, length in zip(offset, size, strict=True)), default=0)
     moved = Allocation(dict(zip(names, offset, strict=True)), peak_bytes)
-    return [commands[key[2]] for key in sorted(keys)], moved
+    return moved_up(commands, starts), moved
+
+
+def moved_up(commands: list[Command], starts: dict[int, int]) -> list[Command]:
+    """The commands with some in front of others: the number of the one before which each is to stand, by its own number."""
+    keys = [(starts.get(index, index), index not in starts, index) for index in range(len(commands))]
+    return [commands[index] for *_, index in sorted(keys)]
 
 
 def _has_room(others: list[tuple[int, int, int]], since: int, size_bytes: int, capacity_bytes: int) -> bool:

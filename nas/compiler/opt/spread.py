@@ -181,9 +181,15 @@ def _estimate(layer: _Layer, block: tuple[int, int], processor: Processor) -> tu
     array = stripes * on_array(ceil_div(blocks, stripes), terms, channels * size)
     if rest:
         array += on_array(rest * columns, depth * math.prod(kernel), channels)
-    lanes = ceil_div(count * rows * columns * depth * math.prod(kernel), processor.vector.lanes)
+    macs = count * rows * columns * depth * math.prod(kernel)
     size_bytes = count * size * (terms + _TABLE_BYTES * layer.table)
-    return array * lanes / (array + lanes) + _TRANSFER * transfer_cycles(size_bytes, processor), size_bytes
+    return both_engines_cycles(array, macs, processor) + _TRANSFER * transfer_cycles(size_bytes, processor), size_bytes
+
+
+def both_engines_cycles(array_cycles: int, macs: int, processor: Processor) -> float:
+    """About how long the array, which alone takes so many cycles, and the lanes take for an operator that they share."""
+    lanes_cycles = ceil_div(macs, processor.vector.lanes)
+    return array_cycles * lanes_cycles / (array_cycles + lanes_cycles)
 
 
 def stored_shape(region: Region, role: str, spread: Spread) -> tuple[int, ...]:

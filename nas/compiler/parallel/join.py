@@ -79,18 +79,7 @@ def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -
     used_bytes["dram"] = end_bytes
     if end_bytes > processor.dram.size_bytes:
         raise DoesNotFit(Violation("dram_bytes", network.name, end_bytes, processor.dram.size_bytes, "bytes"))
-    program = Program(
-        name=network.name,
-        processor=processor.name,
-        stage="opt",
-        tensors=tuple(network.tensors.values()),
-        operators=network.operators,
-        inputs=tuple(bindings[name] for name in network.inputs),
-        outputs=tuple(bindings[name] for name in network.outputs),
-        constants=tuple(constants),
-        commands=tuple(commands),
-        used_bytes=used_bytes,
-    )
+    program = network.optimised_program(processor, bindings, constants, commands, used_bytes)
     return Joint(program, packed, _jobs(cores))
 
 
