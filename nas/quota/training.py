@@ -18,6 +18,7 @@ from nas.core.errors import InputError
 from nas.core.seeding import stream
 from nas.quota.adjuster import Adjuster, Judges
 from nas.quota.by_curves import ByCurves
+from nas.quota.cut import cut
 from nas.quota.draw import Draws, random_channels
 from nas.quota.groups import Groups
 from nas.quota.holding import Holding
@@ -53,7 +54,7 @@ class QuotaTraining:
         if not groups.cut:
             reasons = "; ".join(set(groups.kept.values()))
             raise InputError("quota", "network", "channels that can be cut", "none", reasons)
-        self._config, self._seed = config, seed
+        self._config, self._seed, self._groups = config, seed, groups
         self.sizes = {group.name: group.size for group in groups.cut}
         self.holding = Holding(self.sizes, config, judges.cost_of)
         self._subnet = Subnet(network, groups, optimizer)
@@ -83,6 +84,10 @@ class QuotaTraining:
         last = step + 1 == steps
         if not self.holding.final and (last or (step + 1) % self._config.adjust_every == 0):
             self._adjust(step + 1, 1.0 if last else (step + 1) / steps)
+
+    def evaluated(self, network: nn.Module) -> nn.Module:
+        """The channels in the urn alone, of the whole network or of the average of its weights."""
+        return cut(network, self._groups, self.keep())
 
     def keep(self) -> Keep:
         """The channels in the urn, by group; at the end, those of the final network."""

@@ -109,13 +109,12 @@ def rounded(
             break
         counts[max(excess, key=lambda name: excess[name])] -= align
     while True:
-        prices = lookup.marginal(counts)
-        lacking = {}
+        lacking, now = {}, _price(counts, lookup)
         for name, width in widths.items():
             more = min(sizes[name], (counts[name] // align + 1) * align)
-            fits = more > counts[name] and _price({**counts, name: more}, lookup) <= limit * (1 + _SPENT)
-            if fits:
-                lacking[name] = ((width - counts[name]) / width / (prices[name] * align), more)
+            price = _price({**counts, name: more}, lookup) if more > counts[name] else math.inf
+            if price <= limit * (1 + _SPENT):
+                lacking[name] = ((width - counts[name]) / width / max(price - now, _SPENT * limit), more)
         if not lacking:
             return counts
         chosen = max(lacking, key=lambda name: lacking[name][0])

@@ -17,6 +17,7 @@ from nas.train.config import TrainConfig
 from nas.train.metrics import mistaken
 from nas.train.observer import Observer
 from nas.train.options import Options
+from nas.train.precision import autocast_dtype
 from nas.train.trainer import train
 
 
@@ -39,7 +40,8 @@ class TryOut:
         options = Options() if self._observer is None else Options(observer=_Progress(self._observer))
         train(small, data.train, data.validation.take(0, 1), short, options=options)
         images = data.validation if len(data.validation) else data.train
-        return mistaken(small, images).cpu().numpy()
+        autocast = autocast_dtype(self._trainer.precision, images.labels.device)
+        return mistaken(small, images, autocast=autocast).cpu().numpy()
 
 
 class _Progress:

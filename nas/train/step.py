@@ -51,9 +51,13 @@ class TrainStep:
         }
         return parts if self.ema is None else {**parts, "ema": self.ema}
 
-    def evaluated(self) -> nn.Module:
-        """The network that counts: the averaged one, where there is one."""
+    def kept(self) -> nn.Module:
+        """The whole network that counts: the averaged one, where there is one."""
         return self._model if self.ema is None else self.ema.network
+
+    def evaluated(self) -> nn.Module:
+        """What of that counts now: all, or what the stepper says."""
+        return self.stepper.evaluated(self.kept())
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Of that step."""

@@ -15,13 +15,16 @@ from torch.optim import Optimizer
 
 
 class Stepper(Protocol):
-    """A training that goes on in other networks than the one that is evaluated."""
+    """A training that goes on in other networks than the whole one."""
 
     def begin(self, step: int, steps: int) -> tuple[nn.Module, Optimizer]:
         """The network, in training mode, and the optimiser of this step."""
 
     def end(self, step: int, steps: int) -> None:
         """After `optimizer.step()`, gradients still in place."""
+
+    def evaluated(self, network: nn.Module) -> nn.Module:
+        """What counts now, of the whole network or of the average of its weights."""
 
     def state(self) -> dict[str, Any]:
         """What `load_state` goes on from, as plain values that JSON can hold."""
@@ -50,6 +53,10 @@ class WholeNetwork:
     def end(self, step: int, steps: int) -> None:
         """Nothing is left to do."""
         del step, steps
+
+    def evaluated(self, network: nn.Module) -> nn.Module:
+        """The network as it is."""
+        return network
 
     def state(self) -> dict[str, Any]:
         """Network and optimiser are all there is."""

@@ -75,7 +75,7 @@ class _Trainer:
         self.parts = {**self.train_step.parts(), "rng": self.random}
         self.early_stop: EarlyStop | None = None
         if config.early_stop.evaluations:
-            self.early_stop = EarlyStop(self.train_step.evaluated(), config.early_stop)
+            self.early_stop = EarlyStop(self.train_step.kept(), config.early_stop)
             self.parts["best"] = self.early_stop
         self.session = Session()
 

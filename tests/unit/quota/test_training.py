@@ -82,6 +82,14 @@ def test_every_step_trains_exactly_the_quota_and_the_urn_ends_as_the_quota(draw,
         assert sizes[-1] == [4, 6]
 
 
+def test_the_channels_in_the_urn_are_what_counts():
+    whole, _, training, groups, _ = run(CONFIG)
+    images, _ = batch(0)
+    expected, found = cut(whole, groups, training.keep()).eval()(images), training.evaluated(whole.eval())(images)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, whole(images))
+
+
 def test_without_draws_the_whole_urn_is_trained():
     *_, sizes = run(QuotaConfig(share=0.5, adjust_every=5, begin=0.1, end=0.7, draw="none"))
     totals = [sum(pair) for pair in sizes]

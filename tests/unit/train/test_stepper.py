@@ -53,6 +53,9 @@ class _Copies:
         self.model.load_state_dict(self.small.state_dict())
         self.counted += 1
 
+    def evaluated(self, network: nn.Module) -> nn.Module:
+        return network
+
     def state(self) -> dict[str, Any]:
         return {"counted": self.counted}
 
@@ -79,6 +82,26 @@ def test_copies_train_as_the_network_itself(precision: str) -> None:
     assert got.curve == expected.curve
     for one, other in zip(copied.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+class _Doubtful(_Copies):
+    """What counts of the network is its negative."""
+
+    def evaluated(self, network: nn.Module) -> nn.Module:
+        return nn.Sequential(network, nn.Linear(2, 2, bias=False).requires_grad_(False)).apply(_negative)
+
+
+def _negative(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear) and module.bias is None:
+        module.weight.copy_(-torch.eye(2))
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_what_counts_is_evaluated(ema_decay: float) -> None:
+    config = dataclasses.replace(CONFIG, ema_decay=ema_decay)
+    usual = train(_network(), _split(64), _split(40), config, options=Options(stepper=_Copies))
+    got = train(_network(), _split(64), _split(40), config, options=Options(stepper=_Doubtful))
+    assert [point.error.errors for point in got.curve] == [40 - point.error.errors for point in usual.curve]
 
 
 def test_its_state_and_identity_are_kept(tmp_path: Path) -> None:
