@@ -3,7 +3,7 @@
     one          channels: the quota is a number of channels
     parameters   numbers that are stored
     cycles       of one inference on a processor, as its simulator says: a speed quota
-    time         of one training step on this machine, measured
+    time         of one training step on this machine, fitted to those of some networks
 
 A price is a function of the counts of all groups together, for a layer's cost is a product of what it reads and what it
 makes. It is asked through a `Lookup`, which asks once for each combination and only for aligned ones: engines work in
@@ -11,36 +11,35 @@ blocks, and between two multiples of a block's width a channel is as good as fre
 """
 
 import copy
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.core.units import ceil_div
 from nas.quota.groups import Groups
+from nas.quota.sizes import sizes_of
 from nas.quota.slim import first_channels
+from nas.quota.step_time import StepOf, StepTime
 
 Counts = Mapping[str, int]  # by group
 CostOf = Callable[[Counts], float]
-
-_STEPS = 3
-_SMALL = 4  # the known network has this part of all channels
 
 
 class Subject(NamedTuple):
     """What is priced. cycles_of: the cycles of an inference of a network; its weights may be on the meta device.
 
-    step_of: makes of a network what trains it a step at each call, and tells the seconds.
+    step_of: makes of a network what trains it a step at each call, and tells the seconds. align: widths that are asked for are
+    its multiples.
     """
 
     network: nn.Module
     groups: Groups
     cycles_of: Callable[[nn.Module], float] | None = None
-    step_of: Callable[[nn.Module], Callable[[], float]] | None = None
+    step_of: StepOf | None = None
+    align: int = 1
 
 
 PRICES: Registry[Callable[[Subject], CostOf]] = Registry("price")
@@ -56,21 +55,8 @@ def channels(subject: Subject) -> CostOf:
 @PRICES.register("parameters")
 def parameters(subject: Subject) -> CostOf:
     """How many numbers the parameters are, exactly."""
-    shapes = {name: list(weight.shape) for name, weight in subject.network.named_parameters()}
-    sizes = {group.name: group.size for group in subject.groups.cut}
-    lost = {
-        group.name: [(part.name, part.axis, part.places.shape[1]) for part in group.parts if part.name in shapes]
-        for group in subject.groups.cut
-    }
-
-    def cost(counts: Counts) -> float:
-        left = {name: list(shape) for name, shape in shapes.items()}
-        for group, count in counts.items():
-            for name, axis, indices in lost[group]:
-                left[name][axis] -= indices * (sizes[group] - count)
-        return float(sum(torch.Size(shape).numel() for shape in left.values()))
-
-    return cost
+    sizes = sizes_of(subject.network, subject.groups)
+    return lambda counts: float(sum(sizes(counts).values()))
 
 
 @PRICES.register("cycles")
@@ -84,25 +70,11 @@ def cycles(subject: Subject) -> CostOf:
 
 
 @PRICES.register("time")
-def step_time(subject: Subject) -> CostOf:
-    """A training step's time, as a multiple of that of one small network.
-
-    Their steps are taken in turn: a machine whose speed changes from one second, or one day, to the next changes both.
-    """
-    step_of = subject.step_of
-    if step_of is None:
+def time(subject: Subject) -> CostOf:
+    """A training step's time, as a multiple of that of one small network: what `StepTime` makes of some that it measures."""
+    if subject.step_of is None:
         raise InputError("quota", "price", "a trainer whose steps are timed", "none", "choose another price")
-    sizes = {group.name: group.size for group in subject.groups.cut}
-    small = {name: ceil_div(size, _SMALL) for name, size in sizes.items()}
-    known_step = step_of(first_channels(subject.network, subject.groups, small))
-    known_step()
-
-    def cost(counts: Counts) -> float:
-        step = step_of(first_channels(subject.network, subject.groups, counts))
-        step()
-        return statistics.median(step() / known_step() for _ in range(_STEPS))
-
-    return cost
+    return StepTime(subject.network, subject.groups, subject.step_of, subject.align)
 
 
 class Lookup:

@@ -18,7 +18,7 @@ from nas.core.errors import Violation
 from nas.cost.model import CostModel
 from nas.data.load import Data
 from nas.quota.groups import find_groups
-from nas.quota.price import Counts
+from nas.quota.price import CostOf, Counts
 from nas.quota.quota_config import QuotaConfig
 from nas.search.prune_methods import METHODS, Case
 from nas.search.pruning import PruneConfig, judges_of
@@ -78,7 +78,7 @@ def compare(
         whole, whole_s, error = _whole(contest, build(seed), data, folder / str(seed), seed)
         records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0), ()))
         for point in contest.points:
-            quota_s = 0.0
+            quota_s, prices = 0.0, _Prices(folder / str(seed) / f"{point.name}-prices.json")
             for method in contest.methods:
                 path = folder / str(seed) / f"{point.name}-{method}.json"
                 if not path.exists() and contest.missing == "skip":
@@ -87,7 +87,7 @@ def compare(
                     case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)
                     if point.price == "time":
-                        case = _remembering(case, folder / str(seed) / f"{point.name}-prices.json")
+                        case = prices.of(case)
                     write_json(path, _run(case, point.name, method, cost), _KIND, _VERSION)
                 records.append(read_json(path, PruneRecord, _KIND, _VERSION))
                 quota_s = records[-1].cpu_s if method == "quota" else quota_s
@@ -141,22 +141,29 @@ def _case(
     return Case(network, fresh, groups, data, trainer, quota, judges)
 
 
-def _remembering(case: Case, path: Path) -> Case:
-    """Measured prices are never the same twice: what was asked once is kept in a file."""
-    known = {}
-    if path.exists():
-        known = {prices.counts: prices.price for prices in read_json(path, tuple[_Price, ...], _PRICES_KIND, _VERSION)}
-    ask = case.judges.cost_of
-    assert ask is not None
+class _Prices:
+    """Measured prices are never the same twice: methods share what was measured, and what was asked once is kept in a file."""
 
-    def cost_of(counts: Counts) -> float:
-        asked = tuple(counts[name] for name in case.sizes)
-        if asked not in known:
-            known[asked] = ask(counts)
-            write_json(path, [_Price(*item) for item in known.items()], _PRICES_KIND, _VERSION)
-        return known[asked]
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[tuple[int, ...], float] = {}
+        self._ask: CostOf | None = None
+        if path.exists():
+            prices = read_json(path, tuple[_Price, ...], _PRICES_KIND, _VERSION)
+            self._known = {price.counts: price.price for price in prices}
 
-    return case._replace(judges=case.judges._replace(cost_of=cost_of))
+    def of(self, case: Case) -> Case:
+        """The same case with these prices."""
+        self._ask = self._ask or case.judges.cost_of
+        return case._replace(judges=case.judges._replace(cost_of=self._cost_of))
+
+    def _cost_of(self, counts: Counts) -> float:
+        asked = tuple(counts.values())
+        if asked not in self._known:
+            assert self._ask is not None
+            self._known[asked] = self._ask(counts)
+            write_json(self._path, [_Price(*item) for item in self._known.items()], _PRICES_KIND, _VERSION)
+        return self._known[asked]
 
 
 class _Price(msgspec.Struct, frozen=True):

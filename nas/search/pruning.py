@@ -189,7 +189,7 @@ def judges_of(
             logits = small(pixels)
         return F.cross_entropy(logits.float(), part.labels)
 
-    price = PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of))
+    price = PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of, config.quota.align))
     return Judges(price, loss_of, batches, TryOut(network, groups, data, config.quota_trainer, observer))
 
 

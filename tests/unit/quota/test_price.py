@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import models
 from nas.core.errors import InputError
@@ -69,6 +71,42 @@ def test_time_is_told_apart_from_the_machine_that_slows_down():
         assert price(few) / price(sizes) == pytest.approx(size(few) / size(sizes), rel=0.02)
     with pytest.raises(InputError, match="a trainer whose steps are timed"):
         PRICES["time"](subject(ARCHS[2]))
+
+
+@pytest.mark.parametrize("arch", ARCHS, ids=lambda arch: arch["model"])
+def test_time_is_known_of_networks_that_were_not_measured(arch):
+    generator, steps = np.random.default_rng(0), []
+
+    def step_of(network):
+        images, of_maps = torch.zeros(SHAPE), []
+        hooks = [
+            module.register_forward_hook(lambda module, given, made: of_maps.append(_work(module, made)))
+            for module in network.modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)
+        ]
+        network.eval()(images)
+        for hook in hooks:
+            hook.remove()
+        steps.append(work := 1e6 + sum(of_maps))
+        return lambda: work * generator.uniform(0.95, 1.05)
+
+    given = subject(arch, None, step_of)._replace(align=4)
+    price = PRICES["time"](given)
+    sizes = {group.name: group.size for group in given.groups.cut}
+    price(sizes)
+    known, measured = steps[0], len(steps)
+    errors = []
+    for _ in range(30):
+        counts = {name: min(size, int(generator.integers(1, size // 4 + 2)) * 4) for name, size in sizes.items()}
+        step_of(first_channels(given.network, given.groups, counts))
+        errors.append(price(counts) * known / steps[-1] - 1)
+    assert np.sqrt(np.mean(np.square(errors))) < 0.06
+    assert len(steps) == measured + 30  # the prices themselves trained nothing more
+
+
+def _work(module, made):
+    """As of a machine that writes a number in the time of ten products."""
+    return made.numel() * (10 + module.weight[0].numel())
 
 
 @pytest.mark.parametrize("name", list(PRICES))
