@@ -31,7 +31,7 @@ class ShuffleNetV2Arch(Arch, frozen=True, tag="shufflenet_v2", forbid_unknown_fi
     def network(self) -> nn.Module:
         first = _FIRST_STAGE_OF_WIDTH.get(self.width, max(2, 2 * round(_FIRST_STAGE * self.width / 2)))
         last = _LAST_OF_WIDE if self.width >= 2 else _LAST
-        network = _Network(_REPEATS, [_STEM, first, 2 * first, 4 * first, last], self.classes, _Unit)
+        network = _Network(_REPEATS, [_STEM, first, 2 * first, 4 * first, last], self.classes)
         network.conv1[0] = fitted_stem(network.conv1[0], self.in_channels, self.image_size_px)
         network.maxpool = stem_pool(network.maxpool, self.image_size_px)
         return network
@@ -50,8 +50,12 @@ class _Unit(InvertedResidual):
 
 
 class _Network(ShuffleNetV2):
-    """torchvision's, but for the mean at the end, whose gradient leaves channels last there."""
+    """torchvision's, but for the mean at the end, which is a layer, as in the other networks."""
+
+    def __init__(self, repeats: list[int], channels: list[int], classes: int) -> None:
+        super().__init__(repeats, channels, classes, _Unit)
+        self.pool = nn.AdaptiveAvgPool2d(1)
 
     def _forward_impl(self, x: Tensor) -> Tensor:
         x = self.conv5(self.stage4(self.stage3(self.stage2(self.maxpool(self.conv1(x))))))
-        return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.fc(self.pool(x).flatten(1))

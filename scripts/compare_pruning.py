@@ -14,6 +14,7 @@ from torch_pruning_methods import register
 
 from nas.core.artifact import write_bytes
 from nas.core.config import from_config
+from nas.core.errors import Violation
 from nas.core.machine import this_machine
 from nas.core.seeding import stream_seed
 from nas.cost.simulated import SimulatedCost
@@ -46,7 +47,10 @@ def main(config: DictConfig) -> None:
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
     cost = SimulatedCost(processor_from(config.hardware, "hardware"))
 
-    def told(record: PruneRecord) -> None:
+    def told(record: PruneRecord | Violation) -> None:
+        if isinstance(record, Violation):
+            console.print(str(record), highlight=False)
+            return
         widths = " ".join(map(str, record.widths))
         console.print(
             f"{record.seed} {record.point} {record.method}: {record.error.rate:.2%}  {widths}", highlight=False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nas.core.errors import InputError
+from nas.core.errors import Violation
 from nas.search.prune_methods import METHODS, Case, trained
 
 _HALVINGS = 12
@@ -28,21 +28,23 @@ def register() -> None:
     METHODS.add("tp_taylor", _method(kinds.GroupTaylorImportance))
 
 
-def _method(importance: Callable[[], object]) -> Callable[[Case], nn.Module]:
-    def method(case: Case) -> nn.Module:
+def _method(importance: Callable[[], object]) -> Callable[[Case], nn.Module | Violation]:
+    def method(case: Case) -> nn.Module | Violation:
         lookup, low, high = case.lookup, 0.0, 0.999
-        limit, best = case.quota.share * lookup.whole, None
+        limit, best, least = case.quota.share * lookup.whole, None, lookup.whole
         for _ in range(_HALVINGS):
             ratio = (low + high) / 2
             network = _pruned(case, importance(), ratio)
             counts = {name: len(network.get_submodule(name).weight) for name in case.sizes}
+            least = min(least, lookup(counts))
             if lookup(counts) <= limit:
                 high, best = ratio, network
             else:
                 low = ratio
         if best is None:
-            expected = f"a ratio at which the network costs no more than {case.quota.share:.0%} of the whole"
-            raise InputError("comparison", "Torch-Pruning", expected, "none")
+            return Violation(
+                "share of the price", "Torch-Pruning", least / lookup.whole, case.quota.share, "of the whole"
+            )
         return trained(case, best)
 
     return method

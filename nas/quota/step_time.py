@@ -1,11 +1,12 @@
 """Measured training steps of some networks -> the price of networks of any widths: a step's time, by that of a known network.
 
-    time(X) = constant + sum_g a_g X_g + sum_t b_t size_t(X)        a, b >= 0, t: the parameters, those of the same groups as one
+    time(X) = constant + sum_g a_g X_g + sum_t b_t size_t(X)        a, b > 0, t: the parameters, those of the same groups as one
 
-is fitted to relative errors. What a layer makes costs in proportion to its channels, and its products to its weights; a table
-of layers would not know what else a step does. One measurement is off by as much as this model (networks that it has not
-seen: 10 % in the mean square, with 16 as with 48 measured ones; AMD EPYC, svhn_net), and a search among measurements finds
-those that were lucky. It also asks for a hundred, which took three times as long as measuring these.
+is fitted to relative errors; no term is free, for the widths of what is free would be without end. What a layer makes costs
+in proportion to its channels, and its products to its weights; a table of layers would not know what else a step does. One
+measurement is off by as much as this model (networks that it has not seen: 10 % in the mean square, with 16 as with 48
+measured ones; AMD EPYC, svhn_net), and a search among measurements finds those that were lucky. It also asks for a hundred,
+which took three times as long as measuring these.
 """
 
 import statistics
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear
 from torch import nn
 
 from nas.core.seeding import stream
@@ -24,12 +25,12 @@ from nas.quota.slim import first_channels
 
 Floats = NDArray[np.float64]
 Counts = Mapping[str, int]  # by group
-StepOf = Callable[
-    [nn.Module], Callable[[], float]
-]  # of a network, what trains it a step at each call and tells the seconds
+# Of a network, what trains it a step at each call and tells the seconds.
+StepOf = Callable[[nn.Module], Callable[[], float]]
 
 _NETWORKS, _FOR_A_TERM, _STEPS = 24, 1.5, 2
 _SMALLEST, _UNEVEN = 0.06, 0.5  # of all channels; the furthest that a group is from the others, as a logarithm
+_LEAST = 0.02  # of an equal share of the whole network's time, that each term takes
 _KNOWN = 4  # the known network has this part of all channels
 
 
@@ -55,17 +56,16 @@ class StepTime:
         known = {name: ceil_div(size, _KNOWN) for name, size in self._sizes.items()}
         known_step = self._made(known)
         known_step()
-        rows, times = [], []
+        rows, time = [], 1.0
         for counts in self._networks():
             step = self._made(counts)
             step()
-            times.append(statistics.mean(step() / known_step() for _ in range(_STEPS)))
-            rows.append(self._terms(counts) / times[-1])
-        matrix = np.array(rows)
-        largest = matrix.max(0)
-        factors, _ = nnls(matrix / largest, np.ones(len(rows)))
-        found: Floats = factors / largest
-        return found
+            time = statistics.mean(step() / known_step() for _ in range(_STEPS))
+            rows.append(self._terms(counts) / time)
+        scale = time / self._terms(self._sizes)  # the last one was the whole: factors become shares of its time
+        least = _LEAST / len(scale)
+        shares: Floats = lsq_linear(np.array(rows) * scale, np.ones(len(rows)), bounds=(least, np.inf)).x
+        return shares * scale
 
     def _made(self, counts: Counts) -> Callable[[], float]:
         return self._step_of(first_channels(self._network, self._groups, counts))

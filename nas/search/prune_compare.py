@@ -68,9 +68,12 @@ class Contest(msgspec.Struct, frozen=True):
 
 def compare(
     contest: Contest, build: Callable[[int], nn.Module], data: Data, cost: CostModel, folder: Path,
-    told: Callable[[PruneRecord], None],
+    told: Callable[[PruneRecord | Violation], None],
 ) -> list[PruneRecord]:  # fmt: skip
-    """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights."""
+    """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights.
+
+    A method that has no network of a point's price leaves no record.
+    """
     records = []
     for seed in contest.seeds:
         if contest.missing == "skip" and not (folder / str(seed) / "whole.json").exists():
@@ -88,17 +91,23 @@ def compare(
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)
                     if point.price == "time":
                         case = prices.of(case)
-                    write_json(path, _run(case, point.name, method, cost), _KIND, _VERSION)
+                    made = _run(case, point.name, method, cost)
+                    if isinstance(made, Violation):
+                        told(made)
+                        continue
+                    write_json(path, made, _KIND, _VERSION)
                 records.append(read_json(path, PruneRecord, _KIND, _VERSION))
                 quota_s = records[-1].cpu_s if method == "quota" else quota_s
                 told(records[-1])
     return records
 
 
-def _run(case: Case, point: str, method: str, cost: CostModel) -> PruneRecord:
+def _run(case: Case, point: str, method: str, cost: CostModel) -> PruneRecord | Violation:
     began_s = time.process_time()
     with kept_memory():  # as trainings have it, for prices that are measured
         network = METHODS[method](case)
+    if isinstance(network, Violation):
+        return network
     taken_s = time.process_time() - began_s
     counts = {name: len(network.get_parameter(f"{name}.weight")) for name in case.sizes}
     share = case.lookup(counts) / case.lookup.whole

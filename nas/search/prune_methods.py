@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 from torch import nn
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, Violation
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.data.load import Data
@@ -86,7 +86,8 @@ class Case(NamedTuple):
         return Lookup(self.judges.cost_of, self.sizes, self.quota.align)
 
 
-METHODS: Registry[Callable[[Case], nn.Module]] = Registry("pruning method")
+# A way to a network of the price; what there would have to be, where there is none.
+METHODS: Registry[Callable[[Case], nn.Module | Violation]] = Registry("pruning method")
 
 
 def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import models
+from models.blocks.shuffle import ChannelShuffle, ShuffledConcat
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v1", "shufflenet_v2", "mobilenet_v2", "mobilenet_v3"])
@@ -35,3 +36,17 @@ def test_the_layout_changes_no_value(name: str) -> None:
     expected = network(images)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.testing.assert_close(network(images.contiguous(memory_format=torch.channels_last)), expected)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_a_shuffles_gradient_is_torchs_and_lies_as_its_input_does(groups: int) -> None:
+    layout = torch.channels_last
+    x = torch.randn(2, 12, 3, 5).contiguous(memory_format=layout).requires_grad_()
+    weights = torch.randn(2, 12, 3, 5)
+    expected = torch.autograd.grad((nn.functional.channel_shuffle(x, groups) * weights).sum(), x)[0]
+    found = torch.autograd.grad((ChannelShuffle(groups)(x) * weights).sum(), x)[0]
+    assert torch.equal(found, expected)
+    parts = [part.detach().requires_grad_() for part in x.detach().chunk(2, 1)]
+    for part, gradient in zip(parts, torch.autograd.grad(ShuffledConcat()(*parts).sum(), parts), strict=True):
+        assert gradient.shape == part.shape
+        assert gradient.is_contiguous(memory_format=layout)

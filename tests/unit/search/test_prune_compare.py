@@ -10,7 +10,7 @@ import torch
 
 import models
 from nas.core.config import load_yaml
-from nas.core.errors import InputError
+from nas.core.errors import InputError, Violation
 from nas.cost.simulated import SimulatedCost
 from nas.data.load import Data
 from nas.data.source import Split
@@ -85,6 +85,17 @@ def test_the_table_has_a_line_for_each_and_means_are_those_of_the_seeds(records)
         assert seeds == 2
         assert mean == pytest.approx(record.error.rate)
         assert error == pytest.approx(np.sqrt(mean * (1 - mean) / 64 / 2))
+
+
+def test_a_method_that_has_no_network_of_the_price_leaves_no_record_and_stops_nobody(tmp_path, monkeypatch):
+    none = Violation("share of the price", "nobody", 0.7, 0.5, "of the whole")
+    monkeypatch.setitem(METHODS._members, "nobody", lambda case: none)
+    short = dataclasses.replace(TRAINER, epochs=0.2)
+    contest = Contest((Point("half", "one", 0.5, 4),), ("nobody", "even"), (0,), QuotaConfig(), short, short)
+    told = []
+    found = compare(contest, build, data(), cost(), tmp_path, told.append)
+    assert told[0] is none
+    assert [record.method for record in found] == ["whole", "even"]
 
 
 def test_equal_time_needs_to_know_how_long_the_quota_took(tmp_path):

@@ -13,14 +13,16 @@ def _output(convolution, x):
 @pytest.mark.parametrize(
     ("convolution", "expected"),
     [
-        (nn.Conv2d(8, 8, 3, 2, 1, groups=8), torch.float32),
         (nn.Conv2d(8, 8, 5, 1, 2, groups=8), torch.float32),
+        (nn.Conv2d(8, 8, 5, 2, 2, groups=8), torch.float32),
+        (nn.Conv2d(8, 8, 3, 2, 1, groups=8), torch.float32),  # its bias is not of the other way
+        (nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), torch.bfloat16),
         (nn.Conv2d(8, 8, 3, 1, 1, groups=8), torch.bfloat16),
         (nn.Conv2d(8, 8, 3, 2, 1), torch.bfloat16),
         (nn.Conv2d(8, 16, 3, 2, 1, groups=4), torch.bfloat16),
     ],
 )
-def test_only_depthwise_strided_or_large_convolutions_leave_autocast(convolution, expected):
+def test_only_depthwise_large_or_strided_convolutions_with_a_bias_leave_autocast(convolution, expected):
     x = torch.rand(2, 8, 9, 9)
     with without_slow_kernels(nn.Sequential(convolution)):
         assert _output(convolution, x).dtype == expected
@@ -38,6 +40,42 @@ def test_values_and_gradients_are_those_of_float32():
         _output(convolution, x).square().sum().backward()
     torch.testing.assert_close(convolution.weight.grad, weight)
     torch.testing.assert_close(x.grad, inputs)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (3, 2)])
+@pytest.mark.parametrize(("padding", "dilation"), [(1, 1), (0, 1), (2, 2), ((0, 1), 1)])
+@pytest.mark.parametrize("size", [(9, 8), (5, 12)])
+def test_strided_depthwise_gradients_are_those_of_pytorch(stride, padding, dilation, size):
+    generator = torch.Generator().manual_seed(0)
+    convolution = nn.Conv2d(6, 6, 3, stride, padding, dilation, groups=6, bias=False)
+    x = torch.randn(2, 6, *size, generator=generator).to(memory_format=torch.channels_last)
+    x = x.bfloat16().float().requires_grad_()  # the same numbers in both types
+    with torch.no_grad():
+        convolution.weight.copy_(torch.randint(-2, 3, convolution.weight.shape, generator=generator))
+    y = convolution(x)
+    gradient = torch.randint(-2, 3, y.shape, generator=generator).float()
+    expected = torch.autograd.grad(y, [x, convolution.weight], gradient)
+    with without_slow_kernels(convolution):
+        y = _output(convolution, x)
+    assert y.dtype == torch.bfloat16
+    found = torch.autograd.grad(y, [x, convolution.weight], gradient.bfloat16())
+    assert torch.equal(found[0], expected[0])  # sums of a few small integers
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-2, atol=0.1)
+
+
+@pytest.mark.parametrize("size", [1, (1, 1)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_a_mean_is_not_written_out(size, kind):
+    x = torch.randn(2, 6, 3, 5).to(kind).to(memory_format=torch.channels_last).requires_grad_()
+    pool = nn.AdaptiveAvgPool2d(size)
+    gradient = torch.randn(2, 6, 1, 1).to(kind)
+    expected = torch.autograd.grad(pool(x), x, gradient)[0]
+    with without_slow_kernels(pool):
+        y = pool(x)
+        found = torch.autograd.grad(y, x, gradient)[0]
+    assert torch.equal(y, pool(x))
+    assert torch.equal(found, expected)
+    assert found.untyped_storage().nbytes() == gradient.untyped_storage().nbytes()
 
 
 class _TwoBranches(nn.Module):
