@@ -7,7 +7,8 @@ some heads after the others:
 
     s = q k, p = softmax(s), y = p v   ->   s1 = q1 k1,  p1 = softmax(s1), y1 = p1 v1,   s2 = q2 k2, ...,   y = (y1, y2, ...)
 
-Groups may lie along several axes, windows and then heads: parts are of whole windows then, or of heads of one window. Numbers are
+So are the groups of a convolution with constant weights of which not one fits: each is a convolution of its own then, whose
+channels and sums can be cut. Groups may lie along several axes, windows and then heads: parts are of whole windows then, or of heads of one window. Numbers are
 the same, bit for bit. Slices and the join are other names for the same bytes wherever strides can say so.
 """
 
@@ -42,17 +43,28 @@ class Heads:
     """Before the naive program is made, and in the optimiser once operators have grown by fusing."""
 
     name: str = "heads"
-    why: str = "a product whose groups don't fit one by one could not run at all"
+    why: str = "what has groups that don't fit one by one could not run at all"
 
     def run(self, network: Network, processor: Processor) -> Network:
-        """What doesn't fit group by group stays as it is."""
+        """What cannot be cut by groups stays as it is."""
         sizes = {
             Island((index,), groups): 1
             for index, operator in enumerate(network.operators)
-            if (groups := _product_groups(network, operator))
+            if (groups := _product_groups(network, operator) or _wide_groups(network, operator))
             and tile_bytes(network, operator, 1) > processor.sram.size_bytes
         }
         return cut_by_groups(network, sizes)
+
+
+def _wide_groups(network: Network, operator: Operator) -> int:
+    """How many groups of several channels a convolution with constant weights has; 0 where it is none such."""
+    function = operator.function
+    if not isinstance(function, Conv) or function.groups == 1:
+        return 0
+    weight = network.tensors[operator.inputs[1]]
+    if weight.role != "constant" or weight.shape[1] == 1:
+        return 0
+    return function.groups if _reads_apart(network, operator, function.groups) else 0
 
 
 def _product_groups(network: Network, operator: Operator) -> int:
@@ -106,11 +118,14 @@ def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
         return function.in_order and not function.stop and _has_groups(tensors[operator.inputs[0]], groups)
     if not isinstance(function, Conv | Eltwise | Pool) or (isinstance(function, Conv) and function.groups != groups):
         return False
+    return _reads_apart(network, operator, groups)
+
+
+def _reads_apart(network: Network, operator: Operator, groups: int) -> bool:
+    """Whether what it reads can be told apart by groups."""
     return all(
-        tensors[name].role == "constant"
-        or _is_spread(tensors[name])
-        or _inner_groups(tensors[name].shape, groups) is not None
-        for name in operator.inputs
+        tensor.role == "constant" or _is_spread(tensor) or _inner_groups(tensor.shape, groups) is not None
+        for tensor in map(network.tensors.__getitem__, operator.inputs)
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -39,6 +39,11 @@ class Precision:
     bits: Bits = "float"
     batches: Sequence[torch.Tensor] = ()
     percentile: float = 100.0
+
+    def __post_init__(self) -> None:
+        known = get_args(Bits)
+        if self.bits not in known:
+            raise InputError("precision", "bits", ", ".join(known), self.bits, suggestion(self.bits, known))
 
 
 AS_IT_IS = Precision()

@@ -183,3 +183,43 @@ def test_heads_that_overflow_the_chip_together_pass_through_it_one_by_one() -> N
     (cycles, moved_bytes), (cycles_together, moved_bytes_together) = sizes
     assert cycles < 0.7 * cycles_together
     assert moved_bytes < 0.3 * moved_bytes_together
+
+
+class WideGroups(nn.Module):
+    """Two groups of many channels, behind and before other layers; the last one makes the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 48, 1),
+            nn.ReLU(),
+            nn.Conv2d(48, 96, 3, stride=2, padding=1, groups=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(96, 64, 3, padding=1, groups=2),
+        )
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("precision", ["float", "int8", "bfloat16"])
+@pytest.mark.parametrize("kib", [4, 8, 16, 24, 512])
+def test_groups_of_which_not_one_fits_become_convolutions_whose_channels_can_be_cut(kib: int, precision: str) -> None:
+    processor, module = with_sram(kib), WideGroups()
+    network = network_in(module, (2, 3, 14, 11), processor, Precision(precision))
+    assert Heads().run(network, EDGE_NPU) is network
+    convolutions = sum(isinstance(each.function, Conv) for each in Heads().run(network, processor).operators)
+    assert convolutions == 3 + 2 * (kib <= 8) or 8 < kib < 512  # a group of each has 9 or 10 KB of weights in int8
+    compiled = compile_network(module, (2, 3, 14, 11), processor, precision=Precision(precision))
+    assert isinstance(compiled, Compiled), str(compiled)
+    naive, optimised, parallel = values(compiled)
+    np.testing.assert_array_equal(parallel, optimised)
+    if precision == "int8":
+        np.testing.assert_array_equal(optimised, naive)
+    (binding,) = compiled.naive.outputs
+    tolerance = {"float": 1e-5, "bfloat16": 0.02, "int8": 0.02}[precision]
+    np.testing.assert_allclose(naive, compiled.truth[binding.name], atol=tolerance)
+    np.testing.assert_allclose(optimised, compiled.truth[binding.name], atol=tolerance)
