@@ -62,9 +62,11 @@ def choose_tiling(
     return Tiling(operands, rows, _in_chunks(operands, channels, processor))
 
 
-def streamed_cycles(operands: Operands, processor: Processor) -> float:
-    """By estimate, with all maps in dram and all of the sram for tiles."""
-    return _Choice(operands, frozenset(), processor.sram.size_bytes, Pace(), processor).best()[1]
+def streamed_cycles(
+    operands: Operands, processor: Processor, on_chip: frozenset[str] = frozenset(), held_bytes: int = 0
+) -> float:
+    """By estimate, with all maps in dram but those `on_chip`, and all of the sram for tiles but what these hold."""
+    return _Choice(operands, on_chip, processor.sram.size_bytes - held_bytes, Pace(), processor).best()[1]
 
 
 def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:

@@ -2,8 +2,8 @@
 
 A tile reads all channels of the input. Where a few rows of them and the weights of as many outputs as the array has columns
 fill the sram, either columns stay idle, or nothing is loaded while the engine works. Parts that sum over fewer channels
-(`compiler.depth`) have neither trouble, and the way of their sums through the dram to pay. Which of both takes longer is
-estimated for each operator by itself; whether the program gains by it is a question for `quickest`.
+(`compiler.depth`) have neither trouble; but their sums, unless they are small enough to stay on the chip, go through the
+dram. Which of both takes longer is estimated for each operator by itself; whether the program gains by it, its simulation tells.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ from nas.ir.tensor import Tensor
 # Operators of which so many tiles as wide as the array fit are let be.
 _GENERATIONS = 3
 _HALVINGS = 4
+_HELD = 1 / 2  # of the sram, the most that sums take of it
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,15 @@ def _best_size(alone: Network, processor: Processor, most: int) -> int:
 
 
 def _cycles(network: Network, processor: Processor) -> float:
-    placed = layout_of(network, spread_for=processor).placed
-    return sum(streamed_cycles(each.operands, processor) for each in placed if each is not None)
+    layout = layout_of(network, spread_for=processor)
+    placed = [each for each in layout.placed if each is not None]
+    sums = {name: buffer.size_bytes for name, buffer in layout.storage.buffers.items() if not buffer.in_dram}
+    held_bytes = max(
+        sum(sums.get(name, 0) for name in {home.memory for home in each.homes.values()}) for each in placed
+    )
+    if held_bytes > _HELD * processor.sram.size_bytes:
+        sums, held_bytes = {}, 0
+    return sum(streamed_cycles(each.operands, processor, each.on_chip(sums.keys()), held_bytes) for each in placed)
 
 
 def _alone(network: Network, operator: Operator) -> Network:
