@@ -1,5 +1,6 @@
 """Deep convolutions in parts: where tiles as wide as the array do not fit beside each other, and what that is worth."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_deep_operators_are_cut_and_others_are_not() -> None:
     assert all(part % EDGE_NPU.matrix.rows == 0 for part in parts[1:])
     roomy = passed(head(), EDGE_NPU)
     assert Shallow().run(roomy, EDGE_NPU) is roomy
-    grouped = nn.Sequential(nn.Conv2d(3, 256, 1), nn.Conv2d(256, 256, 5, padding=2, groups=2)).eval()
+    grouped = nn.Sequential(nn.Conv2d(3, 256, 1), nn.Conv2d(256, 256, 5, padding=2, groups=8)).eval()
     network = passed(grouped, with_sram(72))
     assert Shallow().run(network, with_sram(72)) is network
 
@@ -64,6 +65,25 @@ def test_the_array_is_filled(kib: int) -> None:
         raise_findings(check_program(program, processor), "shallow")
     on, off = (simulate_parallel(parallelise(each), processor).cycles for each in programs)
     assert on < 0.9 * off
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 1e-6])
+def test_sums_that_stay_on_the_chip_cost_no_way_through_the_dram(latency_s: float) -> None:
+    """A wide array, of which a tile with all the inputs fills an eighth: parts keep it busy, whatever a transfer costs."""
+    replace, edge = msgspec.structs.replace, with_sram(600)
+    processor = replace(
+        edge,
+        matrix=replace(edge.matrix, rows=32, columns=256),
+        sram=replace(edge.sram, port_bytes=512),
+        dram=replace(edge.dram, bandwidth_bytes_per_s=16e9, latency_s=latency_s),
+    )
+    module = nn.Sequential(nn.Conv2d(1536, 3072, 1), nn.ReLU()).to("meta")
+    network = network_to_price(module, (1, 1536, 4, 4), processor, "float")
+    on, off = (
+        simulate_parallel(parallelise(optimise(network, processor, switched_off)[0]), processor).cycles
+        for switched_off in (frozenset[str](), OFF)
+    )
+    assert on < 0.7 * off
 
 
 def test_the_numbers_are_the_same() -> None:
