@@ -144,9 +144,18 @@ def test_an_operator_that_fits_until_it_has_taken_in_its_pool_is_cut_then() -> N
     np.testing.assert_allclose(result, truth, rtol=0, atol=1e-4 * np.abs(truth).max())
 
 
+def test_a_group_that_is_too_deep_is_a_convolution_of_its_own_and_then_cut() -> None:
+    torch.manual_seed(0)
+    module = nn.Conv2d(800, 2, 3, groups=2, bias=False).eval()
+    compiled = compile_network(module, (1, 800, 8, 60), _with_sram(11_000))
+    assert isinstance(compiled, Compiled), str(compiled)
+    assert _parts(compiled) > 2
+    result, truth = _results(compiled)
+    np.testing.assert_allclose(result, truth, rtol=0, atol=1e-4 * np.abs(truth).max())
+
+
 def test_what_is_cut_along_nothing_still_says_what_it_needs() -> None:
-    """A grouped convolution whose one group is too deep."""
-    module = nn.Conv2d(800, 2, 3, groups=2, bias=False)
-    answer = compile_network(module, (1, 800, 8, 60), _with_sram(11_000))
+    """Rows are never cut: one of a map is more than the chip holds."""
+    answer = compile_network(nn.Conv2d(1, 2, 3, bias=False), (1, 1, 4, 4000), _with_sram(11_000))
     assert isinstance(answer, Violation)
     assert answer.need > answer.have == 11_000
