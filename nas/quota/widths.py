@@ -99,7 +99,8 @@ def rounded(
 ) -> dict[str, int]:
     """Whole widths near `widths`, multiples of `align` (or the group's size), that cost no more than `limit`.
 
-    All are rounded down, and blocks are given back, to the group that lacks the most of its own for the price, while they fit.
+    All are rounded down, and blocks are given back, to the group that lacks the most of its own for the price, while they fit:
+    none gets more than the block that its width ends in, however cheap its channels are.
     """
     sizes = lookup.sizes
     counts = {name: _down(width, align, floor[name], sizes[name]) for name, width in widths.items()}
@@ -112,7 +113,8 @@ def rounded(
         lacking, now = {}, _price(counts, lookup)
         for name, width in widths.items():
             more = min(sizes[name], (counts[name] // align + 1) * align)
-            price = _price({**counts, name: more}, lookup) if more > counts[name] else math.inf
+            lacks = counts[name] < min(width, more)
+            price = _price({**counts, name: more}, lookup) if lacks else math.inf
             if price <= limit * (1 + _SPENT):
                 lacking[name] = ((width - counts[name]) / width / max(price - now, _SPENT * limit), more)
         if not lacking:

@@ -62,19 +62,30 @@ def test_the_best_channels_for_the_price_fill_the_quota_after_the_floors():
 
 @pytest.mark.parametrize("align", [1, 4, 8])
 @pytest.mark.parametrize("price", [plain, layers])
-def test_rounded_widths_are_aligned_within_the_quota_and_leave_no_room(price, align):
+def test_rounded_widths_are_aligned_within_the_quota_and_leave_no_room_to_who_lacks_some(price, align):
     lookup = price(align)
     floor = dict.fromkeys(SIZES, align)
     generator = np.random.default_rng(0)
     for _ in range(20):
         start = {name: float(generator.uniform(align, size)) for name, size in SIZES.items()}
         limit = float(generator.uniform(0.3, 0.8)) * lookup.whole
-        counts = rounded(fitted(start, lookup, limit, floor), lookup, limit, floor, align)
+        widths = fitted(start, lookup, limit, floor)
+        counts = rounded(widths, lookup, limit, floor, align)
         assert lookup(counts) <= limit * (1 + 1e-6)
         for name, count in counts.items():
             assert count % align == 0 or count == SIZES[name]
             wider = min(SIZES[name], (count // align + 1) * align)
-            assert wider == count or lookup({**counts, name: wider}) > limit
+            assert count < widths[name] + align
+            assert count >= widths[name] or lookup({**counts, name: wider}) > limit
+
+
+def test_who_costs_nothing_does_not_get_all():
+    lookup = Lookup(lambda counts: counts["a"] + counts["b"] + 1e-6 * counts["c"], SIZES, 4)
+    assert rounded({"a": 10.0, "b": 10.0, "c": 5.0}, lookup, 23.0, dict.fromkeys(SIZES, 4), 4) == {
+        "a": 8,
+        "b": 12,
+        "c": 8,
+    }
 
 
 def test_prices_are_asked_for_once_and_between_blocks_channels_are_free():
