@@ -81,11 +81,8 @@ def test_rounded_widths_are_aligned_within_the_quota_and_leave_no_room_to_who_la
 
 def test_who_costs_nothing_does_not_get_all():
     lookup = Lookup(lambda counts: counts["a"] + counts["b"] + 1e-6 * counts["c"], SIZES, 4)
-    assert rounded({"a": 10.0, "b": 10.0, "c": 5.0}, lookup, 23.0, dict.fromkeys(SIZES, 4), 4) == {
-        "a": 8,
-        "b": 12,
-        "c": 8,
-    }
+    counts = rounded({"a": 10.0, "b": 11.0, "c": 5.0}, lookup, 23.0, dict.fromkeys(SIZES, 4), 4)
+    assert counts == {"a": 8, "b": 12, "c": 8}
 
 
 def test_prices_are_asked_for_once_and_between_blocks_channels_are_free():
