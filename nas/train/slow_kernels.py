@@ -92,7 +92,7 @@ def _in_float32(forward: _Forward, x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return forward(x)
     with torch.autocast("cpu", enabled=False):
-        return forward(x.float())
+        return forward(x if x.dtype == torch.float64 else x.float())
 
 
 def _with_dense_gradient(forward: _Forward, x: Tensor) -> Tensor:

@@ -78,6 +78,13 @@ def test_the_gradient_of_a_mean_is_not_written_out(size, kind):
     assert found.untyped_storage().nbytes() == gradient.untyped_storage().nbytes()
 
 
+@pytest.mark.parametrize("size", [3, 5])
+def test_double_precision_stays(size):
+    convolution = nn.Conv2d(6, 6, size, 2, 1, groups=6, bias=False).double()
+    with without_slow_kernels(convolution):
+        assert convolution(torch.rand(2, 6, 8, 8, dtype=torch.float64)).dtype == torch.float64
+
+
 class _TwoBranches(nn.Module):
     """A ReLU into a part of a concatenation: its gradient comes in as a slice."""
 
