@@ -4,7 +4,7 @@ Measured on an AMD EPYC with AVX512-bf16, torch 2.15, one thread, channels last:
 
 - of a 16x16 map of 96 channels, batch 64, the gradient by the input of a depthwise 3x3 convolution of stride 2 takes 46 ms
   in bfloat16 and 2.1 ms in float32, which maps must first be converted to; by way of stride 1 it needs no float32, and
-  with the conversions less than half of the time. The gradient by the weights of a depthwise 5x5 takes 36 ms and 13 ms.
+  with the conversions about half of the time. The gradient by the weights of a depthwise 5x5 takes 36 ms and 13 ms.
 - the gradient of a mean over the map is written out, a division for each place, channel by channel: 6.9 ms for 1024 channels
   of 4x4, batch 128. Not written, and spread where it is read, it takes 1.3 ms.
 - the gradient of a ReLU over 24 channels of 16x16, batch 128, takes 2.6 ms where it comes in as a part of the channels of
