@@ -36,8 +36,9 @@ def _method(importance: Callable[[], object]) -> Callable[[Case], nn.Module | Vi
             ratio = (low + high) / 2
             network = _pruned(case, importance(), ratio)
             counts = {name: len(network.get_submodule(name).weight) for name in case.sizes}
-            least = min(least, lookup(counts))
-            if lookup(counts) <= limit:
+            price = lookup(counts)
+            least = min(least, price)
+            if price <= limit:
                 high, best = ratio, network
             else:
                 low = ratio

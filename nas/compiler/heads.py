@@ -8,7 +8,9 @@ some heads after the others:
     s = q k, p = softmax(s), y = p v   ->   s1 = q1 k1,  p1 = softmax(s1), y1 = p1 v1,   s2 = q2 k2, ...,   y = (y1, y2, ...)
 
 So are the groups of a convolution with constant weights of which not one fits: each is a convolution of its own then, whose
-channels and sums can be cut. Groups may lie along several axes, windows and then heads: parts are of whole windows then, or of heads of one window. Numbers are
+channels and sums can be cut.
+
+Groups may lie along several axes, windows and then heads: parts are of whole windows then, or of heads of one window. Numbers are
 the same, bit for bit. Slices and the join are other names for the same bytes wherever strides can say so.
 """
 
@@ -58,22 +60,24 @@ class Heads:
 
 def _wide_groups(network: Network, operator: Operator) -> int:
     """How many groups of several channels a convolution with constant weights has; 0 where it is none such."""
-    function = operator.function
-    if not isinstance(function, Conv) or function.groups == 1:
-        return 0
-    weight = network.tensors[operator.inputs[1]]
-    if weight.role != "constant" or weight.shape[1] == 1:
-        return 0
-    return function.groups if _reads_apart(network, operator, function.groups) else 0
+    groups, weight = _groups_of(network, operator)
+    is_wide = weight is not None and weight.role == "constant" and weight.shape[1] > 1
+    return groups if is_wide and _reads_apart(network, operator, groups) else 0
 
 
 def _product_groups(network: Network, operator: Operator) -> int:
     """How many groups of two features it multiplies, 0 where it does something else or has but one."""
+    groups, weight = _groups_of(network, operator)
+    of_features = weight is not None and weight.role != "constant"
+    return groups if of_features and _keeps_apart(network, operator, groups) else 0
+
+
+def _groups_of(network: Network, operator: Operator) -> tuple[int, Tensor | None]:
+    """The groups of a convolution that has several, and its weights."""
     function = operator.function
     if not isinstance(function, Conv) or function.groups == 1:
-        return 0
-    of_features = network.tensors[operator.inputs[1]].role != "constant"
-    return function.groups if of_features and _keeps_apart(network, operator, function.groups) else 0
+        return 0, None
+    return function.groups, network.tensors[operator.inputs[1]]
 
 
 def islands_between_products(network: Network) -> list[Island]:

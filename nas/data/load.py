@@ -30,6 +30,16 @@ class Data:
     size_px: int
     name: str
 
+    @property
+    def put_aside(self) -> Split:
+        """What networks are compared on while they are made: images for validation, those for training where there are none."""
+        return self.validation if len(self.validation) else self.train
+
+    @property
+    def nearly_none(self) -> Split:
+        """What a training is evaluated on whose error nobody looks at."""
+        return self.validation.take(0, 1)
+
 
 def load_data(config: DataConfig, device: torch.device | str) -> Data:
     """The splits that `config` asks for, on `device`.

@@ -33,7 +33,6 @@ from nas.core.errors import InputError, Violation
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.data.load import Data
-from nas.data.source import Split
 from nas.quota.adjuster import Judges
 from nas.quota.groups import Groups
 from nas.quota.importance import IMPORTANCES, judge
@@ -70,11 +69,6 @@ class Case(NamedTuple):
         return (1, self.data.channels, self.data.size_px, self.data.size_px)
 
     @property
-    def nearly_none(self) -> Split:
-        """What a training is evaluated on where nobody looks at it: no method pays for that."""
-        return self.data.validation.take(0, 1)
-
-    @property
     def sizes(self) -> dict[str, int]:
         """Channels by group."""
         return {group.name: group.size for group in self.groups.cut}
@@ -95,7 +89,7 @@ def _by_quota(changes: Mapping[str, object]) -> Callable[[Case], nn.Module]:
         config = msgspec.structs.replace(case.quota, **changes)
         stepper = UnderQuota(case.groups, config, case.judges, case.trainer.seed)
         network = copy.deepcopy(case.network)
-        train(network, case.data.train, case.nearly_none, case.trainer, options=Options(stepper=stepper))
+        train(network, case.data.train, case.data.nearly_none, case.trainer, options=Options(stepper=stepper))
         return slim(network, case.groups, stepper.training.keep(), case.shape)
 
     return method
@@ -166,7 +160,7 @@ def _trained_for(case: Case, network: nn.Module, seconds: float) -> nn.Module:
     """`network` after a training of so many CPU seconds."""
     probe = dataclasses.replace(case.trainer, epochs=case.trainer.epochs / 10)
     began_s = time.process_time()
-    train(copy.deepcopy(network), case.data.train, case.nearly_none, probe)
+    train(copy.deepcopy(network), case.data.train, case.data.nearly_none, probe)
     epochs = probe.epochs * seconds / (time.process_time() - began_s)
     return trained(case._replace(trainer=dataclasses.replace(case.trainer, epochs=epochs)), network)
 
@@ -178,7 +172,7 @@ def even_widths(case: Case) -> dict[str, int]:
 
 def trained(case: Case, network: nn.Module) -> nn.Module:
     """`network` after as many steps as all others."""
-    train(network, case.data.train, case.nearly_none, case.trainer)
+    train(network, case.data.train, case.data.nearly_none, case.trainer)
     return network
 
 

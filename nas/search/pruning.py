@@ -177,7 +177,7 @@ def judges_of(
     def step_of(small: nn.Module) -> Callable[[], float]:
         return timed_step(small, config.quota_trainer, shape[1:])
 
-    images = data.validation if len(data.validation) else data.train
+    images = data.put_aside
     batches = max(1, min(len(images), _PROBE_IMAGES) // _PROBE_BATCH)
 
     def loss_of(small: nn.Module, number: int) -> torch.Tensor:

@@ -38,10 +38,9 @@ class TryOut:
             self._trainer, epochs=self._trainer.epochs * share, evaluate_every_epochs=0, checkpoint_every_s=0
         )
         options = Options() if self._observer is None else Options(observer=_Progress(self._observer))
-        train(small, data.train, data.validation.take(0, 1), short, options=options)
-        images = data.validation if len(data.validation) else data.train
-        autocast = autocast_dtype(self._trainer.precision, images.labels.device)
-        return mistaken(small, images, autocast=autocast).cpu().numpy()
+        train(small, data.train, data.nearly_none, short, options=options)
+        autocast = autocast_dtype(self._trainer.precision, data.train.labels.device)
+        return mistaken(small, data.put_aside, autocast=autocast).cpu().numpy()
 
 
 class _Progress:
