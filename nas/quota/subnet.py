@@ -4,13 +4,13 @@ The drawn rows and columns of all weights, batch-norm statistics and optimiser s
 as one likes as an ordinary small network, and put back. What was not drawn does not change: no decay, no momentum, no
 statistics. Nothing is masked, so a step at half of the channels is really faster.
 
-Where the same `keep` (the very object) is taken again and nothing has changed since it was given back, what was taken is still
-good: draws that are held for some steps cost only the way back, and the kernels of their shapes are found again.
+Where the same `keep` (the very object) is taken again and the whole has not changed, what was taken is still good: a draw that is
+held goes from step to step for nothing, is given back when somebody wants to know, and finds the kernels of its shapes again.
 """
 
 import copy
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,15 @@ from torch.optim import Optimizer
 from nas.quota.cut import fill, like, shapes_of, slots_of
 from nas.quota.groups import Groups
 from nas.quota.slices import Keep, Places, kept_places, put_back, take, tensors_of
+
+
+class _Drawn(NamedTuple):
+    """keep: the channels; tensors: by name; marks: of the whole, as it was when the two were last the same."""
+
+    keep: Keep
+    tensors: dict[str, Tensor]
+    optimizer: Optimizer
+    marks: list[tuple[int, int]]
 
 
 class Subnet:
@@ -33,40 +42,40 @@ class Subnet:
         self.small = copy.deepcopy(network)
         self._slots, self._whole = slots_of(self.small), shapes_of(self.small)
         self.places: dict[str, Places] = {}
-        self._keep: Keep = {}
-        self._drawn: tuple[dict[str, Tensor], Optimizer] | None = None
-        self._given_back: tuple[Keep, dict[str, Tensor], Optimizer, list[tuple[int, int]]] | None = None
+        self._drawn: _Drawn | None = None
+        self._is_ahead = False  # the drawn one, of the whole
 
     def take(self, keep: Keep, training: bool = True) -> tuple[nn.Module, Optimizer]:
-        """The sub-network with the channels `keep` and its optimiser; they are this object's until `give_back`."""
-        if self._given_back is not None and self._given_back[0] is keep and self._given_back[3] == self._marks():
-            _, small, optimizer, _ = self._given_back
-            _copy_options(self._optimizer, optimizer)
-            self._keep, self._drawn = keep, (small, optimizer)
-            return self.small.train(training), optimizer
-        places = kept_places(self._groups, keep, self._tensors)
-        small = {name: like(tensor, take(tensor, places.get(name))) for name, tensor in self._tensors.items()}
-        fill(self._slots, self._whole, small)
-        optimizer = self._small_optimizer(small, places)
-        self.places, self._drawn, self._keep = places, (small, optimizer), keep
-        return self.small.train(training), optimizer
+        """The sub-network with the channels `keep` and its optimiser; they are this object's until the next one.
+
+        What the one before has learnt since it was given back is forgotten.
+        """
+        drawn = self._drawn
+        if drawn is None or drawn.keep is not keep or drawn.marks != self._marks():
+            self.places = kept_places(self._groups, keep, self._tensors)
+            small = {name: like(tensor, take(tensor, self.places.get(name))) for name, tensor in self._tensors.items()}
+            fill(self._slots, self._whole, small)
+            drawn = _Drawn(keep, small, self._small_optimizer(small, self.places), self._marks())
+        _copy_options(self._optimizer, drawn.optimizer)
+        self._drawn, self._is_ahead = drawn, True
+        return self.small.train(training), drawn.optimizer
 
     def give_back(self) -> None:
-        """Put weights, statistics and optimiser states of the present sub-network where they came from."""
-        if self._drawn is None:
+        """Put weights, statistics and optimiser states of the present sub-network where they came from; once is enough."""
+        if self._drawn is None or not self._is_ahead:
             return
-        (small, optimizer), places = self._drawn, self.places
+        (_, small, optimizer, _), places = self._drawn, self.places
         for name, tensor in self._tensors.items():
             put_back(tensor, small[name].detach(), places.get(name))
             state = optimizer.state.get(small[name])
             if state:
                 self._return_state(tensor, state, small[name], places.get(name))
         _copy_options(optimizer, self._optimizer)
-        self._drawn, self._given_back = None, (self._keep, small, optimizer, self._marks())
+        self._drawn, self._is_ahead = self._drawn._replace(marks=self._marks()), False
 
     def drop(self) -> None:
         """Forget the present sub-network and whatever happened to it."""
-        self._drawn = self._given_back = None
+        self._drawn, self._is_ahead = None, False
 
     def _marks(self) -> list[tuple[int, int]]:
         """Of all tensors of the whole, which they are and how often they were written."""

@@ -34,7 +34,7 @@ class Look(msgspec.Struct, frozen=True):
     """How the quota stands after `step` steps. widths: p_g; balls: m_g; drawn: X_g of the last draw; all in channels.
 
     curves: by group, what is lost with 0 .. n channels, in a unit that all groups share; {} where curves do not adjust. tried:
-    the error of widths by "curves" and of "even" ones after a short training; {} where none were tried out.
+    the error of "even" widths, of those by "curves", and of "bold" ones after a short training; {} where none were tried out.
     """
 
     step: int
@@ -74,16 +74,20 @@ class QuotaTraining:
             self._begun = True
         number = step // self._config.hold
         if number != self._number or self._changed:  # the very same draw again costs less to take
+            self._subnet.give_back()
             self._drawn, self._number, self._changed = self._draw(number), number, False
         return self._subnet.take(self._drawn)
 
     def end(self, step: int, steps: int) -> None:
-        """After the optimiser's step, gradients still in place: learn, give back, and adjust if it is time to."""
+        """After the optimiser's step, gradients still in place: learn, and adjust if it is time to."""
         self._adjuster.see(self._drawn)
-        self._subnet.give_back()
         last = step + 1 == steps
         if not self.holding.final and (last or (step + 1) % self._config.adjust_every == 0):
             self._adjust(step + 1, 1.0 if last else (step + 1) / steps)
+
+    def settle(self) -> None:
+        """Give back what has trained since it was drawn."""
+        self._subnet.give_back()
 
     def evaluated(self, network: nn.Module) -> nn.Module:
         """The channels in the urn alone, of the whole network or of the average of its weights."""
@@ -109,6 +113,7 @@ class QuotaTraining:
         self._begun = state["begun"]
         self.history = msgspec.convert(state["history"], list[Look])
         self._draws, self._changed = None, True
+        self._subnet.drop()  # of the weights that were there before
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
@@ -144,6 +149,7 @@ class QuotaTraining:
 
     def _adjust(self, done: int, progress: float) -> None:
         """After `done` steps."""
+        self.settle()
         found = self._adjuster.adjust(done, progress)
         self._draws, self._changed = None, True
         drawn = {name: len(channels) for name, channels in (self._drawn or self.keep()).items()}

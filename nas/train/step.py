@@ -81,6 +81,7 @@ class TrainStep:
         self._scaler.update()
         self.stepper.end(step, steps)
         if self.ema is not None:
+            self.stepper.settle()
             self.ema.update()
         return loss
 

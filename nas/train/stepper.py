@@ -3,6 +3,8 @@
     network, optimizer = stepper.begin(step, steps)
     ... loss, gradients, optimizer.step() ...
     stepper.end(step, steps)
+    ... more steps ...
+    stepper.settle()
 
 step: 0 .. steps - 1. What is handed out is used for this one step; `state` and `identity` go into the checkpoint.
 """
@@ -22,6 +24,9 @@ class Stepper(Protocol):
 
     def end(self, step: int, steps: int) -> None:
         """After `optimizer.step()`, gradients still in place."""
+
+    def settle(self) -> None:
+        """Before somebody looks at the whole network or its optimiser: see to it that what has trained is in there."""
 
     def evaluated(self, network: nn.Module) -> nn.Module:
         """What counts now, of the whole network or of the average of its weights."""
@@ -53,6 +58,9 @@ class WholeNetwork:
     def end(self, step: int, steps: int) -> None:
         """Nothing is left to do."""
         del step, steps
+
+    def settle(self) -> None:
+        """It is the whole network that has trained."""
 
     def evaluated(self, network: nn.Module) -> nn.Module:
         """The network as it is."""

@@ -142,6 +142,7 @@ class _Trainer:
             if not evaluates and now - reported < _REPORT_EVERY_S:
                 continue
             loss = self.read_losses(last_good)
+            self.train_step.stepper.settle()
             now = time.perf_counter()  # reading waited for the device
             steps_s, resumed, reported = steps_s + now - resumed, now, now
             self.report(loss, (session.step - first) * self.config.batch_size / steps_s)

@@ -56,7 +56,7 @@ def _rows() -> list[tuple[str, float, str]]:
             for _ in range(hold):
                 small, own = subnet.take(keep)
                 _step(small, own, images, labels)
-                subnet.give_back()
+            subnet.give_back()
 
         return step
 

@@ -160,3 +160,35 @@ def test_taken_again_it_is_as_if_taken_anew_even_where_the_whole_was_changed(nam
         results.append(network.state_dict())
     for key, tensor in results[0].items():
         assert torch.equal(tensor, results[1][key]), key
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_given_back_at_the_end_alone_it_is_as_if_given_back_after_each_step(name):
+    networks = build(), build()
+    for network, each_time in zip(networks, (True, False), strict=True):
+        optimizer = OPTIMIZERS[name](network.parameters())
+        groups = find_groups(network, (1, 3, 32, 32))
+        subnet, keep = Subnet(network, groups, optimizer), half(groups, 2)
+        before = copy.deepcopy(network.state_dict())
+        for seed in range(4):
+            small, own = subnet.take(keep)
+            step(small, own, seed)
+            if each_time:
+                subnet.give_back()
+            elif seed == 3:
+                assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+        subnet.give_back()
+    for key, tensor in networks[0].state_dict().items():
+        assert torch.equal(tensor, networks[1].state_dict()[key]), key
+
+
+def test_what_was_drawn_before_the_weights_were_loaded_is_not_given_back():
+    network = build()
+    subnet = Subnet(network, find_groups(network, (1, 3, 32, 32)), torch.optim.SGD(network.parameters(), lr=0.1))
+    small, own = subnet.take({})
+    step(small, own, 0)
+    loaded = copy.deepcopy(network.state_dict())
+    network.load_state_dict(loaded)
+    subnet.drop()
+    subnet.give_back()
+    assert all(torch.equal(tensor, loaded[key]) for key, tensor in network.state_dict().items())

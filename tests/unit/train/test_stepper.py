@@ -34,15 +34,16 @@ def _split(images: int) -> Split:
 
 
 class _Copies:
-    """Trains a deep copy at each step and puts its weights back, as a quota's sub-networks are."""
+    """Trains a deep copy at each step, and puts its weights back when it is asked to, as a quota's sub-networks are."""
 
     def __init__(self, model: nn.Module, optimizer: Optimizer, name: str = "copies") -> None:
         self.model, self.optimizer, self.name = model, optimizer, name
         self.calls: list[tuple[str, int, int]] = []
-        self.counted = 0
+        self.counted, self.trained = 0, copy.deepcopy(model.state_dict())
 
     def begin(self, step: int, steps: int) -> tuple[nn.Module, Optimizer]:
         self.calls.append(("begin", step, steps))
+        self.settle()
         self.small = copy.deepcopy(self.model)
         assert not any("forward" in vars(module) for module in self.small.modules())
         return self.small, SGD(self.small.parameters(), lr=7.0)
@@ -50,8 +51,11 @@ class _Copies:
     def end(self, step: int, steps: int) -> None:
         self.calls.append(("end", step, steps))
         assert all(parameter.grad is not None for parameter in self.small.parameters())
-        self.model.load_state_dict(self.small.state_dict())
+        self.trained = self.small.state_dict()
         self.counted += 1
+
+    def settle(self) -> None:
+        self.model.load_state_dict(self.trained)
 
     def evaluated(self, network: nn.Module) -> nn.Module:
         return network
@@ -60,7 +64,7 @@ class _Copies:
         return {"counted": self.counted}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.counted = state["counted"]
+        self.counted, self.trained = state["counted"], copy.deepcopy(self.model.state_dict())
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name}
