@@ -24,7 +24,9 @@ Floats = NDArray[np.float64]
 
 
 class Importance(Protocol):
-    """What is known of every channel."""
+    """What is known of every channel. wants_gradients: whether that depends on them, and so on pictures."""
+
+    wants_gradients: bool
 
     def see(self, small: nn.Module, keep: Keep, places: Mapping[str, Places]) -> None:
         """Learn from a sub-network with the channels `keep` (all of a group that is not named), gradients in place.
@@ -45,7 +47,13 @@ class Importance(Protocol):
 def judge(
     importance: Importance, network: nn.Module, loss_of: Callable[[nn.Module, int], Tensor], batches: int
 ) -> None:
-    """Let `importance` see the whole of `network` on each of the batches; its gradients are those of the last one."""
+    """Let `importance` see the whole of `network` on each of the batches; its gradients are those of the last one.
+
+    It is not run for an importance that asks for no gradients.
+    """
+    if not importance.wants_gradients:
+        importance.see(network, {}, {})
+        return
     for batch in range(batches):
         network.zero_grad(set_to_none=True)
         torch.autograd.backward(loss_of(network, batch))
@@ -61,10 +69,12 @@ class RunningImportance:
     rows_of: of each parameter that says something, one number for each row; square: of what a channel's rows sum to.
     """
 
-    def __init__(self, groups: Groups, memory: float, rows_of: Callable[[nn.Module], dict[str, Floats]]) -> None:
+    def __init__(
+        self, groups: Groups, memory: float, rows_of: Callable[[nn.Module], dict[str, Floats]], wants_gradients: bool = False
+    ) -> None:  # fmt: skip
         if not 0 <= memory < 1:
             raise InputError("quota", "importance.memory", "0 <= memory < 1", memory)
-        self._groups, self._memory, self._rows_of = groups, memory, rows_of
+        self._groups, self._memory, self._rows_of, self.wants_gradients = groups, memory, rows_of, wants_gradients
         self._sums = {group.name: np.zeros(group.size) for group in groups.cut}
         self._weights = {group.name: np.zeros(group.size) for group in groups.cut}
 
@@ -102,7 +112,7 @@ def taylor(groups: Groups, memory: float = 0.95) -> Importance:
     Of a convolution before a batch norm this sum is zero, for its scale does not matter, and the batch norm's own entries
     tell; so all rows are summed.
     """
-    return RunningImportance(groups, memory, _products)
+    return RunningImportance(groups, memory, _products, wants_gradients=True)
 
 
 @IMPORTANCES.register("batch_norm_scale")
