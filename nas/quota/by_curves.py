@@ -1,14 +1,15 @@
 """What the readers of each group lose at each width -> the widths that lose least for the price, mostly before the first step.
 
-Curves tell what the trained network makes of its channels, not what a smaller one could learn to make of others. Where that
-matters, a short training tells: then even widths are taken.
+Curves tell what the trained network makes of its channels, not what a smaller one could learn to make of others. How far to trust
+them is told by short trainings: of the widths that they choose when no group may become narrow, of those when one may become twice
+as narrow, and of even ones.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from nas.core.seeding import stream
-from nas.quota.adjuster import Found, Judges, order_by_whole
+from nas.quota.adjuster import Found, Judges, TriedOut, order_by_whole
 from nas.quota.holding import Holding
 from nas.quota.importance import Importance
 from nas.quota.labels import Ints
@@ -18,6 +19,7 @@ from nas.quota.slices import Keep
 from nas.quota.subnet import Subnet
 
 _MOST_PAIRS = 5
+_BOLD = 0.5  # of the floor, for the bolder ones of the widths by curves
 _ERRORS = 1.0  # standard errors that even widths have to be better by
 
 
@@ -70,25 +72,39 @@ class ByCurves:
         holding, config = self._holding, self._config
         pairs = min(_MOST_PAIRS, len(holding.sizes) + 2) if config.pairs is None else config.pairs
         self._legacy.weigh(holding, before, stream(self._seed, "draws of a look", done), 2 * pairs)
-        even, widths = holding.rounded(), self._legacy.widths(holding, config.align)
+        widths = self._legacy.widths(holding, config.align, holding.floor)
         if not config.hand_over:
             holding.order = order
         if progress < config.end:
             holding.adjusted({name: float(width) for name, width in widths.items()}, progress, grows=False)
             return Found(self._legacy.curves, {})
         tried: dict[str, float] = {}
-        if not config.hand_over:
-            widths, tried = self._better({"curves": widths, "even": even})
+        if self._judges.tried_out is not None and config.try_out and not config.hand_over:
+            bold = self._legacy.widths(holding, config.align, holding.floor_at(_BOLD * config.floor))
+            widths, tried = self._best(self._judges.tried_out, {"curves": widths, "bold": bold}, holding.rounded())
         holding.finish(widths)
         return Found(self._legacy.curves, tried)
 
-    def _better(self, ways: Mapping[str, Mapping[str, int]]) -> tuple[dict[str, int], dict[str, float]]:
-        """The first of two ways, or the second where it errs less after a short training, by more than chance; the errors of both."""
-        (name, widths), (other, others) = ways.items()
-        tried_out, share = self._judges.tried_out, self._config.try_out
-        if tried_out is None or not share or widths == others:
-            return dict(widths), {}
-        wrong = [tried_out(self._holding.first(each), share).astype(float) for each in (widths, others)]
-        more = wrong[0] - wrong[1]  # picture by picture: hard ones count on both sides
-        is_worse = more.mean() > _ERRORS * more.std() / len(more) ** 0.5
-        return dict(others if is_worse else widths), {name: float(wrong[0].mean()), other: float(wrong[1].mean())}
+    def _best(
+        self, tried_out: TriedOut, by_curves: Mapping[str, Mapping[str, int]], even: Mapping[str, int]
+    ) -> tuple[dict[str, int], dict[str, float]]:
+        """The widths that err least after a short training, and by way what each gets wrong; even ones have to err less by more than
+        chance. Nothing is tried where there is but one way.
+        """
+        ways: dict[tuple[int, ...], str] = {}
+        for name, widths in {"even": even, **by_curves}.items():
+            ways.setdefault(tuple(widths.values()), name)
+        if len(ways) == 1:
+            return dict(even), {}
+        wrong = {
+            widths: tried_out(self._holding.first(dict(zip(even, widths, strict=True))), self._config.try_out).astype(
+                float
+            )
+            for widths in ways
+        }
+        best = min((widths for widths, name in ways.items() if name != "even"), key=lambda widths: wrong[widths].mean())
+        level = tuple(even.values())
+        more = wrong[best] - wrong[level]  # picture by picture: hard ones count on both sides
+        if more.mean() > _ERRORS * more.std() / len(more) ** 0.5:
+            best = level
+        return dict(zip(even, best, strict=True)), {name: float(wrong[widths].mean()) for widths, name in ways.items()}

@@ -36,21 +36,25 @@ class Holding:
     def __init__(self, sizes: Mapping[str, int], config: QuotaConfig, cost_of: CostOf | None) -> None:
         self._config, self.sizes = config, dict(sizes)
         self.lookup = Lookup(cost_of or (lambda counts: float(sum(counts.values()))), self.sizes, config.align)
-        aligned = self.lookup.aligned
-        least = {name: min(size, aligned(config.minimum)) for name, size in self.sizes.items()}
-        self.limit = max(config.share * self.lookup.whole, self.lookup(least))
-        even = fitted(self.sizes, self.lookup, self.limit, least)
-        self.floor = {
-            name: max(least[name], min(aligned(math.ceil(config.floor * width)), aligned(int(width), up=False)))
-            for name, width in even.items()
-        }
+        self._least = {name: min(size, self.lookup.aligned(config.minimum)) for name, size in self.sizes.items()}
+        self.limit = max(config.share * self.lookup.whole, self.lookup(self._least))
+        self._even = fitted(self.sizes, self.lookup, self.limit, self._least)
+        self.floor = self.floor_at(config.floor)
         self.blocks = blocks_of(self.sizes, config.align, self.floor)
-        self.widths = self._start(even)
+        self.widths = self._start(self._even)
         self._calm = dict(self.widths)
         self.allotment = allot(self.blocks, self.widths, int(self.blocks.blocks.sum()))
         self.order: dict[str, Ints] = {name: np.arange(size) for name, size in self.sizes.items()}
         self.final = False
         self._schedule = Schedule(config.begin, config.end)
+
+    def floor_at(self, share: float) -> dict[str, int]:
+        """By group this share of the even widths, in whole blocks, and at least the minimum."""
+        aligned = self.lookup.aligned
+        return {
+            name: max(self._least[name], min(aligned(math.ceil(share * width)), aligned(int(width), up=False)))
+            for name, width in self._even.items()
+        }
 
     def balls(self) -> dict[str, int]:
         """m_g, in channels."""

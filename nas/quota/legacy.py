@@ -4,6 +4,8 @@ A look runs the network of all that is in the urn on the pictures that are put a
 losses, each after a rehearsal of the handing-over, how much what a group loses weighs.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -73,10 +75,9 @@ class Legacy:
             for (name, curve), weight in zip(self.curves.items(), weights_of(lost, losses), strict=True)
         }
 
-    def widths(self, holding: Holding, align: int) -> dict[str, int]:
-        """Those that lose least, for the quota."""
-        start = holding.rounded()
-        return best_widths(self.curves, start, holding.lookup, holding.limit, holding.floor, align)
+    def widths(self, holding: Holding, align: int, floor: Mapping[str, int]) -> dict[str, int]:
+        """Those that lose least, for the quota; floor: the channels that each group has at least."""
+        return best_widths(self.curves, holding.rounded(), holding.lookup, holding.limit, floor, align)
 
     def hand_over(self, before: Keep, after: Keep) -> None:
         """For good."""

@@ -22,8 +22,9 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     hand_over: channels that leave the urn pass on to those that stay what their readers had of them, which also decides who
     goes first; without it the importance does. It asks for a network that is trained as a whole, as curves do: draw "none",
     or end 0, where the urn shrinks at once.
-    try_out: with curves, where nothing is handed over: the share of the steps for which networks of the widths that were found and
-    of even ones are trained first; even ones are taken where they err less, by a standard error. 0 takes what was found.
+    try_out: with curves, where nothing is handed over: the share of the steps for which networks of the widths that were found, of
+    those with half the floor, and of even ones are trained first; those that err least are taken, even ones only where it is by a
+    standard error. 0 takes what was found.
     start: balls by group that the urn begins with; None is all channels.
     """
 

@@ -9,7 +9,7 @@ from nas.search.prune_compare import Point, PruneRecord
 
 _QUOTA = "quota"
 _MEANING = {
-    "quota": "widths by curves, weighed by the losses of draws, or even ones if these err less after a try-out; channels by magnitude",
+    "quota": "widths by curves, weighed by the losses of draws, or even ones, whichever err least in a try-out; channels by magnitude",
     "quota_no_draws": "the same without draws",
     "quota_handed": "the same with draws; channels that go hand over what they did",
     "quota_even": "even widths; channels that go hand over what they did",
