@@ -7,6 +7,9 @@ some heads after the others:
 
     s = q k, p = softmax(s), y = p v   ->   s1 = q1 k1,  p1 = softmax(s1), y1 = p1 v1,   s2 = q2 k2, ...,   y = (y1, y2, ...)
 
+Within a head each query has a row of its own in all of these maps, so that a part can also be some of one head's rows: they read
+all of its keys and values.
+
 So are the groups of a convolution with constant weights of which not one fits: each is a convolution of its own then, whose
 channels and sums can be cut.
 
@@ -15,7 +18,7 @@ the same, bit for bit. Slices and the join are other names for the same bytes wh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +28,7 @@ from nas.compiler.depth import tile_bytes
 from nas.compiler.network import Network, pack
 from nas.compiler.rewrite import Rewriting, resized
 from nas.compiler.tiling import roles
+from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Eltwise, Pool
 from nas.ir.program import Concat, Operator, View
@@ -34,10 +38,13 @@ _FEWEST_AXES = 3
 
 
 class Island(NamedTuple):
-    """The operators with these places, in their order, of which each keeps so many groups apart."""
+    """The operators with these places, in their order, of which each keeps so many groups apart, and so many rows of each of them;
+    1 where rows are not told apart.
+    """
 
     members: tuple[int, ...]
     groups: int
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,17 @@ class Heads:
     why: str = "what has groups that don't fit one by one could not run at all"
 
     def run(self, network: Network, processor: Processor) -> Network:
-        """What cannot be cut by groups stays as it is."""
-        sizes = {
-            Island((index,), groups): 1
+        """What cannot be cut by groups stays as it is. A product is cut with all of its island."""
+        too_large = {
+            index: groups
             for index, operator in enumerate(network.operators)
-            if (groups := _product_groups(network, operator) or _wide_groups(network, operator))
+            if (groups := _product_groups(network, operator) or _wide_groups(network, operator)) > 1
             and tile_bytes(network, operator, 1) > processor.sram.size_bytes
         }
+        if not too_large:
+            return network
+        islands = {member: island for island in islands_between_products(network) for member in island.members}
+        sizes = {islands.get(index, Island((index,), groups)): 1 for index, groups in too_large.items()}
         return cut_by_groups(network, sizes)
 
 
@@ -66,16 +77,21 @@ def _wide_groups(network: Network, operator: Operator) -> int:
 
 
 def _product_groups(network: Network, operator: Operator) -> int:
-    """How many groups of two features it multiplies, 0 where it does something else or has but one."""
-    groups, weight = _groups_of(network, operator)
-    of_features = weight is not None and weight.role != "constant"
-    return groups if of_features and _keeps_apart(network, operator, groups) else 0
+    """How many groups of two features it multiplies, 0 where it does something else."""
+    groups = _groups_of(network, operator)[0] if _is_product(network, operator) else 0
+    return groups if groups and _keeps_apart(network, operator, groups) else 0
+
+
+def _is_product(network: Network, operator: Operator) -> bool:
+    """Whether it multiplies two features."""
+    weight = _groups_of(network, operator)[1]
+    return weight is not None and weight.role != "constant"
 
 
 def _groups_of(network: Network, operator: Operator) -> tuple[int, Tensor | None]:
-    """The groups of a convolution that has several, and its weights."""
+    """The groups of a convolution and its weights; of other operators none."""
     function = operator.function
-    if not isinstance(function, Conv) or function.groups == 1:
+    if not isinstance(function, Conv):
         return 0, None
     return function.groups, network.tensors[operator.inputs[1]]
 
@@ -93,6 +109,39 @@ def islands_between_products(network: Network) -> list[Island]:
                 found.append(island)
                 taken.update(island.members)
     return found
+
+
+def with_rows(network: Network, island: Island) -> Island:
+    """The island, the rows of whose groups are told apart as well; as it is where they cannot be."""
+    first, *others = [network.operators[index] for index in island.members]
+    rows = network.tensors[first.outputs[0]].shape[1] // island.groups
+    made = {first.outputs[0]}
+    for operator in (first, *others):
+        if network.tensors[operator.outputs[0]].shape[1] != island.groups * rows:
+            return island
+        for role, name in zip(_roles(operator.function), operator.inputs, strict=True):
+            # A row of a product reads all of its group's data, which so must not come in rows itself.
+            in_rows = role != "data" or not isinstance(operator.function, Conv)
+            if name in made if not in_rows else not _has_rows(network.tensors[name], role, island.groups * rows):
+                return island
+        made.update(operator.outputs)
+    return island._replace(rows=rows)
+
+
+def _has_rows(tensor: Tensor, role: str, rows: int) -> bool:
+    """Whether so many rows of what is no product's data can be told apart, or are all the same."""
+    if tensor.role == "constant":
+        return tensor.shape[_axis_of_groups(role)] in (1, rows)
+    return _is_spread(tensor) or _inner_groups(tensor.shape, rows) is not None
+
+
+def _axis_of_groups(role: str) -> int:
+    """Of a constant."""
+    return 1 if role == "table" else 0
+
+
+def _roles(function: object) -> tuple[str, ...]:
+    return roles(function) if isinstance(function, Conv | Eltwise | Pool) else ("data",)
 
 
 def _island_from(network: Network, users: Mapping[str, list[int]], first: int, groups: int) -> Island:
@@ -120,7 +169,11 @@ def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
         return False
     if isinstance(function, View):
         return function.in_order and not function.stop and _has_groups(tensors[operator.inputs[0]], groups)
-    if not isinstance(function, Conv | Eltwise | Pool) or (isinstance(function, Conv) and function.groups != groups):
+    if not isinstance(function, Conv | Eltwise | Pool):
+        return False
+    if isinstance(function, Conv) and (
+        function.groups != groups or (groups == 1 and not _is_product(network, operator))
+    ):
         return False
     return _reads_apart(network, operator, groups)
 
@@ -166,7 +219,7 @@ def size_of_parts(network: Network, island: Island, most: int) -> int:
 
 
 def cut_by_groups(network: Network, sizes: Mapping[Island, int]) -> Network:
-    """The network with islands done for so many groups at a time."""
+    """The network with islands done for so many groups at a time; for so many rows of one where rows are told apart."""
     if not sizes:
         return network
     by_last = {island.members[-1]: (island, size) for island, size in sizes.items()}
@@ -175,51 +228,81 @@ def cut_by_groups(network: Network, sizes: Mapping[Island, int]) -> Network:
     for index, operator in enumerate(network.operators):
         if index in by_last:
             island, size = by_last[index]
-            cutting.cut([network.operators[member] for member in island.members], island.groups, size)
+            cutting.cut([network.operators[member] for member in island.members], island, size)
         elif index not in members:
             cutting.operators.append(operator)
     return cutting.result(network)
 
 
+@dataclass
 class _Cutting(Rewriting):
-    def cut(self, operators: Sequence[Operator], groups: int, size: int) -> None:
-        """Add the operators for some groups after the others, and the joins of what they make for the last time.
+    """copies: of the data of which groups of a tensor there is one in a buffer of its own."""
+
+    copies: dict[tuple[str, tuple[int, int]], str] = field(default_factory=dict)
+
+    def cut(self, operators: Sequence[Operator], island: Island, size: int) -> None:
+        """Add the operators for some groups, or rows of one, after the others, and the joins of what they make for the last time.
 
         The first product of a part comes before the rest of the part before: engines have both to work on.
         """
-        ranges = [(start, min(start + size, groups)) for start in range(0, groups, size)]
+        together = island.rows if island.rows > 1 else island.groups
+        stretches = range(0, island.groups * island.rows, together)
+        ranges = [
+            (first + start, first + min(start + size, together))
+            for first in stretches
+            for start in range(0, together, size)
+        ]
         made: list[dict[str, str]] = [{} for _ in ranges]
         first, *others = operators
         for place, each in enumerate(ranges):
-            self._add(first, groups, each, made[place])
+            self._add(first, island, each, made[place])
             if place:
-                self._add_all(others, groups, ranges[place - 1], made[place - 1])
-        self._add_all(others, groups, ranges[-1], made[-1])
+                self._add_all(others, island, ranges[place - 1], made[place - 1])
+        self._add_all(others, island, ranges[-1], made[-1])
         last = operators[-1]
         parts = tuple(names[last.outputs[0]] for names in made)
         self.operators.append(Operator(last.layer, Concat(), parts, last.outputs))
 
-    def _add_all(self, operators: Sequence[Operator], groups: int, part: tuple[int, int], made: dict[str, str]) -> None:
+    def _add_all(
+        self, operators: Sequence[Operator], island: Island, part: tuple[int, int], made: dict[str, str]
+    ) -> None:
         for operator in operators:
-            self._add(operator, groups, part, made)
+            self._add(operator, island, part, made)
 
-    def _add(self, operator: Operator, groups: int, part: tuple[int, int], made: dict[str, str]) -> None:
-        """The groups part[0]..part[1] - 1 of an operator; made: the parts of what the island has made, by name."""
-        function, count = operator.function, part[1] - part[0]
-        named = roles(function) if isinstance(function, Conv | Eltwise | Pool) else ("data",)
+    def _add(self, operator: Operator, island: Island, part: tuple[int, int], made: dict[str, str]) -> None:
+        """The groups part[0]..part[1] - 1 of an operator, or those of the rows of all groups; made: the parts of what the island has
+        made, by name.
+        """
+        function, total = operator.function, island.groups * island.rows
+        whole_groups = (part[0] // island.rows, ceil_div(part[1], island.rows))
         inputs = tuple(
-            made.get(name) or self._part_of(operator.layer, name, role, groups, part)
-            for role, name in zip(named, operator.inputs, strict=True)
+            made.get(name)
+            or (
+                self._data_of(operator.layer, name, island, whole_groups)
+                if isinstance(function, Conv) and role == "data"
+                else self._part_of(operator.layer, name, role, total, part)
+            )
+            for role, name in zip(_roles(function), operator.inputs, strict=True)
         )
         if isinstance(function, Conv):
-            function = msgspec.structs.replace(function, groups=count)
+            function = msgspec.structs.replace(function, groups=whole_groups[1] - whole_groups[0])
         elif isinstance(function, View):
             inner = self.tensors[inputs[0]].shape[1:]
             function = View(inner, tuple(range(len(inner))))
         (name,) = operator.outputs
         whole = self.tensors[name]
-        made[name] = self.new(f"{name}.part", resized(whole, whole.shape[1] // groups * count))
+        made[name] = self.new(f"{name}.part", resized(whole, whole.shape[1] // total * (part[1] - part[0])))
         self.operators.append(Operator(operator.layer, function, inputs, (made[name],)))
+
+    def _data_of(self, layer: str, name: str, island: Island, groups: tuple[int, int]) -> str:
+        """Some groups of a product's data. Where rows are apart those of a group all read it, so that it is loaded once for all."""
+        if island.rows == 1:
+            return self._groups_of(layer, name, island.groups, groups)
+        if (name, groups) not in self.copies:
+            part = self._groups_of(layer, name, island.groups, groups)
+            self.copies[name, groups] = copy = self.new(f"{name}.copy", self.tensors[part])
+            self.operators.append(Operator(layer, Concat(), (part,), (copy,)))
+        return self.copies[name, groups]
 
     def _part_of(self, layer: str, name: str, role: str, groups: int, part: tuple[int, int]) -> str:
         """What some groups need of something that comes from outside."""
@@ -249,7 +332,7 @@ class _Cutting(Rewriting):
         return self._groups_of(layer, within, inner, (part[0] - place * inner, part[1] - place * inner))
 
     def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
-        axis = 1 if role == "table" else 0
+        axis = _axis_of_groups(role)
         if tensor.shape[axis] == 1:
             return name
         step = tensor.shape[axis] // groups

@@ -1,4 +1,4 @@
-"""Apart: attention heads are done some at a time, where all together they overflow the chip.
+"""Apart: attention heads are done some at a time, where all together they overflow the chip, and some queries of one at a time.
 
 Between two products there are maps of as many rows as tokens for every token, several of them float32: of all heads they
 take megabytes, and of one what many a chip holds. Whether the program gains by it is a question for `quickest`.
@@ -6,19 +6,23 @@ take megabytes, and of one what many a chip holds. Whether the program gains by 
 
 from dataclasses import dataclass
 
-from nas.compiler.heads import Island, cut_by_groups, islands_between_products, size_of_parts
+from nas.compiler.heads import Island, cut_by_groups, islands_between_products, size_of_parts, with_rows
 from nas.compiler.network import Network, tensor_bytes
 from nas.hw.spec import Processor
 
-# Of the sram, what the largest operator of a part may read and write: a part is beside the next one, and weights.
-_FILL = 0.25
+# Of the sram, what the largest operator of a part may read and write: a part is beside the next one, and weights. Parts of one
+# head are beside its keys and values only; with 0.85 for them there was no room for what comes next.
+_FILL, _FILL_OF_ROWS = 0.25, 0.5
 
 
 @dataclass(frozen=True)
 class Apart:
-    """fill: the part of the sram that the largest operator of a part may take, but for that of one head."""
+    """fill: the part of the sram that the largest operator of some heads may take; fill_of_rows: that of some queries of one head,
+    where one head takes more.
+    """
 
     fill: float = _FILL
+    fill_of_rows: float = _FILL_OF_ROWS
     name: str = "apart"
     why: str = "the maps of all attention heads together overflow the chip"
 
@@ -26,8 +30,14 @@ class Apart:
         sizes: dict[Island, int] = {}
         for island in islands_between_products(network):
             need_bytes = max(_map_bytes(network, index) for index in island.members)
-            size = int(self.fill * processor.sram.size_bytes * island.groups / need_bytes)
-            if size < island.groups:
+            chips = processor.sram.size_bytes / need_bytes
+            size = int(self.fill * chips * island.groups)
+            by_rows = with_rows(network, island) if size < 1 else island
+            if by_rows.rows > 1:
+                columns = processor.matrix.columns  # queries are what the columns of the array make
+                rows = int(self.fill_of_rows * chips * island.groups * by_rows.rows) // columns * columns
+                sizes[by_rows] = min(max(rows, columns), by_rows.rows)
+            elif size < island.groups > 1:
                 sizes[island] = size_of_parts(network, island, max(1, size))
         return cut_by_groups(network, sizes)
 

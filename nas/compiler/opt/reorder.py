@@ -20,6 +20,8 @@ from nas.hw.spec import Processor
 # many times as many found no lower peak.
 _SETS = 4000
 _LEAST_WIDTH = 16
+# A longer stretch is one of many parts of heads, each as good as the next: it stays as it is.
+_LONGEST = 256
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class _Plan:
     def over(self, free: list[tuple[int, int]], room_bytes: int) -> list[tuple[int, int]]:
         """Those of the stretches that are over the room in the order as traced."""
         live = self._alive.bytes_by_operator()
-        return [(first, last) for first, last in free if max(live[first:last]) > room_bytes]
+        return [
+            (first, last) for first, last in free if last - first <= _LONGEST and max(live[first:last]) > room_bytes
+        ]
 
     def ordered(self, first: int, last: int, width: int, room_bytes: int) -> list[int]:
         """The operators first..last - 1 in the order in which to do them."""

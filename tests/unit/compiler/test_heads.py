@@ -10,7 +10,7 @@ from models.quantizers import ActivationQuantizer
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
-from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products, size_of_parts
+from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products, size_of_parts, with_rows
 from nas.compiler.opt.pipeline import PASSES
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
@@ -134,11 +134,57 @@ def test_some_heads_after_the_others_give_the_same_integers(kind: str, size: int
         np.testing.assert_array_equal(parts[name], expected)
 
 
+@pytest.mark.parametrize(("kind", "heads"), [("plain", 3), ("plain", 1), ("few bits", 2)])
+@pytest.mark.parametrize("precision", ["int8", "float"])
+@pytest.mark.parametrize("rows", [8, 20, 54])
+def test_some_queries_of_a_head_after_the_others_give_the_same_numbers(
+    rows: int, precision: str, kind: str, heads: int
+) -> None:
+    network = network_in(Attention(heads, kind=kind), (2, 3, 6, 9), EDGE_NPU, Precision(precision))
+    island = with_rows(network, islands_between_products(network)[0])
+    assert (island.groups, island.rows) == (heads, 54)
+    cut = cut_by_groups(network, {island: rows})
+    assert products(cut.operators) == 2 * heads * -(-54 // rows)
+    inputs = {"input": np.random.default_rng(0).random((2, 3, 6, 9), np.float32)}
+    whole, parts = (run_values(naive_program(each, EDGE_NPU), each.constants, inputs) for each in (network, cut))
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(parts[name], expected)
+
+
+def test_queries_are_told_apart_only_along_the_first_axis_and_up_to_a_product_that_reads_them_all() -> None:
+    biased = network_in(Attention(kind="biased"), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
+    (island,) = islands_between_products(biased)
+    assert with_rows(biased, island).rows == 1  # the bias is added where heads lie along one axis and queries along the next
+    alone = run_passes(PASSES, network_of(Attention(1), ((2, 3, 6, 9),)), EDGE_NPU)
+    *_, product = islands_between_products(alone)[0].members
+    out = max(index for index, each in enumerate(alone.operators) if each.layer == "out")
+    assert with_rows(alone, Island((product, out), 1)).rows == 1
+
+
+def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time() -> None:
+    """The maps of a head, five bytes for each two tokens, are five times what the chip holds."""
+    processor, found = with_sram(64), []
+    for off in (frozenset[str](), APART_OFF):
+        compiled = compile_network(
+            Attention(heads=2, size=16).to("meta"),
+            (1, 3, 16, 16),
+            processor,
+            precision=Precision("int8"),
+            switched_off=off,
+        )
+        assert isinstance(compiled, Compiled)
+        moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
+        found.append((simulate_parallel(compiled.parallel, processor).cycles, moved_bytes))
+    (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
+    assert cycles < 0.4 * cycles_whole
+    assert moved_bytes < 0.1 * moved_bytes_whole
+
+
 def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -> None:
     network = network_of(Attention(), ((2, 3, 6, 9),))
     assert Heads().run(network, EDGE_NPU) is network
     cut = Heads().run(network, with_sram(9))
-    assert products(cut.operators) == 1 + 3  # 54 queries, and keys or, four times as many bytes, what they found
+    assert products(cut.operators) == 3 + 3  # the second one does not fit, and what lies between it and the first is cut with it
     assert Heads().run(cut, with_sram(9)) is cut
 
 
