@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from nas.compiler.heads import Island, cut_by_groups, islands_between_products, size_of_parts, with_rows
 from nas.compiler.network import Network, tensor_bytes
 from nas.hw.spec import Processor
+from nas.ir.command import Conv
 
-# Of the sram, what the largest operator of a part may read and write: a part is beside the next one, and weights. Parts of one
-# head are beside its keys and values only; with 0.85 for them there was no room for what comes next.
-_FILL, _FILL_OF_ROWS = 0.25, 0.5
+# Of the sram, what the largest operator of a part may read and write: a part is beside the next one, and weights. Some queries of a
+# head are beside its keys and values, and get this part of what these leave; with 0.9 there was no room for what comes next.
+_FILL, _FILL_OF_ROWS = 0.25, 0.6
 
 
 @dataclass(frozen=True)
 class Apart:
-    """fill: the part of the sram that the largest operator of some heads may take; fill_of_rows: that of some queries of one head,
-    where one head takes more.
+    """fill: the part of the sram that the largest operator of some heads may take; fill_of_rows: the part of what the data of a head
+    leaves that of some queries may take, where one head takes more.
     """
 
     fill: float = _FILL
@@ -29,17 +30,23 @@ class Apart:
     def run(self, network: Network, processor: Processor) -> Network:
         sizes: dict[Island, int] = {}
         for island in islands_between_products(network):
-            need_bytes = max(_map_bytes(network, index) for index in island.members)
-            chips = processor.sram.size_bytes / need_bytes
-            size = int(self.fill * chips * island.groups)
+            group_bytes = max(_map_bytes(network, index) for index in island.members) / island.groups
+            size = int(self.fill * processor.sram.size_bytes / group_bytes)
             by_rows = with_rows(network, island) if size < 1 else island
             if by_rows.rows > 1:
-                columns = processor.matrix.columns  # queries are what the columns of the array make
-                rows = int(self.fill_of_rows * chips * island.groups * by_rows.rows) // columns * columns
-                sizes[by_rows] = min(max(rows, columns), by_rows.rows)
+                sizes[by_rows] = self._rows(network, by_rows, group_bytes / by_rows.rows, processor)
             elif size < island.groups > 1:
                 sizes[island] = size_of_parts(network, island, max(1, size))
         return cut_by_groups(network, sizes)
+
+    def _rows(self, network: Network, island: Island, row_bytes: float, processor: Processor) -> int:
+        """How many at a time; they are what the columns of the array make."""
+        products = [network.operators[index] for index in island.members]
+        data = [network.tensors[each.inputs[0]] for each in products if isinstance(each.function, Conv)]
+        data_bytes = sum(tensor_bytes(each) // each.shape[0] // island.groups for each in data)
+        columns = processor.matrix.columns
+        rows = int(self.fill_of_rows * (processor.sram.size_bytes - data_bytes) / row_bytes)
+        return min(max(rows // columns, 1) * columns, island.rows)
 
 
 def _map_bytes(network: Network, index: int) -> int:

@@ -154,7 +154,9 @@ def test_some_queries_of_a_head_after_the_others_give_the_same_numbers(
 def test_queries_are_told_apart_only_along_the_first_axis_and_up_to_a_product_that_reads_them_all() -> None:
     biased = network_in(Attention(kind="biased"), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
     (island,) = islands_between_products(biased)
-    assert with_rows(biased, island).rows == 1  # the bias is added where heads lie along one axis and queries along the next
+    assert (
+        with_rows(biased, island).rows == 1
+    )  # the bias is added where heads lie along one axis and queries along the next
     alone = run_passes(PASSES, network_of(Attention(1), ((2, 3, 6, 9),)), EDGE_NPU)
     *_, product = islands_between_products(alone)[0].members
     out = max(index for index, each in enumerate(alone.operators) if each.layer == "out")
@@ -184,7 +186,9 @@ def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -
     network = network_of(Attention(), ((2, 3, 6, 9),))
     assert Heads().run(network, EDGE_NPU) is network
     cut = Heads().run(network, with_sram(9))
-    assert products(cut.operators) == 3 + 3  # the second one does not fit, and what lies between it and the first is cut with it
+    assert (
+        products(cut.operators) == 3 + 3
+    )  # the second one does not fit, and what lies between it and the first is cut with it
     assert Heads().run(cut, with_sram(9)) is cut
 
 
