@@ -113,35 +113,38 @@ def islands_between_products(network: Network) -> list[Island]:
 
 def with_rows(network: Network, island: Island) -> Island:
     """The island, the rows of whose groups are told apart as well; as it is where they cannot be."""
-    first, *others = [network.operators[index] for index in island.members]
-    rows = network.tensors[first.outputs[0]].shape[1] // island.groups
-    made = {first.outputs[0]}
-    for operator in (first, *others):
-        if network.tensors[operator.outputs[0]].shape[1] != island.groups * rows:
+    operators = [network.operators[index] for index in island.members]
+    total = network.tensors[operators[0].outputs[0]].shape[1]
+    made: set[str] = set()
+    for operator in operators:
+        if network.tensors[operator.outputs[0]].shape[1] != total:
             return island
-        for role, name in zip(_roles(operator.function), operator.inputs, strict=True):
-            # A row of a product reads all of its group's data, which so must not come in rows itself.
-            in_rows = role != "data" or not isinstance(operator.function, Conv)
-            if name in made if not in_rows else not _has_rows(network.tensors[name], role, island.groups * rows):
+        for role, name in zip(roles(operator.function), operator.inputs, strict=True):
+            if _is_read_whole(operator, role):
+                can_be_told = name not in made  # which comes in rows
+            else:
+                can_be_told = _has_rows(network.tensors[name], role, total)
+            if not can_be_told:
                 return island
         made.update(operator.outputs)
-    return island._replace(rows=rows)
+    return island._replace(rows=total // island.groups)
+
+
+def _is_read_whole(operator: Operator, role: str) -> bool:
+    """Whether each row of a group reads all that the group has of an operand, as those of a product do of its data."""
+    return role == "data" and isinstance(operator.function, Conv)
 
 
 def _has_rows(tensor: Tensor, role: str, rows: int) -> bool:
     """Whether so many rows of what is no product's data can be told apart, or are all the same."""
     if tensor.role == "constant":
         return tensor.shape[_axis_of_groups(role)] in (1, rows)
-    return _is_spread(tensor) or _inner_groups(tensor.shape, rows) is not None
+    return _lies_apart(tensor, rows)
 
 
 def _axis_of_groups(role: str) -> int:
     """Of a constant."""
     return 1 if role == "table" else 0
-
-
-def _roles(function: object) -> tuple[str, ...]:
-    return roles(function) if isinstance(function, Conv | Eltwise | Pool) else ("data",)
 
 
 def _island_from(network: Network, users: Mapping[str, list[int]], first: int, groups: int) -> Island:
@@ -181,9 +184,14 @@ def _keeps_apart(network: Network, operator: Operator, groups: int) -> bool:
 def _reads_apart(network: Network, operator: Operator, groups: int) -> bool:
     """Whether what it reads can be told apart by groups."""
     return all(
-        tensor.role == "constant" or _is_spread(tensor) or _inner_groups(tensor.shape, groups) is not None
+        tensor.role == "constant" or _lies_apart(tensor, groups)
         for tensor in map(network.tensors.__getitem__, operator.inputs)
     )
+
+
+def _lies_apart(tensor: Tensor, groups: int) -> bool:
+    """Whether so many groups of a feature can be told apart, or all read the same."""
+    return _is_spread(tensor) or _inner_groups(tensor.shape, groups) is not None
 
 
 def _has_groups(tensor: Tensor, groups: int) -> bool:
@@ -279,10 +287,10 @@ class _Cutting(Rewriting):
             made.get(name)
             or (
                 self._data_of(operator.layer, name, island, whole_groups)
-                if isinstance(function, Conv) and role == "data"
+                if _is_read_whole(operator, role)
                 else self._part_of(operator.layer, name, role, total, part)
             )
-            for role, name in zip(_roles(function), operator.inputs, strict=True)
+            for role, name in zip(roles(function), operator.inputs, strict=True)
         )
         if isinstance(function, Conv):
             function = msgspec.structs.replace(function, groups=whole_groups[1] - whole_groups[0])
@@ -296,10 +304,10 @@ class _Cutting(Rewriting):
 
     def _data_of(self, layer: str, name: str, island: Island, groups: tuple[int, int]) -> str:
         """Some groups of a product's data. Where rows are apart those of a group all read it, so that it is loaded once for all."""
-        if island.rows == 1:
-            return self._groups_of(layer, name, island.groups, groups)
         if (name, groups) not in self.copies:
             part = self._groups_of(layer, name, island.groups, groups)
+            if island.rows == 1:
+                return part
             self.copies[name, groups] = copy = self.new(f"{name}.copy", self.tensors[part])
             self.operators.append(Operator(layer, Concat(), (part,), (copy,)))
         return self.copies[name, groups]

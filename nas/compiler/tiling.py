@@ -15,7 +15,7 @@ from nas.compiler.network import constant_strides
 from nas.compiler.regions import MAP_RANK, ROWS_RANK, aligned, as_map, image_of
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Matmul, Pool, Tail, Window
-from nas.ir.program import Operator
+from nas.ir.program import Function, Operator
 from nas.ir.tensor import Region, Tensor, box, dense
 from nas.timing.cycles import command_cycles
 
@@ -38,8 +38,8 @@ class Part(NamedTuple):
     write: Region
 
 
-def roles(function: Compute) -> tuple[str, ...]:
-    """What each read of a command is: "data", "weight", "table", "factor", "addend"."""
+def roles(function: Function) -> tuple[str, ...]:
+    """What each read of a command is: "data", "weight", "table", "factor", "addend"; of a view it is "data", too."""
     tail: Tail | None = getattr(function, "tail", None)
     if tail is None:
         return ("data",)

@@ -91,20 +91,18 @@ class ByCurves:
         """The widths that err least after a short training, and by way what each gets wrong; even ones have to err less by more than
         chance. Nothing is tried where there is but one way.
         """
-        ways: dict[tuple[int, ...], str] = {}
-        for name, widths in {"even": even, **by_curves}.items():
-            ways.setdefault(tuple(widths.values()), name)
+        ways = {"even": even}
+        for name, widths in by_curves.items():
+            if widths not in ways.values():
+                ways[name] = widths
         if len(ways) == 1:
             return dict(even), {}
         wrong = {
-            widths: tried_out(self._holding.first(dict(zip(even, widths, strict=True))), self._config.try_out).astype(
-                float
-            )
-            for widths in ways
+            name: tried_out(self._holding.first(widths), self._config.try_out).astype(float)
+            for name, widths in ways.items()
         }
-        best = min((widths for widths, name in ways.items() if name != "even"), key=lambda widths: wrong[widths].mean())
-        level = tuple(even.values())
-        more = wrong[best] - wrong[level]  # picture by picture: hard ones count on both sides
+        best = min((name for name in ways if name != "even"), key=lambda name: wrong[name].mean())
+        more = wrong[best] - wrong["even"]  # picture by picture: hard ones count on both sides
         if more.mean() > _ERRORS * more.std() / len(more) ** 0.5:
-            best = level
-        return dict(zip(even, best, strict=True)), {name: float(wrong[widths].mean()) for widths, name in ways.items()}
+            best = "even"
+        return dict(ways[best]), {name: float(each.mean()) for name, each in wrong.items()}

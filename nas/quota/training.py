@@ -74,7 +74,7 @@ class QuotaTraining:
             self._begun = True
         number = step // self._config.hold
         if number != self._number or self._changed:  # the very same draw again costs less to take
-            self._subnet.give_back()
+            self.settle()
             self._drawn, self._number, self._changed = self._draw(number), number, False
         return self._subnet.take(self._drawn)
 

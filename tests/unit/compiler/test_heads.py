@@ -89,6 +89,19 @@ def values(compiled: Compiled) -> list[np.ndarray]:
     ]
 
 
+def with_and_without(module: nn.Module, size: int, processor: Processor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The cycles of a map of size x size, and the bytes that go to dram and back; the same where `apart` is off."""
+    found = []
+    for off in (frozenset[str](), APART_OFF):
+        compiled = compile_network(
+            module.to("meta"), (1, 3, size, size), processor, precision=Precision("int8"), switched_off=off
+        )
+        assert isinstance(compiled, Compiled)
+        moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
+        found.append((simulate_parallel(compiled.parallel, processor).cycles, moved_bytes))
+    return found[0], found[1]
+
+
 def products(operators: tuple[object, ...]) -> int:
     return sum(isinstance(each.function, Conv) and "matmul" in each.layer for each in operators)  # type: ignore[attr-defined]
 
@@ -154,9 +167,8 @@ def test_some_queries_of_a_head_after_the_others_give_the_same_numbers(
 def test_queries_are_told_apart_only_along_the_first_axis_and_up_to_a_product_that_reads_them_all() -> None:
     biased = network_in(Attention(kind="biased"), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
     (island,) = islands_between_products(biased)
-    assert (
-        with_rows(biased, island).rows == 1
-    )  # the bias is added where heads lie along one axis and queries along the next
+    # The bias is added where heads lie along one axis and queries along the next.
+    assert with_rows(biased, island).rows == 1
     alone = run_passes(PASSES, network_of(Attention(1), ((2, 3, 6, 9),)), EDGE_NPU)
     *_, product = islands_between_products(alone)[0].members
     out = max(index for index, each in enumerate(alone.operators) if each.layer == "out")
@@ -165,18 +177,7 @@ def test_queries_are_told_apart_only_along_the_first_axis_and_up_to_a_product_th
 
 def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time() -> None:
     """The maps of a head, five bytes for each two tokens, are five times what the chip holds."""
-    processor, found = with_sram(64), []
-    for off in (frozenset[str](), APART_OFF):
-        compiled = compile_network(
-            Attention(heads=2, size=16).to("meta"),
-            (1, 3, 16, 16),
-            processor,
-            precision=Precision("int8"),
-            switched_off=off,
-        )
-        assert isinstance(compiled, Compiled)
-        moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
-        found.append((simulate_parallel(compiled.parallel, processor).cycles, moved_bytes))
+    found = with_and_without(Attention(heads=2, size=16), 16, with_sram(64))
     (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
     assert cycles < 0.4 * cycles_whole
     assert moved_bytes < 0.1 * moved_bytes_whole
@@ -186,9 +187,8 @@ def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -
     network = network_of(Attention(), ((2, 3, 6, 9),))
     assert Heads().run(network, EDGE_NPU) is network
     cut = Heads().run(network, with_sram(9))
-    assert (
-        products(cut.operators) == 3 + 3
-    )  # the second one does not fit, and what lies between it and the first is cut with it
+    # The second product does not fit, and is cut with the first one and what lies between them.
+    assert products(cut.operators) == 3 + 3
     assert Heads().run(cut, with_sram(9)) is cut
 
 
@@ -218,19 +218,8 @@ def test_heads_of_windows_lie_along_two_axes(size: int) -> None:
 
 def test_heads_that_overflow_the_chip_together_pass_through_it_one_by_one() -> None:
     """The maps of all heads, five bytes for each two tokens, are four times what the chip holds."""
-    processor, sizes = with_sram(128), []
-    for off in (frozenset[str](), APART_OFF):
-        compiled = compile_network(
-            Attention(heads=8, size=16).to("meta"),
-            (1, 3, 11, 11),
-            processor,
-            precision=Precision("int8"),
-            switched_off=off,
-        )
-        assert isinstance(compiled, Compiled)
-        moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
-        sizes.append((simulate_parallel(compiled.parallel, processor).cycles, moved_bytes))
-    (cycles, moved_bytes), (cycles_together, moved_bytes_together) = sizes
+    found = with_and_without(Attention(heads=8, size=16), 11, with_sram(128))
+    (cycles, moved_bytes), (cycles_together, moved_bytes_together) = found
     assert cycles < 0.7 * cycles_together
     assert moved_bytes < 0.3 * moved_bytes_together
 
