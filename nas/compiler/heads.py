@@ -98,7 +98,7 @@ def _groups_of(network: Network, operator: Operator) -> tuple[int, Tensor | None
 
 def islands_between_products(network: Network) -> list[Island]:
     """From a product of two features to one that reads what is made of it."""
-    users = network.users()
+    users = network.users
     found: list[Island] = []
     taken: set[int] = set()
     for index, operator in enumerate(network.operators):

@@ -7,7 +7,7 @@ The front end makes one from a module, the optimiser's passes turn one into anot
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Network:
     outputs: tuple[str, ...]
     constants: Mapping[str, Bytes] = field(default_factory=dict)
 
+    @cached_property
     def users(self) -> dict[str, list[int]]:
         """For every tensor that is read, the operators that read it, in order."""
         users: dict[str, list[int]] = {}

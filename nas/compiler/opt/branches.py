@@ -41,7 +41,7 @@ class JoinBranches:
     why: str = "a wide array does several convolutions of few channels in the time of one"
 
     def run(self, network: Network, processor: Processor) -> Network:
-        users = network.users()
+        users = network.users
         alike: dict[tuple[str, Conv], list[Operator]] = {}
         for operator in network.operators:
             function = operator.function

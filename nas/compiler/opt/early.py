@@ -76,8 +76,8 @@ class _Room:
 
     def take(self, index: int, place: int) -> bool:
         """Whether what operator `index` makes can live from `place` on; then it does."""
-        begun = [name for name in self._alive.touched[index] if self._alive.spans.get(name, (-1, 0))[0] == index]
-        more_bytes = sum(self._alive.sizes[name] for name in begun)
+        begun = [name for name in self._alive.touched[index] if self._alive.spans[name][0] == index]
+        more_bytes = sum(self._alive.sizes.get(name, 0) for name in begun)
         beside = self._live_bytes[place:index] + more_bytes
         if beside.max() > self._room_bytes:
             return False

@@ -11,6 +11,8 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from nas.compiler.network import Network
+from nas.compiler.opt.alive import Alive, alive_in
+from nas.compiler.opt.links import links
 from nas.compiler.opt.share import PLAIN, Array
 from nas.compiler.opt.spread import Spread, choose_spread
 from nas.compiler.opt.storage import Storage, assign_storage
@@ -98,6 +100,16 @@ class Layout:
     storage: Storage
     placed: tuple[Placed | None, ...]
 
+    @cached_property
+    def alive(self) -> Alive:
+        """The buffers that live at each operator."""
+        return alive_in(self.network, self.storage)
+
+    @cached_property
+    def links(self) -> frozenset[str]:
+        """The maps that one operator hands to the next and to nobody else."""
+        return links(self.network, self.storage)
+
 
 def layout_of(
     network: Network,
@@ -105,19 +117,26 @@ def layout_of(
     apart: frozenset[str] = frozenset(),
     spread_for: Processor | None = None,
     dataflows: tuple[Dataflow, ...] = ARRAY_DATAFLOWS,
+    like: Layout | None = None,
 ) -> Layout:
     """Regions for all tensors, and the operands that follow from them; see `assign_storage`.
 
-    spread_for: the processor for whose array weights may be spread; dataflows: those that the array may work in.
+    spread_for: the processor for whose array weights may be spread; dataflows: those that the array may work in; like: another
+    layout of the network, for the same array, to be quicker with the operators whose tensors lie where they do there.
     """
     storage = assign_storage(network, in_place, apart)
-    placed = tuple(
-        _placed(operator, operator.function, network, storage, (spread_for, dataflows))
-        if isinstance(operator.function, Conv | Matmul | Eltwise | Pool)
-        else None
-        for operator in network.operators
-    )
-    return Layout(network, storage, placed)
+
+    def placed(index: int, operator: Operator) -> Placed | None:
+        if not isinstance(operator.function, Conv | Matmul | Eltwise | Pool):
+            return None
+        if like is not None and all(
+            storage.regions.get(name) == like.storage.regions.get(name)
+            for name in (*operator.inputs, *operator.outputs)
+        ):
+            return like.placed[index]
+        return _placed(operator, operator.function, network, storage, (spread_for, dataflows))
+
+    return Layout(network, storage, tuple([placed(index, each) for index, each in enumerate(network.operators)]))
 
 
 def _placed(

@@ -20,7 +20,7 @@ from nas.compiler.opt.quickest import Planned
 from nas.compiler.opt.recompute import Recompute
 from nas.compiler.opt.reorder import Reorder
 from nas.compiler.opt.select import SelectDataflow, array_dataflows
-from nas.compiler.opt.settle import settle
+from nas.compiler.opt.settle import Layouts, settle
 from nas.compiler.opt.shallow import Shallow
 from nas.compiler.opt.sink import SinkViews
 from nas.compiler.opt.stored import is_worth_a_plan
@@ -178,9 +178,10 @@ def _fitting(
     need_bytes = 0
     fitting: list[Draft] = []
     for without in (switched_off, switched_off | _ROOMY):
+        layouts = Layouts(network, processor, without)
         for fill in _FILLS:
             try:
-                plans = settle(network, processor, int(have_bytes["sram"] * fill), without, memo, storing)
+                plans = settle(layouts, int(have_bytes["sram"] * fill), memo, storing)
             except DoesNotFit:
                 if fill == _FILLS[0]:
                     raise

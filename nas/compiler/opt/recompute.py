@@ -96,7 +96,7 @@ class _Sources:
     """What maps are made of."""
 
     def __init__(self, network: Network) -> None:
-        self.network, self.users = network, network.users()
+        self.network, self.users = network, network.users
         self.makers = {name: index for index, each in enumerate(network.operators) for name in each.outputs}
         self.in_dram = {*network.inputs, *network.outputs}
 

@@ -117,14 +117,13 @@ class _Plan:
         for name in operator.outputs:
             if name in self._alive.storage.in_place:
                 buffer = self._alive.storage.regions[name].memory
-                before.update(other for other in range(index) if buffer in self._alive.touched[other])
+                before.update(other for other in self._alive.touching[buffer] if other < index)
         return before
 
     def _alive_at(self, place: int) -> frozenset[int]:
         """The buffers that are touched before operator `place` and from there on."""
-        return frozenset(
-            self._number_of[name] for name, (first, last) in self._alive.spans.items() if first < place <= last
-        )
+        spans = self._alive.spans
+        return frozenset(number for name, number in self._number_of.items() if spans[name][0] < place <= spans[name][1])
 
 
 def _better(orders: Orders, count: int, width: int, room_bytes: int) -> tuple[int, ...]:

@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
-from nas.compiler.network import Network
 from nas.compiler.opt.operands import Layout, Placed
 from nas.compiler.opt.storage import Storage
 from nas.compiler.opt.tile import comfortable_bytes
 from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor
-from nas.ir.program import Concat, View
 
 
 @dataclass(frozen=True)
@@ -48,65 +46,67 @@ class Residency:
         return names, lives[:, 0], lives[:, 1]
 
 
-def decide_residency(
-    layout: Layout,
-    processor: Processor,
-    room_bytes: int,
-    memo: Memo,
-    evicted: frozenset[str] = frozenset(),
-    linking: frozenset[str] = frozenset(),
-) -> Residency:
-    """evicted: buffers that are not to live on chip; linking: those between two operators alone, which can do them in stripes.
+class Residences:
+    """Which buffers of a layout live on chip, asked for again and again while a plan changes.
 
-    Raises `DoesNotFit` where the smallest tiles of an operator alone are over `room_bytes`."""
-    network, storage = layout.network, layout.storage
-    touched = touched_buffers(network, storage)
-    spans = spans_of(touched)
-    on_chip = {
-        name for name, buffer in storage.buffers.items() if not buffer.in_dram and name in spans and name not in evicted
-    }
-    count, columns = len(network.operators), processor.matrix.columns
-    alive: list[set[str]] = [set() for _ in range(count)]
-    live_bytes = np.zeros(count, np.int64)
-    for name in on_chip:
-        first, last = spans[name]
-        live_bytes[first : last + 1] += aligned(storage.buffers[name].size_bytes)
-        for index in range(first, last + 1):
-            alive[index].add(name)
-    touching: dict[str, list[int]] = {}
-    for index, names in enumerate(touched):
-        for name in names:
-            touching.setdefault(name, []).append(index)
+    All that is the same for every answer is worked out once: what lives where, and what operators need, with all buffers on chip.
+    """
 
-    def need(index: int) -> int:
-        return _need(layout.placed[index], on_chip, columns, storage, room_bytes, memo)
+    def __init__(self, layout: Layout, processor: Processor, room_bytes: int, memo: Memo) -> None:
+        self._layout, self._room_bytes, self._memo = layout, room_bytes, memo
+        self._columns = processor.matrix.columns
+        self._alive = alive = layout.alive
+        self._number_of = {name: number for number, name in enumerate(alive.sizes)}
+        spans = np.array([alive.spans[name] for name in alive.sizes], np.int64).reshape(-1, 2)
+        self._firsts, self._lasts = spans[:, 0], spans[:, 1]
+        self._live_bytes = np.array(alive.bytes_by_operator(), np.int64)
+        self._needs = np.array([self._need(index, alive.sizes.keys()) for index in range(len(alive.touched))], np.int64)
 
-    needs = np.array([need(index) for index in range(count)], np.int64)
-    passing: set[str] = set()
-    while True:
-        wanted = live_bytes + needs
-        index = int(wanted.argmax()) if count else 0
-        if not count or wanted[index] <= room_bytes:
-            free_bytes = tuple((room_bytes - live_bytes).tolist())
-            return Residency(frozenset(on_chip), free_bytes, spans, room_bytes, frozenset(passing))
-        here = alive[index]
-        if not here:
-            layer, advice = network.operators[index].layer, "more SRAM, fewer channels or fewer bits"
-            raise DoesNotFit(Violation("sram_bytes", layer, int(needs[index]), room_bytes, "bytes", advice))
-        # A buffer that the operator doesn't touch frees all its bytes here; among equals the larger goes.
-        victim = max(here, key=lambda name: (name not in touched[index], storage.buffers[name].size_bytes, name))
-        links = [name for name in here if name in linking and name in touched[index]]
-        if links and victim not in links:
-            # What passes in stripes costs no traffic.
-            victim = max(links, key=lambda name: (storage.buffers[name].size_bytes, name))
-            passing.add(victim)
-        on_chip.discard(victim)
-        first, last = spans[victim]
-        live_bytes[first : last + 1] -= aligned(storage.buffers[victim].size_bytes)
-        for index in range(first, last + 1):
-            alive[index].discard(victim)
-        for index in touching[victim]:
-            needs[index] = need(index)
+    def _need(self, index: int, on_chip: Set[str]) -> int:
+        placed, storage = self._layout.placed[index], self._layout.storage
+        return _need(placed, on_chip, self._columns, storage, self._room_bytes, self._memo)
+
+    def decide(self, evicted: frozenset[str] = frozenset(), linking: frozenset[str] = frozenset()) -> Residency:
+        """evicted: buffers that are not to live on chip; linking: those between two operators alone, which can do them in stripes.
+
+        Raises `DoesNotFit` where the smallest tiles of an operator alone are over the room."""
+        alive, buffers = self._alive, self._layout.storage.buffers
+        on_chip, passing = set(alive.sizes), set[str]()
+        is_on_chip = np.ones(len(on_chip), bool)
+        live_bytes, needs = self._live_bytes.copy(), self._needs.copy()
+
+        def leave(names: Set[str]) -> None:
+            on_chip.difference_update(names)
+            for name in names:
+                first, last = alive.spans[name]
+                live_bytes[first : last + 1] -= alive.sizes[name]
+                is_on_chip[self._number_of[name]] = False
+            for index in {index for name in names for index in alive.touching[name]}:
+                needs[index] = self._need(index, on_chip)
+
+        leave(evicted & on_chip)
+        names = list(alive.sizes)
+        while needs.size:
+            wanted = live_bytes + needs
+            index = int(wanted.argmax())
+            if wanted[index] <= self._room_bytes:
+                break
+            lives_here = is_on_chip & (self._firsts <= index) & (index <= self._lasts)
+            here = [names[number] for number in np.flatnonzero(lives_here).tolist()]
+            if not here:
+                layer, advice = self._layout.network.operators[index].layer, "more SRAM, fewer channels or fewer bits"
+                raise DoesNotFit(Violation("sram_bytes", layer, int(needs[index]), self._room_bytes, "bytes", advice))
+            touched = alive.touched[index]
+            # A buffer that the operator doesn't touch frees all its bytes here; among equals the larger goes.
+            victim = max(here, key=lambda name: (name not in touched, buffers[name].size_bytes, name))
+            links = [name for name in here if name in linking and name in touched]
+            if links and victim not in links:
+                # What passes in stripes costs no traffic.
+                victim = max(links, key=lambda name: (buffers[name].size_bytes, name))
+                passing.add(victim)
+            leave({victim})
+        free_bytes = tuple((self._room_bytes - live_bytes).tolist())
+        return Residency(frozenset(on_chip), free_bytes, alive.spans, self._room_bytes, frozenset(passing))
 
 
 def _need(placed: Placed | None, on_chip: Set[str], columns: int, storage: Storage, room_bytes: int, memo: Memo) -> int:
@@ -117,24 +117,3 @@ def _need(placed: Placed | None, on_chip: Set[str], columns: int, storage: Stora
     own = {placed.homes[slot].memory for slot in slots}
     own_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in own)
     return memo.of(comfortable_bytes, placed.operands, slots, columns, (room_bytes - own_bytes, room_bytes))
-
-
-def spans_of(touched: list[set[str]]) -> dict[str, tuple[int, int]]:
-    spans: dict[str, tuple[int, int]] = {}
-    for index, names in enumerate(touched):
-        for name in names:
-            spans[name] = (spans.get(name, (index, index))[0], index)
-    return spans
-
-
-def touched_buffers(network: Network, storage: Storage) -> list[set[str]]:
-    """The buffers that each operator reads or writes; a view or concat touches only what it has to move."""
-    touched = []
-    for index, operator in enumerate(network.operators):
-        if isinstance(operator.function, View | Concat):
-            moves = storage.moves.get(index, [])
-            touched.append({region.memory for move in moves for region in move})
-        else:
-            names = (*operator.inputs, *operator.outputs)
-            touched.append({storage.regions[name].memory for name in names if name in storage.regions})
-    return touched

@@ -38,7 +38,7 @@ class _Sinking:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._tensors, self._constants = dict(network.tensors), dict(network.constants)
-        self._uses = {name: len(readers) for name, readers in network.users().items()}
+        self._uses = {name: len(readers) for name, readers in network.users.items()}
         self._done: list[Operator] = []
         self._makers: dict[str, int] = {}
 

@@ -54,7 +54,7 @@ def assign_storage(network: Network, in_place: bool = True, apart: frozenset[str
 class _Assignment:
     def __init__(self, network: Network, in_place: bool, apart: frozenset[str]) -> None:
         self.network, self.in_place, self.apart = network, in_place, apart
-        self.users = network.users()
+        self.users = network.users
         self.makers = {name: operator for operator in network.operators for name in operator.outputs}
         self.storage = Storage()
         self.in_dram = set(network.inputs) | set(network.outputs)

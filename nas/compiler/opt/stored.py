@@ -7,6 +7,7 @@ which is stored once.
 from itertools import pairwise
 
 from nas.compiler.network import Network
+from nas.compiler.opt.links import is_read_by_rows
 from nas.compiler.opt.residency import Residency
 from nas.compiler.opt.storage import COMPUTES, Storage
 from nas.compiler.regions import MAP_RANK
@@ -36,7 +37,7 @@ def is_worth_a_plan(program: Program) -> bool:
 
 def read_later_too(network: Network, storage: Storage, residency: Residency) -> frozenset[str]:
     """The maps in dram that the next operator reads, all rows of them, and others later: it can read what is there already."""
-    users = network.users()
+    users = network.users
     found = []
     for index, (here, following) in enumerate(pairwise(network.operators)):
         name = here.outputs[0]
@@ -67,14 +68,6 @@ def are_stored_in_time(network: Network, first: int, last: int) -> bool:
                 if role not in ("factor", "addend") or is_pooled or not is_as_tall:
                     return False
     return True
-
-
-def is_read_by_rows(network: Network, reader: Operator, name: str) -> bool:
-    """Whether the rows of a result need rows of `name`: it is the data, or the map that is added or multiplied in the end."""
-    if reader.inputs[0] == name:
-        return True
-    is_pooled = isinstance(reader.function, Conv) and reader.function.tail.pool is not None
-    return not is_pooled and network.tensors[name].shape[2:] == network.tensors[reader.outputs[0]].shape[2:]
 
 
 def _reads_all_rows(network: Network, reader: Operator, name: str) -> bool:

@@ -16,9 +16,9 @@ from nas.compiler.opt.heights import Chain, Stripes, choose_stripes
 from nas.compiler.opt.operands import Layout, Placed
 from nas.compiler.opt.pace import whole_cycles
 from nas.compiler.opt.residency import Residency
-from nas.compiler.opt.storage import COMPUTES, Storage
-from nas.compiler.opt.stored import are_stored_in_time, is_read_by_rows, read_later_too
-from nas.compiler.regions import MAP_RANK, aligned
+from nas.compiler.opt.storage import Storage
+from nas.compiler.opt.stored import are_stored_in_time, read_later_too
+from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
 from nas.timing.cycles import transfer_cycles
@@ -115,7 +115,7 @@ class Groups:
 def plan_groups(layout: Layout, residency: Residency, processor: Processor, memo: Memo, ways: Ways) -> Groups:
     """The chains worth doing in stripes."""
     network, storage = layout.network, layout.storage
-    alone = links(network, storage) - residency.on_chip
+    alone = layout.links - residency.on_chip
     chains = _Chains(layout, residency, processor, ways.sharing, memo, alone)
     groups: list[Group] = []
     for first, last in _runs(network, alone):
@@ -264,31 +264,10 @@ def _victim(network: Network, storage: Storage, residency: Residency, first: int
     return largest if largest and storage.buffers[largest].size_bytes <= kept_bytes else ""
 
 
-def links(network: Network, storage: Storage) -> frozenset[str]:
-    """The maps that one operator hands to the next and to nobody else, so that both can be done in stripes."""
-    users = network.users()
-    return frozenset(
-        operator.outputs[0]
-        for index, operator in enumerate(network.operators[:-1])
-        if _hands_on(network, storage, users, index)
-    )
-
-
 def _takes_of(network: Network, first: int, last: int) -> tuple[int, ...]:
     """The operand of each operator of a chain that the one before it makes, 0 of the first."""
     chain = network.operators[first : last + 1]
     return (0, *(after.inputs.index(before.outputs[0]) for before, after in pairwise(chain)))
-
-
-def _hands_on(network: Network, storage: Storage, users: dict[str, list[int]], index: int) -> bool:
-    here, following = network.operators[index], network.operators[index + 1]
-    if not (isinstance(here.function, COMPUTES) and isinstance(following.function, COMPUTES)) or len(here.outputs) != 1:
-        return False
-    name = here.outputs[0]
-    region = storage.regions[name]
-    owns_buffer = region.memory == name and len(region.shape) == MAP_RANK + 1
-    can_pass = owns_buffer and not storage.buffers[name].in_dram
-    return can_pass and users.get(name) == [index + 1] and is_read_by_rows(network, following, name)
 
 
 def _chains_of(layout: Layout, residency: Residency, span: tuple[int, int], stores: tuple[bool, ...]) -> list[Chain]:

@@ -19,7 +19,7 @@ class CodedInputs:
 
     def run(self, network: Network, processor: Processor) -> Network:
         del processor
-        users, tensors, operators = network.users(), dict(network.tensors), list(network.operators)
+        users, tensors, operators = network.users, dict(network.tensors), list(network.operators)
         dropped: dict[str, str] = {}
         for name in network.inputs:
             readers = users.get(name, [])

@@ -41,7 +41,7 @@ class Estimator:
     _shares: dict[tuple[str, Way], Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._users = self.network.users()
+        self._users = self.network.users
         self._makers = {name: i for i, each in enumerate(self.network.operators) for name in each.outputs}
 
     def backwards(self, last: int, way: Way, most: int) -> Iterator[tuple[int, float]]:

@@ -78,7 +78,7 @@ def _pipeline(network: Network, partition: Partition) -> Iterator[Piece]:
 
 def leaving(network: Network, first: int, last: int) -> list[str]:
     """The results of the operators first..last - 1 that are read behind them or are the network's."""
-    users = network.users()
+    users = network.users
     return [
         name
         for operator in network.operators[first:last]

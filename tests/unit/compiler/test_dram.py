@@ -12,9 +12,9 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.memo import Memo
 from nas.compiler.opt import pipeline
+from nas.compiler.opt.alive import touched_buffers
 from nas.compiler.opt.dram import place_in_dram
-from nas.compiler.opt.residency import touched_buffers
-from nas.compiler.opt.settle import settle
+from nas.compiler.opt.settle import Layouts, settle
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.passes import run_passes
 from nas.core.errors import Violation
@@ -106,7 +106,7 @@ def test_what_a_chain_in_stripes_reads_and_makes_shares_no_bytes() -> None:
     """The last operator writes before the first one has read its last stripe."""
     processor, switched_off = shrunk(24 << 10, 1 << 20), frozenset[str]()
     network = run_passes(pipeline.PASSES, network_of(_Kept().eval(), ((1, 8, 32, 32),)), processor)
-    layout, residency, by_first = settle(network, processor, 24 << 10, switched_off, Memo())[0]
+    layout, residency, by_first = settle(Layouts(network, processor, switched_off), 24 << 10, Memo())[0]
     groups = Groups(by_first)
     assert groups.by_first
     elsewhere, touches = residency.on_chip | groups.passing(network), touched_buffers(network, layout.storage)

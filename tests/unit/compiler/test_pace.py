@@ -11,7 +11,7 @@ from nas.compiler.network import Network
 from nas.compiler.opt.draft import draft_of
 from nas.compiler.opt.pace import guessed_leads, seen_leads
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.settle import Settled, settle
+from nas.compiler.opt.settle import Layouts, Settled, settle
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import network_to_price
@@ -35,7 +35,7 @@ def passed(module: nn.Module, size_px: int, processor: Processor) -> Network:
 
 
 def planned(network: Network, processor: Processor) -> Settled:
-    return settle(network, processor, processor.sram.size_bytes, frozenset(), Memo())[0]
+    return settle(Layouts(network, processor, frozenset()), processor.sram.size_bytes, Memo())[0]
 
 
 def leads_of(plan: Settled, processor: Processor) -> tuple[dict[int, int], int]:

@@ -12,7 +12,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.opt.draft import draft_of
 from nas.compiler.opt.operands import layout_of
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.settle import settle
+from nas.compiler.opt.settle import Layouts, settle
 from nas.compiler.opt.stripes import Groups
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
@@ -71,7 +71,7 @@ def test_a_sum_takes_the_place_of_what_is_added_wherever_both_stay_on_chip(name:
         torchvision.models.get_model(name).eval().to("meta"), (1, 3, 224, 224), EDGE_NPU, Precision("int8")
     )
     network = run_passes(PASSES, network, EDGE_NPU)
-    (layout, residency, groups), *_ = settle(network, EDGE_NPU, EDGE_NPU.sram.size_bytes, frozenset(), Memo())
+    (layout, residency, groups), *_ = settle(Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, Memo())
     in_stripes = Groups(groups).results(network)
     free = layout_of(network).storage.in_place & residency.on_chip - in_stripes
     assert not free - layout.storage.in_place
@@ -84,7 +84,7 @@ def test_the_next_operator_works_while_one_waits_for_the_dram() -> None:
     network = torchvision.models.densenet121().eval().to("meta")
     network = run_passes(PASSES, network_in(network, (1, 3, 224, 224), EDGE_NPU, Precision("int8")), EDGE_NPU)
     memo = Memo()
-    first, other = settle(network, EDGE_NPU, EDGE_NPU.sram.size_bytes, frozenset(), memo)
+    first, other = settle(Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, memo)
     passing = Groups(other.groups).passing(network) & first.residency.on_chip
     assert any("denseblock2" in name for name in passing)
     programs = [draft_of(plan, EDGE_NPU, frozenset(), memo).program for plan in (first, other)]
