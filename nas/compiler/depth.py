@@ -8,7 +8,7 @@ their sums to those before; then the tail follows as an operator of its own:
 
 Sums of codes are handed on as 32-bit codes, and added, exactly: the numbers are those of the whole operator. Sums of floats
 are rounded to float32 between two parts. That takes 4 bytes for each element of the output and part, so for `Depth` it is the
-last resort, and no network that fits without is changed; `opt.shallow` does it where it is quicker.
+last resort, and no network that fits without is changed; `opt.rewrite.shallow` does it where it is quicker.
 """
 
 import math

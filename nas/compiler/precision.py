@@ -11,9 +11,9 @@ from torch import nn
 from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
 from nas.compiler.network import Network
-from nas.compiler.opt.branches import JoinBranches
-from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.sink import SinkViews
+from nas.compiler.opt.rewrite.branches import JoinBranches
+from nas.compiler.opt.rewrite.fuse import Fuse
+from nas.compiler.opt.rewrite.sink import SinkViews
 from nas.compiler.passes import Pass, run_passes
 from nas.compiler.recode import as_bfloat16, quantised
 from nas.core.errors import InputError, suggestion

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from nas.compiler.driver import Compiled
-from nas.compiler.opt.branches import layers_in
+from nas.compiler.opt.rewrite.branches import layers_in
 from nas.core.errors import InputError, suggestion
 from nas.cost.array_use import ArrayUse, array_use
 from nas.cost.what_if import WhatIf, what_ifs

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from nas.compiler.opt.alloc import allocate
+from nas.compiler.opt.memory.alloc import allocate
 
 NAME = "allocation"
 _SEEDS = 6

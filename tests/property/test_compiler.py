@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import models
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.alloc import allocate, lower_bound_bytes
+from nas.compiler.opt.memory.alloc import allocate, lower_bound_bytes
 from nas.compiler.opt.pipeline import PASSES, PLANNING
 from nas.core.errors import Violation
 from nas.hw.load import find_processor

@@ -12,7 +12,7 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.legal import network_breach
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, network_of_program, optimise
-from nas.compiler.opt.recompute import Recompute
+from nas.compiler.opt.rewrite.recompute import Recompute
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.parallel.spread import spread
 from nas.compiler.passes import run_passes

@@ -12,9 +12,9 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.network import Network
-from nas.compiler.opt.early import Early
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.reorder import Reorder, peak_bytes
+from nas.compiler.opt.rewrite.early import Early
+from nas.compiler.opt.rewrite.reorder import Reorder, peak_bytes
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.parallel.spread import spread
 from nas.compiler.passes import run_passes

@@ -5,7 +5,7 @@ what everything that the optimiser gains is measured against.
 """
 
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.alloc import allocate
+from nas.compiler.opt.memory.alloc import allocate
 from nas.compiler.regions import aligned, image_of, place
 from nas.compiler.tiling import (
     Compute,

@@ -9,16 +9,17 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.ahead import loaded_ahead
-from nas.compiler.opt.arrange import Arranged, arranged, coloured
-from nas.compiler.opt.coalesce import coalesce, transfer_bytes
-from nas.compiler.opt.constants import ConstantPool
-from nas.compiler.opt.dram import constant_bytes, place_in_dram
-from nas.compiler.opt.emit import Plan, emit
-from nas.compiler.opt.pace import guessed_leads, seen_leads
+from nas.compiler.opt.emit.coalesce import coalesce
+from nas.compiler.opt.emit.commands import Plan, emit
+from nas.compiler.opt.emit.constants import ConstantPool
+from nas.compiler.opt.memory.ahead import loaded_ahead
+from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured
+from nas.compiler.opt.memory.dram import constant_bytes, place_in_dram
+from nas.compiler.opt.plan.pace import guessed_leads, seen_leads
+from nas.compiler.opt.plan.settle import Settled
+from nas.compiler.opt.plan.stripes import Groups
+from nas.compiler.opt.plan.tile import transfer_bytes
 from nas.compiler.opt.quickest import Planned
-from nas.compiler.opt.settle import Settled
-from nas.compiler.opt.stripes import Groups
 from nas.compiler.parallel.trial import tried
 from nas.hw.spec import Processor
 from nas.ir.program import Program

@@ -1,4 +1,12 @@
-"""cmds.json -> cmds-o.json: the passes in order, then commands, addresses, and a program again."""
+"""cmds.json -> cmds-o.json: the passes in order, then plans, commands, addresses, and a program again.
+
+rewrite   operators -> other operators that compute the same: fused, joined, in parts, in another order
+engines   a tile of work -> how the engines do it: in which dataflow, laid out how, shared in which way
+layout    operators -> where the bytes of their tensors lie, and what follows: operands, lives, what is handed on
+plan      a layout -> what lives on chip, what passes through it in stripes, how each operator is cut
+emit      a plan -> commands on named buffers
+memory    commands on named buffers -> addresses for these, and the order in which the commands come
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,22 +17,22 @@ from nas.compiler.fit import FIT
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.apart import Apart
-from nas.compiler.opt.bands import Bands
-from nas.compiler.opt.branches import JoinBranches
 from nas.compiler.opt.draft import Draft, drafts_of, finished
-from nas.compiler.opt.dram import refuse_what_never_fits
-from nas.compiler.opt.early import Early
-from nas.compiler.opt.fuse import Fuse
+from nas.compiler.opt.engines.select import SelectDataflow, array_dataflows
+from nas.compiler.opt.memory.dram import refuse_what_never_fits
+from nas.compiler.opt.plan.settle import Layouts, settle
+from nas.compiler.opt.plan.stored import is_worth_a_plan
 from nas.compiler.opt.quickest import Planned
-from nas.compiler.opt.recompute import Recompute
-from nas.compiler.opt.reorder import Reorder
-from nas.compiler.opt.select import SelectDataflow, array_dataflows
-from nas.compiler.opt.settle import Layouts, settle
-from nas.compiler.opt.shallow import Shallow
-from nas.compiler.opt.sink import SinkViews
-from nas.compiler.opt.stored import is_worth_a_plan
-from nas.compiler.opt.tidy import CodedInputs, DropDead
+from nas.compiler.opt.rewrite.apart import Apart
+from nas.compiler.opt.rewrite.bands import Bands
+from nas.compiler.opt.rewrite.branches import JoinBranches
+from nas.compiler.opt.rewrite.early import Early
+from nas.compiler.opt.rewrite.fuse import Fuse
+from nas.compiler.opt.rewrite.recompute import Recompute
+from nas.compiler.opt.rewrite.reorder import Reorder
+from nas.compiler.opt.rewrite.shallow import Shallow
+from nas.compiler.opt.rewrite.sink import SinkViews
+from nas.compiler.opt.rewrite.tidy import CodedInputs, DropDead
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor

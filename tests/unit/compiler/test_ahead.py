@@ -6,11 +6,11 @@ import torchvision
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt import draft
-from nas.compiler.opt.ahead import loaded_ahead
-from nas.compiler.opt.arrange import Arranged
-from nas.compiler.opt.colour import timed
+from nas.compiler.opt.memory.ahead import loaded_ahead
+from nas.compiler.opt.memory.arrange import Arranged
+from nas.compiler.opt.memory.colour import timed
+from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.opt.prefetch import lifetimes
 from nas.compiler.precision import network_to_price
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor

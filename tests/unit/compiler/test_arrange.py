@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from nas.compiler.opt.arrange import arranged
-from nas.compiler.opt.prefetch import lifetimes
+from nas.compiler.opt.memory.arrange import arranged
+from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Copy, Load
 from nas.ir.tensor import dense

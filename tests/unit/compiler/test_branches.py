@@ -8,8 +8,8 @@ from torch import nn
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.network import Network
-from nas.compiler.opt.branches import JoinBranches
-from nas.compiler.opt.fuse import Fuse
+from nas.compiler.opt.rewrite.branches import JoinBranches
+from nas.compiler.opt.rewrite.fuse import Fuse
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision
 from nas.cost.explain import explain

@@ -10,10 +10,10 @@ from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.memo import Memo
-from nas.compiler.opt.alloc import Allocation
-from nas.compiler.opt.colour import colour, faster, may_conflict, timed
+from nas.compiler.opt.memory.alloc import Allocation
+from nas.compiler.opt.memory.colour import colour, faster, may_conflict, timed
+from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.opt.prefetch import lifetimes
 from nas.compiler.parallel.pipeline import parallelise
 from nas.core.errors import DoesNotFit
 from nas.hw.load import find_processor

@@ -6,10 +6,10 @@ import pytest
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.front_end.lower import network_of
-from nas.compiler.opt.alloc import Allocation, lower_bound_bytes
-from nas.compiler.opt.compact import compact
+from nas.compiler.opt.memory.alloc import Allocation, lower_bound_bytes
+from nas.compiler.opt.memory.compact import compact
+from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.opt.prefetch import lifetimes
 from nas.compiler.parallel.pipeline import parallelise
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Copy

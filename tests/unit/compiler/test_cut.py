@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.cut import Tiling, choose_tiling
-from nas.compiler.opt.operands import Operands
-from nas.compiler.opt.tile import largest_tiles, tile_parts
+from nas.compiler.opt.layout.operands import Operands
+from nas.compiler.opt.plan.cut import Tiling, choose_tiling
+from nas.compiler.opt.plan.tile import largest_tiles, tile_parts
 from nas.compiler.tiling import Tile
 from nas.hw.load import find_processor
 from nas.ir.command import Conv, Eltwise, Window

@@ -12,10 +12,10 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.memo import Memo
 from nas.compiler.opt import pipeline
-from nas.compiler.opt.alive import touched_buffers
-from nas.compiler.opt.dram import place_in_dram
-from nas.compiler.opt.settle import Layouts, settle
-from nas.compiler.opt.stripes import Groups
+from nas.compiler.opt.layout.alive import touched_buffers
+from nas.compiler.opt.memory.dram import place_in_dram
+from nas.compiler.opt.plan.settle import Layouts, settle
+from nas.compiler.opt.plan.stripes import Groups
 from nas.compiler.passes import run_passes
 from nas.core.errors import Violation
 from nas.cost.simulated import SimulatedCost

@@ -8,8 +8,8 @@ from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.network import Network
-from nas.compiler.opt.early import Early
 from nas.compiler.opt.pipeline import PASSES, optimise
+from nas.compiler.opt.rewrite.early import Early
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_to_price

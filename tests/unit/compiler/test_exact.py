@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nas.compiler.opt.alloc import allocate, lower_bound_bytes
-from nas.compiler.opt.exact import pack
+from nas.compiler.opt.memory.alloc import allocate, lower_bound_bytes
+from nas.compiler.opt.memory.exact import pack
 
 HEIGHT = 1000
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
-from nas.compiler.opt.halo import stripes_of
-from nas.compiler.opt.operands import layout_of
+from nas.compiler.opt.layout.operands import layout_of
 from nas.compiler.opt.pipeline import optimise
+from nas.compiler.opt.plan.halo import stripes_of
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.precision import Precision, network_in
 from nas.hw.load import find_processor
@@ -136,7 +136,7 @@ def test_a_mobile_network_on_a_small_chip_gains_by_it(monkeypatch: pytest.Monkey
         return simulate_parallel(parallelise(optimise(network, MICRO_NPU)[0]), MICRO_NPU)
 
     kept = trace()
-    monkeypatch.setattr("nas.compiler.opt.heights._can_keep", lambda chain, passing: False)
+    monkeypatch.setattr("nas.compiler.opt.plan.heights._can_keep", lambda chain, passing: False)
     made_twice = trace()
     assert kept.cycles < 0.95 * made_twice.cycles
     assert kept.dram_bytes < 0.95 * made_twice.dram_bytes

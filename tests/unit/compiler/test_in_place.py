@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.operands import layout_of
+from nas.compiler.opt.layout.operands import layout_of
 from nas.compiler.precision import Precision, network_to_price
 from nas.hw.load import find_processor
 from nas.hw.spec import Processor

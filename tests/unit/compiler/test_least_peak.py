@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nas.compiler.opt.least_peak import Orders, Step
+from nas.compiler.opt.rewrite.least_peak import Orders, Step
 
 
 def random_steps(generator, count, buffers):

@@ -9,9 +9,9 @@ from nas.check.sequential import check_program
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.draft import draft_of
-from nas.compiler.opt.pace import guessed_leads, seen_leads
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.settle import Layouts, Settled, settle
+from nas.compiler.opt.plan.pace import guessed_leads, seen_leads
+from nas.compiler.opt.plan.settle import Layouts, Settled, settle
 from nas.compiler.parallel.trial import tried
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import network_to_price

@@ -6,9 +6,9 @@ import pytest
 from torch import nn
 
 from nas.compiler.network import Network
-from nas.compiler.opt.operands import Operands, layout_of
-from nas.compiler.opt.passing import Passing, in_turn, overlapping, turns
+from nas.compiler.opt.layout.operands import Operands, layout_of
 from nas.compiler.opt.pipeline import PASSES
+from nas.compiler.opt.plan.passing import Passing, in_turn, overlapping, turns
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_in
 from nas.hw.load import find_processor

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nas.compiler.opt.alloc import Allocation
-from nas.compiler.opt.prefetch import prefetch
+from nas.compiler.opt.memory.alloc import Allocation
+from nas.compiler.opt.memory.prefetch import prefetch
 from nas.ir.command import Command, Eltwise, Load, Store
 from nas.ir.tensor import Region
 

@@ -12,7 +12,7 @@ from torchvision.models import get_model
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, check_switches, optimise
-from nas.compiler.opt.recompute import Recompute
+from nas.compiler.opt.rewrite.recompute import Recompute
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_to_price

@@ -15,7 +15,7 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.opt.quickest import quickest
-from nas.compiler.opt.reorder import Reorder, peak_bytes, stretches
+from nas.compiler.opt.rewrite.reorder import Reorder, peak_bytes, stretches
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import AS_IT_IS, Precision, network_in, network_to_price

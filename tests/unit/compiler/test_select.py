@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.opt.engines.select import cheapest
 from nas.compiler.opt.pipeline import SWITCHES
-from nas.compiler.opt.select import cheapest
 from nas.compiler.precision import Precision
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Conv, Dataflow, Matmul, Window

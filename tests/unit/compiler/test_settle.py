@@ -10,10 +10,10 @@ from torch import nn
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.memo import Memo
 from nas.compiler.opt.draft import draft_of
-from nas.compiler.opt.operands import layout_of
+from nas.compiler.opt.layout.operands import layout_of
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.settle import Layouts, settle
-from nas.compiler.opt.stripes import Groups
+from nas.compiler.opt.plan.settle import Layouts, settle
+from nas.compiler.opt.plan.stripes import Groups
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_in

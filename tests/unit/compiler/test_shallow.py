@@ -11,7 +11,7 @@ from nas.check.sequential import check_program
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, optimise
-from nas.compiler.opt.shallow import Shallow
+from nas.compiler.opt.rewrite.shallow import Shallow
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import Precision, network_to_price

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.share import PLAIN, Pace, parts_on_engines
+from nas.compiler.opt.engines.share import PLAIN, Pace, parts_on_engines
 from nas.compiler.precision import Precision
 from nas.compiler.tiling import Part, engine_of
 from nas.hw.load import find_processor

@@ -10,8 +10,8 @@ from torch import nn
 
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.network import Network
-from nas.compiler.opt.fuse import Fuse
-from nas.compiler.opt.sink import SinkViews
+from nas.compiler.opt.rewrite.fuse import Fuse
+from nas.compiler.opt.rewrite.sink import SinkViews
 from nas.compiler.passes import run_passes
 from nas.hw.load import find_processor
 from nas.ir.command import Eltwise

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.opt.constants import ConstantPool
-from nas.compiler.opt.spread import Spread, choose_spread, constant_copy, on_array
+from nas.compiler.opt.emit.constants import ConstantPool
+from nas.compiler.opt.engines.spread import Spread, choose_spread, constant_copy, on_array
 from nas.compiler.precision import Precision
 from nas.compiler.tiling import Part, part_cycles
 from nas.hw.load import find_processor

@@ -9,7 +9,7 @@ from torch import nn
 
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.network import Network
-from nas.compiler.opt.storage import Storage, assign_storage
+from nas.compiler.opt.layout.storage import Storage, assign_storage
 
 SHAPE = (2, 3, 6, 8)
 
