@@ -13,12 +13,12 @@ from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.files import Arrays, CompiledFiles
-from nas.compiler.fit import cut_to_fit
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.memo import Memo
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import Spread, spread
+from nas.compiler.parts.fit import cut_to_fit
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.hw.spec import Processor

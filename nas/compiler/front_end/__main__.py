@@ -12,10 +12,10 @@ from torch import nn
 
 from nas.compiler.command_line import run_stage, stage_parser
 from nas.compiler.files import CompiledFiles
-from nas.compiler.fit import cut_to_fit
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
+from nas.compiler.parts.fit import cut_to_fit
 from nas.core.errors import InputError
 from nas.hw.load import find_processor
 from nas.ir.schema import write_arrays, write_program

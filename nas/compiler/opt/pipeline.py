@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.compiler.fit import FIT
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
@@ -33,6 +32,7 @@ from nas.compiler.opt.rewrite.reorder import Reorder
 from nas.compiler.opt.rewrite.shallow import Shallow
 from nas.compiler.opt.rewrite.sink import SinkViews
 from nas.compiler.opt.rewrite.tidy import CodedInputs, DropDead
+from nas.compiler.parts.fit import FIT
 from nas.compiler.passes import Pass, run_passes
 from nas.core.errors import DoesNotFit, InputError, Violation, suggestion
 from nas.hw.spec import Processor

@@ -10,8 +10,9 @@ from models.quantizers import ActivationQuantizer
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
-from nas.compiler.heads import Heads, Island, cut_by_groups, islands_between_products, size_of_parts, with_rows
 from nas.compiler.opt.pipeline import PASSES
+from nas.compiler.parts.heads import Heads, cut_by_groups
+from nas.compiler.parts.islands import Island, islands_between_products, size_of_parts, with_rows
 from nas.compiler.passes import run_passes
 from nas.compiler.precision import AS_IT_IS, Precision, network_in
 from nas.hw.spec import Processor

@@ -6,8 +6,9 @@ take megabytes, and of one what many a chip holds. Whether the program gains by 
 
 from dataclasses import dataclass
 
-from nas.compiler.heads import Island, cut_by_groups, islands_between_products, size_of_parts, with_rows
 from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.parts.heads import cut_by_groups
+from nas.compiler.parts.islands import Island, islands_between_products, size_of_parts, with_rows
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
 

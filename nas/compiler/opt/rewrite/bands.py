@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.network import Bytes, Network
-from nas.compiler.rewrite import Rewriting, resized
+from nas.compiler.parts.rewriting import Rewriting, resized
 from nas.compiler.tiling import roles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nas.compiler.network import Network, pack
 from nas.compiler.opt.engines.spread import both_engines_cycles
-from nas.compiler.rewrite import Rewriting, resized
+from nas.compiler.parts.rewriting import Rewriting, resized
 from nas.compiler.tiling import roles
 from nas.hw.spec import Processor
 from nas.ir.command import Conv

@@ -2,7 +2,7 @@
 
 A tile reads all channels of the input. Where a few rows of them and the weights of as many outputs as the array has columns
 fill the sram, either columns stay idle, or nothing is loaded while the engine works. Parts that sum over fewer channels
-(`compiler.depth`) have neither trouble; but their sums, unless they are small enough to stay on the chip, go through the
+(`compiler.parts.depth`) have neither trouble; but their sums, unless they are small enough to stay on the chip, go through the
 dram. Which of both takes longer is estimated for each operator by itself; whether the program gains by it, its simulation tells.
 """
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from nas.compiler.depth import can_be_cut, cut_along_depth, depth_step, tile_bytes
 from nas.compiler.network import Network
 from nas.compiler.opt.layout.operands import layout_of
 from nas.compiler.opt.plan.cut import streamed_cycles
+from nas.compiler.parts.depth import can_be_cut, cut_along_depth, depth_step, tile_bytes
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.program import Operator

@@ -1,8 +1,8 @@
 """What has to be cut before any program can be made: operators of which not even the smallest tile fits the chip."""
 
-from nas.compiler.depth import Depth
-from nas.compiler.heads import Heads
 from nas.compiler.network import Network
+from nas.compiler.parts.depth import Depth
+from nas.compiler.parts.heads import Heads
 from nas.compiler.passes import Pass, run_passes
 from nas.hw.spec import Processor
 

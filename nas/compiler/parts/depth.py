@@ -19,8 +19,8 @@ from functools import lru_cache
 import msgspec
 
 from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.parts.rewriting import Rewriting, resized
 from nas.compiler.regions import MAP_RANK, as_map, image_of, place
-from nas.compiler.rewrite import Rewriting, resized
 from nas.compiler.tiling import Tile, channel_step, output_size, part_of, reads_rows, staged
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
