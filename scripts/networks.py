@@ -10,7 +10,7 @@ from torch import nn
 import models
 from nas.core.artifact import read_json, write_bytes
 from nas.core.errors import InputError
-from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
+from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
 from nas.train.transfer import load_exactly
 
 

@@ -15,7 +15,7 @@ from nas.cost.simulated import SimulatedCost
 from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
-from nas.quota.quota_config import QuotaConfig
+from nas.quota.training.config import QuotaConfig
 from nas.report.quota_picture import show_quota
 from nas.report.quota_table import print_quota_table
 from nas.report.tensorboard import TensorBoardObserver

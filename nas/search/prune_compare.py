@@ -17,9 +17,9 @@ from nas.core.artifact import read_json, write_json
 from nas.core.errors import Violation
 from nas.cost.model import CostModel
 from nas.data.load import Data
-from nas.quota.groups import find_groups
-from nas.quota.price import CostOf, Counts
-from nas.quota.quota_config import QuotaConfig
+from nas.quota.channels.groups import find_groups
+from nas.quota.training.config import QuotaConfig
+from nas.quota.worth.price import CostOf, Counts
 from nas.search.prune_methods import METHODS, Case
 from nas.search.pruning import PruneConfig, judges_of
 from nas.train.config import TrainConfig

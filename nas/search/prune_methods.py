@@ -33,13 +33,13 @@ from nas.core.errors import InputError, Violation
 from nas.core.registry import Registry
 from nas.core.seeding import stream
 from nas.data.load import Data
-from nas.quota.adjuster import Judges
-from nas.quota.groups import Groups
-from nas.quota.importance import IMPORTANCES, judge
-from nas.quota.price import Lookup
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.slim import first_channels, slim
-from nas.quota.widths import fitted, rounded
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.slim import first_channels, slim
+from nas.quota.training.adjuster import Judges
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.widths import fitted, rounded
+from nas.quota.worth.importance import IMPORTANCES, judge
+from nas.quota.worth.price import Lookup
 from nas.search.pruning import UnderQuota
 from nas.train.config import TrainConfig
 from nas.train.options import Options
@@ -49,7 +49,7 @@ _PUBLISHED = (3, 17, 26, 100, 409)
 
 
 class Case(NamedTuple):
-    """network: trained, whole; fresh: the same with new weights; judges: see `nas.quota.training`; whole_s: CPU seconds that the
+    """network: trained, whole; fresh: the same with new weights; judges: see `nas.quota.training.quota_training`; whole_s: CPU seconds that the
     training of the network took; quota_s: that the method `quota` took in this case, 0 where it has not run yet.
     """
 

@@ -23,12 +23,12 @@ from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost, CostModel
 from nas.data.load import Data
-from nas.quota.adjuster import Judges
-from nas.quota.groups import Groups, find_groups
-from nas.quota.price import PRICES, Subject
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
-from nas.quota.training import Look, QuotaTraining
+from nas.quota.channels.groups import Groups, find_groups
+from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
+from nas.quota.training.adjuster import Judges
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.quota_training import Look, QuotaTraining
+from nas.quota.worth.price import PRICES, Subject
 from nas.search.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.distillation import Teacher

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas.data.load import Data
-from nas.quota.groups import Groups
-from nas.quota.slices import Keep
-from nas.quota.slim import slim
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.slim import slim
 from nas.train.config import TrainConfig
 from nas.train.metrics import mistaken
 from nas.train.observer import Observer

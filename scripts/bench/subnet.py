@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import models
-from nas.quota.draw import prepare, random_channels
-from nas.quota.groups import find_groups
-from nas.quota.subnet import Subnet
-from nas.quota.urn import full_urn
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
+from nas.quota.urn.draw import prepare, random_channels
+from nas.quota.urn.urn import full_urn
 from nas.train.kept_memory import kept_memory
 from nas.train.slow_kernels import without_slow_kernels
 

@@ -8,9 +8,9 @@ import torch
 
 import models
 from nas.core.errors import InputError
-from nas.quota.groups import find_groups
-from nas.quota.importance import IMPORTANCES
-from nas.quota.subnet import Subnet
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
+from nas.quota.worth.importance import IMPORTANCES
 
 
 @pytest.fixture(scope="module")

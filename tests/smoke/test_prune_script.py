@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import models
 from nas.core.artifact import read_json
-from nas.quota.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
+from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prune.py"
 SMALL = [

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from nas.quota.adjuster import Judges
-from nas.quota.groups import find_groups
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.training import QuotaTraining
+from nas.quota.channels.groups import find_groups
+from nas.quota.training.adjuster import Judges
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.quota_training import QuotaTraining
 from tests.unit.quota.test_training import STEPS, loss_of, network
 
 

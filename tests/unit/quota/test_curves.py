@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from nas.quota.curves import best_widths, weights_of
-from nas.quota.price import Lookup
+from nas.quota.worth.curves import best_widths, weights_of
+from nas.quota.worth.price import Lookup
 
 
 def test_weights_are_found_and_kept_near_each_other_where_nothing_is_known():

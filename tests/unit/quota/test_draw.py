@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from nas.core.errors import ContractError
-from nas.quota.conditional_poisson import moments, sample, solve
-from nas.quota.draw import best_channels, prepare, random_channels
-from nas.quota.urn import Urn, full_urn
+from nas.quota.urn.conditional_poisson import moments, sample, solve
+from nas.quota.urn.draw import best_channels, prepare, random_channels
+from nas.quota.urn.urn import Urn, full_urn
 
 SVHN = (96, 128, 128, 256, 512)
 DRAWS = 100_000

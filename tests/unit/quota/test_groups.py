@@ -10,8 +10,8 @@ from torch import nn
 
 import models
 from nas.core.errors import InputError
-from nas.quota.cut import cut
-from nas.quota.groups import find_groups
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import find_groups
 
 
 def zeros_at(places, axis):

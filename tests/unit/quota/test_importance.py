@@ -9,9 +9,9 @@ from torch import nn
 
 import models
 from nas.core.errors import InputError
-from nas.quota.groups import find_groups
-from nas.quota.importance import IMPORTANCES, taylor
-from nas.quota.subnet import Subnet
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
+from nas.quota.worth.importance import IMPORTANCES, taylor
 
 
 def small_network():

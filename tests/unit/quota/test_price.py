@@ -7,9 +7,9 @@ from torch import nn
 
 import models
 from nas.core.errors import InputError
-from nas.quota.groups import find_groups
-from nas.quota.price import PRICES, Subject
-from nas.quota.slim import first_channels
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.slim import first_channels
+from nas.quota.worth.price import PRICES, Subject
 
 SHAPE = (2, 3, 32, 32)
 ARCHS = [

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.quota.groups import find_groups
-from nas.quota.probe import Slopes, losses_of
-from nas.quota.subnet import Subnet
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
+from nas.quota.worth.probe import Slopes, losses_of
 
 BALLS, QUOTA = np.array([40, 60, 20]), 60
 SLOPES = np.array([-0.02, -0.01, -0.05])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.quota.slices import Places, put_back, take
+from nas.quota.channels.slices import Places, put_back, take
 
 SETTLED = settings(max_examples=150, deadline=None, derandomize=True)
 

@@ -9,8 +9,8 @@ from torch import nn
 
 import models
 from nas.core.errors import InputError
-from nas.quota.groups import find_groups
-from nas.quota.slim import channels_of, shrunk, slim
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.slim import channels_of, shrunk, slim
 
 SHAPE = (1, 3, 32, 32)
 FEW = {"model": "mobilenet_v2", "width": 0.25}

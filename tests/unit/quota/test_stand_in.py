@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from nas.quota.cut import cut
-from nas.quota.groups import find_groups
-from nas.quota.readers import Moments, moments_of, readers_of
-from nas.quota.stand_in import hand_over, ranking
-from nas.quota.subnet import Subnet
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
+from nas.quota.worth.readers import Moments, moments_of, readers_of
+from nas.quota.worth.stand_in import hand_over, ranking
 
 SHAPE = (1, 3, 8, 8)
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import models
-from nas.quota.cut import cut
-from nas.quota.groups import find_groups
-from nas.quota.subnet import Subnet
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import find_groups
+from nas.quota.channels.subnet import Subnet
 
 OPTIMIZERS = {
     "adamw": lambda weights: torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1),

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from nas.core.errors import InputError
-from nas.quota.adjuster import Judges
-from nas.quota.cut import cut
-from nas.quota.groups import find_groups
-from nas.quota.holding import Holding
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.training import QuotaTraining
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import find_groups
+from nas.quota.training.adjuster import Judges
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import Holding
+from nas.quota.training.quota_training import QuotaTraining
 
 STEPS = 60
 CONFIG = QuotaConfig(share=0.5, minimum=2, adjust_every=5, begin=0.1, end=0.7)

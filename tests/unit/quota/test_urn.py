@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nas.core.errors import InputError
-from nas.quota.urn import Urn, full_urn
+from nas.quota.urn.urn import Urn, full_urn
 
 
 def test_means_are_proportional_to_the_balls_and_sum_to_the_quota():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nas.core.errors import InputError
-from nas.quota.allotment import allot, blocks_of, proportional
-from nas.quota.price import Lookup
-from nas.quota.shrinking import Schedule
-from nas.quota.widths import best_of, fitted, moved, rounded
+from nas.quota.training.shrinking import Schedule
+from nas.quota.training.widths import best_of, fitted, moved, rounded
+from nas.quota.urn.allotment import allot, blocks_of, proportional
+from nas.quota.worth.price import Lookup
 
 SIZES = {"a": 40, "b": 60, "c": 20}
 FLOOR = dict.fromkeys(SIZES, 2)

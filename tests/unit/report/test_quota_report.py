@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from nas.quota.training import Look
+from nas.quota.training.quota_training import Look
 from nas.report.quota_picture import quota_figure, show_quota
 from nas.report.quota_table import print_quota_table, widths_text
 from nas.search.pruning import PruneResult, Row

@@ -15,8 +15,8 @@ from nas.cost.simulated import SimulatedCost
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.hw.load import processor_from
-from nas.quota.price import PRICES
-from nas.quota.quota_config import QuotaConfig
+from nas.quota.training.config import QuotaConfig
+from nas.quota.worth.price import PRICES
 from nas.report.comparison_table import comparison_table
 from nas.search.prune_compare import Contest, Point, compare, means
 from nas.search.prune_methods import METHODS

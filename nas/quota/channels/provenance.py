@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten
 from torch.utils.module_tracker import ModuleTracker
 
-from nas.quota.labels import Atoms, Ints
-from nas.quota.rules import Call, Labels, rule_of
-from nas.quota.spread import along, short
+from nas.quota.channels.labels import Atoms, Ints
+from nas.quota.channels.rules import Call, Labels, rule_of
+from nas.quota.channels.spread import along, short
 
 
 class Provenance(TorchDispatchMode):

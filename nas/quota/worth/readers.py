@@ -1,7 +1,7 @@
 """A network, some pictures -> for each layer that reads a group's channels, how what it reads varies together.
 
 A reader is a dense layer, convolution or linear, one of whose columns (or several, behind a flattening) is the channel.
-The covariance says which channels can stand in for which: see `nas.quota.stand_in`.
+The covariance says which channels can stand in for which: see `nas.quota.worth.stand_in`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from nas.core.units import ceil_div
-from nas.quota.groups import Groups
-from nas.quota.labels import Ints
-from nas.quota.slices import Keep, Places, kept_of
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.labels import Ints
+from nas.quota.channels.slices import Keep, Places, kept_of
 
 Floats = NDArray[np.float64]
 

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.core.seeding import stream
-from nas.quota.adjuster import Found, Judges, TriedOut, order_by_whole
-from nas.quota.holding import Holding
-from nas.quota.importance import Importance
-from nas.quota.labels import Ints
-from nas.quota.legacy import Legacy
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.slices import Keep
-from nas.quota.subnet import Subnet
+from nas.quota.channels.labels import Ints
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
+from nas.quota.training.adjuster import Found, Judges, TriedOut, order_by_whole
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import Holding
+from nas.quota.training.legacy import Legacy
+from nas.quota.worth.importance import Importance
 
 _MOST_PAIRS = 5
 _BOLD = 0.5  # of the floor, for the bolder ones of the widths by curves

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from nas.core.errors import InputError
-from nas.quota.cut import cut
-from nas.quota.groups import Groups, evaluating, find_groups
-from nas.quota.slices import Keep
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import Groups, evaluating, find_groups
+from nas.quota.channels.slices import Keep
 
 SLIM_KIND, SLIM_VERSION = "slim_network", 1
 

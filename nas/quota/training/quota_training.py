@@ -16,18 +16,18 @@ from torch.optim import Optimizer
 
 from nas.core.errors import InputError
 from nas.core.seeding import stream
-from nas.quota.adjuster import Adjuster, Judges
-from nas.quota.by_curves import ByCurves
-from nas.quota.cut import cut
-from nas.quota.draw import Draws, random_channels
-from nas.quota.groups import Groups
-from nas.quota.holding import Holding
-from nas.quota.importance import IMPORTANCES
-from nas.quota.legacy import Legacy
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.slices import Keep
-from nas.quota.subnet import Subnet
-from nas.quota.while_training import WhileTraining
+from nas.quota.channels.cut import cut
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
+from nas.quota.training.adjuster import Adjuster, Judges
+from nas.quota.training.by_curves import ByCurves
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import Holding
+from nas.quota.training.legacy import Legacy
+from nas.quota.training.while_training import WhileTraining
+from nas.quota.urn.draw import Draws, random_channels
+from nas.quota.worth.importance import IMPORTANCES
 
 
 class Look(msgspec.Struct, frozen=True):

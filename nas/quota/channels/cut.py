@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from nas.quota.groups import Groups, refuse_compiled
-from nas.quota.slices import Keep, kept_places, take, tensors_of
+from nas.quota.channels.groups import Groups, refuse_compiled
+from nas.quota.channels.slices import Keep, kept_places, take, tensors_of
 
 
 class Slot(NamedTuple):

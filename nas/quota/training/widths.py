@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nas.core.errors import InputError
 from nas.core.units import ceil_div
-from nas.quota.price import Lookup
+from nas.quota.worth.price import Lookup
 
 Floats = NDArray[np.float64]
 Widths = dict[str, float]  # by group

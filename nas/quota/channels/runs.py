@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.quota.labels import Ints
+from nas.quota.channels.labels import Ints
 
 
 class Runs(NamedTuple):

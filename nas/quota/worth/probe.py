@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.quota.slices import Keep
-from nas.quota.subnet import Subnet
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
 
 Floats = NDArray[np.float64]
 LossOf = Callable[[nn.Module, int], Tensor]  # a network in training mode and the number of a batch -> the mean loss

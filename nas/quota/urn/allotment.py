@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.quota.draw import Draws, prepare
-from nas.quota.urn import Urn
+from nas.quota.urn.draw import Draws, prepare
+from nas.quota.urn.urn import Urn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

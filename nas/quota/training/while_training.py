@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from nas.core.seeding import stream
-from nas.quota.adjuster import Found, Judges, order_by_whole
-from nas.quota.holding import Holding
-from nas.quota.importance import Importance
-from nas.quota.probe import Slopes, losses_of
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.slices import Keep
-from nas.quota.subnet import Subnet
-from nas.quota.widths import Widths, best_of, moved
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
+from nas.quota.training.adjuster import Found, Judges, order_by_whole
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import Holding
+from nas.quota.training.widths import Widths, best_of, moved
+from nas.quota.worth.importance import Importance
+from nas.quota.worth.probe import Slopes, losses_of
 
 _FURTHEST = 0.25  # of a width, at one adjustment
 _LARGER = 0.15  # by which share every second pair of probes exceeds the quota

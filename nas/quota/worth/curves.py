@@ -1,6 +1,6 @@
 """What each group loses at each width -> the widths that lose least altogether, for the price.
 
-The loss of a network whose channels have handed over what they did (`nas.quota.stand_in`) grows in proportion to what its
+The loss of a network whose channels have handed over what they did (`nas.quota.worth.stand_in`) grows in proportion to what its
 groups' readers lose: loss = base + sum_g weight_g * lost_g(X_g). The weights are found from the losses of drawn networks; a
 shape, a factor of six in what is lost, was predicted to 0.01 of the loss. As a curve is known at every width, and not its
 slope at one, p can go to its best place at once.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.core.units import ceil_div
-from nas.quota.price import Lookup
+from nas.quota.worth.price import Lookup
 
 Floats = NDArray[np.float64]
 Curves = Mapping[str, Floats]  # by group, what is lost with 0 .. n of its channels

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
-from nas.quota.groups import Groups
+from nas.quota.channels.groups import Groups
 
 
 def sizes_of(network: nn.Module, groups: Groups) -> Callable[[Mapping[str, int]], dict[str, int]]:

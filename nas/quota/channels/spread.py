@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nas.quota.labels import Ints
+from nas.quota.channels.labels import Ints
 
 
 def along(atoms: Ints, axis: int, shape: Sequence[int]) -> Tensor:

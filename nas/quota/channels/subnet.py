@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas.quota.cut import fill, like, shapes_of, slots_of
-from nas.quota.groups import Groups
-from nas.quota.slices import Keep, Places, kept_places, put_back, take, tensors_of
+from nas.quota.channels.cut import fill, like, shapes_of, slots_of
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.slices import Keep, Places, kept_places, put_back, take, tensors_of
 
 
 class _Drawn(NamedTuple):

@@ -19,10 +19,10 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.core.registry import Registry
 from nas.core.units import ceil_div
-from nas.quota.groups import Groups
-from nas.quota.sizes import sizes_of
-from nas.quota.slim import first_channels
-from nas.quota.step_time import StepOf, StepTime
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.sizes import sizes_of
+from nas.quota.channels.slim import first_channels
+from nas.quota.worth.step_time import StepOf, StepTime
 
 Counts = Mapping[str, int]  # by group
 CostOf = Callable[[Counts], float]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from nas.core.registry import Registry
-from nas.quota.groups import Group, Groups
-from nas.quota.slices import Keep, Places, kept_of
+from nas.quota.channels.groups import Group, Groups
+from nas.quota.channels.slices import Keep, Places, kept_of
 
 Floats = NDArray[np.float64]
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from nas.quota.curves import best_widths, weights_of
-from nas.quota.groups import Groups
-from nas.quota.holding import Holding
-from nas.quota.probe import LossOf, losses_of
-from nas.quota.readers import Moments, moments_of, readers_of
-from nas.quota.slices import Keep
-from nas.quota.stand_in import hand_over, ranking
-from nas.quota.subnet import Subnet
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
+from nas.quota.training.holding import Holding
+from nas.quota.worth.curves import best_widths, weights_of
+from nas.quota.worth.probe import LossOf, losses_of
+from nas.quota.worth.readers import Moments, moments_of, readers_of
+from nas.quota.worth.stand_in import hand_over, ranking
 
 Floats = NDArray[np.float64]
 

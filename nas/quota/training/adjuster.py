@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.quota.curves import Curves
-from nas.quota.holding import Holding
-from nas.quota.importance import Importance, judge
-from nas.quota.price import CostOf
-from nas.quota.probe import LossOf
-from nas.quota.slices import Keep
-from nas.quota.subnet import Subnet
+from nas.quota.channels.slices import Keep
+from nas.quota.channels.subnet import Subnet
+from nas.quota.training.holding import Holding
+from nas.quota.worth.curves import Curves
+from nas.quota.worth.importance import Importance, judge
+from nas.quota.worth.price import CostOf
+from nas.quota.worth.probe import LossOf
 
 # The channels of a network, and a share of the steps -> which pictures that are put aside it gets wrong, once it has trained for these.
 TriedOut = Callable[[Keep, float], NDArray[np.bool_]]

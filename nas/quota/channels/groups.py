@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils._pytree import tree_flatten
 
 from nas.core.errors import InputError
-from nas.quota.labels import Ints
-from nas.quota.provenance import Provenance
+from nas.quota.channels.labels import Ints
+from nas.quota.channels.provenance import Provenance
 
 
 class Part(NamedTuple):

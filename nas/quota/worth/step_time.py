@@ -21,9 +21,9 @@ from torch import nn
 
 from nas.core.seeding import stream
 from nas.core.units import ceil_div
-from nas.quota.groups import Groups
-from nas.quota.sizes import sizes_of
-from nas.quota.slim import first_channels
+from nas.quota.channels.groups import Groups
+from nas.quota.channels.sizes import sizes_of
+from nas.quota.channels.slim import first_channels
 
 Floats = NDArray[np.float64]
 Counts = Mapping[str, int]  # by group

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.quota.conditional_poisson import Design, sample, solve
-from nas.quota.urn import Urn
+from nas.quota.urn.conditional_poisson import Design, sample, solve
+from nas.quota.urn.urn import Urn
 
 Ints = NDArray[np.int64]
 Masks = NDArray[np.bool_]

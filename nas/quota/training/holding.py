@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.core.errors import InputError
-from nas.quota.allotment import Allotment, allot, blocks_of
-from nas.quota.labels import Ints
-from nas.quota.price import CostOf, Lookup
-from nas.quota.quota_config import QuotaConfig
-from nas.quota.shrinking import Schedule
-from nas.quota.slices import Keep
-from nas.quota.widths import Widths, fitted, rounded
+from nas.quota.channels.labels import Ints
+from nas.quota.channels.slices import Keep
+from nas.quota.training.config import QuotaConfig
+from nas.quota.training.shrinking import Schedule
+from nas.quota.training.widths import Widths, fitted, rounded
+from nas.quota.urn.allotment import Allotment, allot, blocks_of
+from nas.quota.worth.price import CostOf, Lookup
 
 Floats = NDArray[np.float64]
 

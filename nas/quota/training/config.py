@@ -8,7 +8,7 @@ from nas.core.errors import InputError
 
 
 class QuotaConfig(msgspec.Struct, frozen=True):
-    """share: of the price of the whole network that the final one may cost; price: the currency, see `nas.quota.price`.
+    """share: of the price of the whole network that the final one may cost; price: the currency, see `nas.quota.worth.price`.
 
     align: widths are multiples of it, and draws take blocks of so many channels as balls. minimum: channels of every group;
     floor: no group falls below this share of its even width. begin, end: shares of the training between which the urn shrinks.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from nas.quota.groups import Group, Groups
-from nas.quota.labels import Ints
-from nas.quota.runs import Runs, order_of, runs_of
+from nas.quota.channels.groups import Group, Groups
+from nas.quota.channels.labels import Ints
+from nas.quota.channels.runs import Runs, order_of, runs_of
 
 Keep = Mapping[str, Ints]  # by the name of a group: the channels that stay
 

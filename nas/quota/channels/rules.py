@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-from nas.quota.labels import Atoms, Ints
-from nas.quota.spread import along, short, size_along, varying
+from nas.quota.channels.labels import Atoms, Ints
+from nas.quota.channels.spread import along, short, size_along, varying
 
 Labels = list[Tensor]  # atoms of the tensor's shape: none, one array, or for a weight two
 
