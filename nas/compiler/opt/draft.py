@@ -55,7 +55,7 @@ def draft_of(
     leads: Mapping[int, int] = MappingProxyType({}),
 ) -> Draft:
     """The commands of a plan, with addresses: as many bytes as they take, whether there are so many or not. leads: see `paces`."""
-    layout, residency, groups = plan
+    layout, residency, groups, _ = plan
     network, storage = layout.network, layout.storage
     striped = Groups(groups)
     in_stripes = striped.passing(network)

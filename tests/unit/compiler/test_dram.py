@@ -106,7 +106,7 @@ def test_what_a_chain_in_stripes_reads_and_makes_shares_no_bytes() -> None:
     """The last operator writes before the first one has read its last stripe."""
     processor, switched_off = shrunk(24 << 10, 1 << 20), frozenset[str]()
     network = run_passes(pipeline.PASSES, network_of(_Kept().eval(), ((1, 8, 32, 32),)), processor)
-    layout, residency, by_first = settle(Layouts(network, processor, switched_off), 24 << 10, Memo())[0]
+    layout, residency, by_first, _ = settle(Layouts(network, processor, switched_off), 24 << 10, Memo())[0]
     groups = Groups(by_first)
     assert groups.by_first
     elsewhere, touches = residency.on_chip | groups.passing(network), touched_buffers(network, layout.storage)

@@ -71,7 +71,9 @@ def test_a_sum_takes_the_place_of_what_is_added_wherever_both_stay_on_chip(name:
         torchvision.models.get_model(name).eval().to("meta"), (1, 3, 224, 224), EDGE_NPU, Precision("int8")
     )
     network = run_passes(PASSES, network, EDGE_NPU)
-    (layout, residency, groups), *_ = settle(Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, Memo())
+    (layout, residency, groups, _), *_ = settle(
+        Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, Memo()
+    )
     in_stripes = Groups(groups).results(network)
     free = layout_of(network).storage.in_place & residency.on_chip - in_stripes
     assert not free - layout.storage.in_place

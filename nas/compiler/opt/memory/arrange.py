@@ -129,9 +129,15 @@ def _beside_the_highest(
     stretched: Spans, buffer_bytes: dict[str, int], allocation: Allocation, capacity_bytes: int
 ) -> list[str]:
     """The buffers that live beside one whose address is out of the sram."""
-    out = [
-        stretched[name]
+    out = {
+        name: stretched[name]
         for name, start in allocation.offsets.items()
         if start + aligned(buffer_bytes[name]) > capacity_bytes
-    ]
-    return [name for name, (first, last) in stretched.items() if any(a <= last and first <= b for a, b in out)]
+    }
+    end = max(last for _, last in stretched.values())
+    # Moments at which one lives, before each.
+    before = np.zeros(end + 2, np.int64)
+    moments = np.flatnonzero(live_over_time(out, buffer_bytes)) + 1
+    before[moments] = 1
+    seen = np.cumsum(before).tolist()
+    return [name for name, (first, last) in stretched.items() if seen[last + 1] > seen[first]]

@@ -19,11 +19,14 @@ from nas.hw.spec import Processor
 
 
 class Settled(NamedTuple):
-    """A layout of all tensors, the buffers that live on chip, and the groups by their first operators."""
+    """A layout of all tensors, the buffers that live on chip, the groups by their first operators, and the bytes of maps that are
+    moved to dram and back so.
+    """
 
     layout: Layout
     residency: Residency
     groups: dict[int, Group]
+    moved_bytes: int
 
 
 class Layouts:
@@ -83,7 +86,7 @@ class _Room:
         network, processor = self._layouts.network, self._layouts.processor
         plan = self._settled(ways)
         linking = plan.layout.links if self._stripes else frozenset[str]()
-        if not linking or not _moved_bytes(plan):
+        if not linking or not plan.moved_bytes:
             return [plan]
 
         def passing(evicted: frozenset[str], used: Callable[[Settled], frozenset[str]]) -> list[Settled]:
@@ -96,12 +99,13 @@ class _Room:
             return plans
 
         linked = self._settled(ways, linking)
-        best = min([plan, linked, *passing(_between_readers(network, linking, linked), _kept_for)], key=_moved_bytes)
+        between = passing(_between_readers(network, linking, linked), _kept_for)
+        best = min([plan, linked, *between], key=lambda each: each.moved_bytes)
         waiting = linking & waited_for(best.layout, best.residency, processor, self._memo)
         others = passing(waiting, lambda other: Groups(other.groups).passing(network))
-        plans = [best, min(others, key=_moved_bytes)] if others else [best]
-        fewest = min(map(_moved_bytes, plans))
-        return [plan for plan in plans if _moved_bytes(plan) == fewest]
+        plans = [best, min(others, key=lambda each: each.moved_bytes)] if others else [best]
+        fewest = min(each.moved_bytes for each in plans)
+        return [each for each in plans if each.moved_bytes == fewest]
 
     def _settled(
         self, ways: Ways, linking: frozenset[str] = frozenset(), evicted: frozenset[str] = frozenset()
@@ -135,7 +139,7 @@ class _Room:
                 apart -= needless
                 joined_again |= needless
             else:
-                return Settled(layout, residency, groups.by_first)
+                return Settled(layout, residency, groups.by_first, _moved_bytes(layout, residency, groups))
 
     def _residences_with(self, apart: frozenset[str]) -> Residences:
         if apart not in self._residences:
@@ -146,7 +150,7 @@ class _Room:
 
 def _between_readers(network: Network, linking: frozenset[str], plan: Settled) -> frozenset[str]:
     """The maps on chip between two readers of a map in dram which, in a chain that they don't leave, is loaded once for both."""
-    layout, residency, _ = plan
+    layout, residency = plan.layout, plan.residency
     regions = layout.storage.regions
     found: set[str] = set()
     for name, users in network.users.items():
@@ -161,16 +165,14 @@ def _between_readers(network: Network, linking: frozenset[str], plan: Settled) -
 
 def _kept_for(plan: Settled) -> frozenset[str]:
     """What passes in chains that load a map once for several readers."""
-    layout, _, groups = plan
-    chains = {first: group for first, group in groups.items() if any(group.stripes.again)}
-    return Groups(chains).passing(layout.network)
+    chains = {first: group for first, group in plan.groups.items() if any(group.stripes.again)}
+    return Groups(chains).passing(plan.layout.network)
 
 
-def _moved_bytes(plan: Settled) -> int:
+def _moved_bytes(layout: Layout, residency: Residency, groups: Groups) -> int:
     """The bytes of maps that lie in dram and are read or written there, but for what the network is given and gives."""
-    layout, residency, groups = plan
-    striped = Groups(groups)
-    passing, given = striped.passing(layout.network), striped.given()
+    passing, given = groups.passing(layout.network), groups.given()
+    not_moved = residency.on_chip | passing
     total = 0
     for index, placed in enumerate(layout.placed):
         if placed is None:
@@ -180,7 +182,7 @@ def _moved_bytes(plan: Settled) -> int:
             for region in (*(each for number, each in enumerate(reads) if number not in kept), write):
                 home = placed.homes[region.memory].memory
                 buffer = layout.storage.buffers.get(home)
-                if buffer is not None and not buffer.in_dram and home not in residency.on_chip and home not in passing:
+                if buffer is not None and not buffer.in_dram and home not in not_moved:
                     total += region.payload_bytes
     return total
 

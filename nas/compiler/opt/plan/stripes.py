@@ -4,6 +4,7 @@ A stripe is a few rows of the last layer's output. Each layer before it makes ju
 them, halo included (`halo`): it costs some work, and saves all the traffic.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -105,10 +106,11 @@ class Groups:
 
     def beside(self, residency: Residency) -> frozenset[str]:
         """The buffers that live, or would if they were on chip, while a group is done."""
+        firsts = sorted(self.by_first)
+        # Groups have no operator in common: the last one that begins in time ends last.
+        ends = [-1, *(self.by_first[first].last for first in firsts)]
         return frozenset(
-            name
-            for name, (first, last) in residency.spans.items()
-            if any(group.first <= last and first <= group.last for group in self.by_first.values())
+            name for name, (first, last) in residency.spans.items() if first <= ends[bisect_right(firsts, last)]
         )
 
 
