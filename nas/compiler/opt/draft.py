@@ -26,8 +26,10 @@ from nas.ir.program import Program
 
 
 class Draft(NamedTuple):
-    """A program with the bytes of its constants, and how its commands came to their addresses."""
+    """The program of a plan, with the bytes of its constants, and how its commands came to their addresses."""
 
+    plan: Settled
+    switched_off: frozenset[str]
     program: Program
     constants: dict[str, NDArray[np.uint8]]
     arranged: Arranged
@@ -37,14 +39,14 @@ class Draft(NamedTuple):
         return tried(self.program, processor, memo).trace.cycles
 
 
-def drafts_of(plan: Settled, processor: Processor, switched_off: frozenset[str], memo: Memo) -> list[Draft]:
-    """The program of a plan, and another one where engines had to wait for each other more than it was planned for."""
-    first = draft_of(plan, processor, switched_off, memo)
-    if "sharing" in switched_off or first.program.used_bytes["sram"] > processor.sram.size_bytes:
-        return [first]
-    guessed = [lead for lead in guessed_leads(plan.layout, plan.residency.on_chip, processor, memo) if lead.can_share]
-    leads = seen_leads(guessed, tried(first.program, processor, memo).trace) if guessed else {}
-    return [first, draft_of(plan, processor, switched_off, memo, leads)] if leads else [first]
+def shared_anew(draft: Draft, processor: Processor, memo: Memo) -> Draft | None:
+    """Another program of the same plan, where engines had to wait for each other more than it was planned for; else None."""
+    if "sharing" in draft.switched_off:
+        return None
+    layout, residency = draft.plan.layout, draft.plan.residency
+    guessed = [lead for lead in guessed_leads(layout, residency.on_chip, processor, memo) if lead.can_share]
+    leads = seen_leads(guessed, tried(draft.program, processor, memo).trace) if guessed else {}
+    return draft_of(draft.plan, processor, draft.switched_off, memo, leads) if leads else None
 
 
 def draft_of(
@@ -77,7 +79,7 @@ def draft_of(
     found = memo.lately(arranged, commands, buffer_bytes, processor, switched_off)
     used_bytes = {"dram": pool.end_bytes, "sram": found.peak_bytes}
     program = network.optimised_program(processor, bindings, pool.bindings, found.placed(), used_bytes)
-    return Draft(program, pool.packed, found)
+    return Draft(plan, switched_off, program, pool.packed, found)
 
 
 def finished(draft: Draft, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.draft import Draft, drafts_of, finished
+from nas.compiler.opt.draft import Draft, draft_of, finished, shared_anew
 from nas.compiler.opt.engines.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.memory.dram import refuse_what_never_fits
 from nas.compiler.opt.plan.settle import Layouts, settle
@@ -119,39 +119,60 @@ def optimise(
 
     Where operators may be better in parts, all ways are planned; so are, for the one whose program simulates fastest, other orders,
     and one with some of the operators done twice; and for the fastest of these, if it moves maps above all, plans in which maps pass
-    in stripes that others read later, too. The fastest program of all is taken.
+    in stripes that others read later, too. The fastest program of all is taken; where its engines have to wait for each other more
+    than they were expected to, their work is shared out anew.
 
     memo: of the networks before, to be quicker with what this one has in common with them; the result is the same.
     """
     memo = Memo() if memo is None else memo
     network = run_passes(passes_with(switched_off), network, processor, switched_off)
     refuse_what_never_fits(network, processor)
-    best: tuple[int, Draft, Network] | None = None
-    misfits: list[DoesNotFit] = []
+    fastest = _Fastest(processor, switched_off, memo)
+    cut = _ways([network], CUTS, processor, switched_off)
+    fastest.of(cut)
+    if fastest.draft is not None:
+        cut = [fastest.network]
+    fastest.of(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
+    if fastest.draft is None:
+        raise fastest.misfits[0]
+    if "store_through" not in switched_off and is_worth_a_plan(fastest.draft.program):
+        fastest.of([fastest.network, *(each for each in cut if each is not fastest.network)], storing=True)
+    fastest.share_anew()
+    return finished(fastest.draft, processor, switched_off, memo)
 
-    def plan(networks: Sequence[Network], storing: bool = False) -> None:
-        nonlocal best
-        for each in networks:
+
+class _Fastest:
+    """The fastest program so far of those that were tried, and of which network it is; misfits: why others have none."""
+
+    def __init__(self, processor: Processor, switched_off: frozenset[str], memo: Memo) -> None:
+        self._processor, self._switched_off, self._memo = processor, switched_off, memo
+        self._cycles = 0
+        self.draft: Draft | None = None
+        self.network: Network
+        self.misfits: list[DoesNotFit] = []
+
+    def of(self, networks: Sequence[Network], storing: bool = False) -> None:
+        """Try these, too; storing: see `settle`."""
+        for network in networks:
             try:
-                drafts = _fitting(each, processor, switched_off, memo, storing)
+                drafts = _fitting(network, self._processor, self._switched_off, self._memo, storing)
             except DoesNotFit as misfit:
-                misfits.append(misfit)
+                self.misfits.append(misfit)
                 continue
             for draft in drafts:
-                cycles = draft.cycles(processor, memo)
-                if best is None or cycles < best[0]:
-                    best = cycles, draft, each
+                self._try(draft, network)
 
-    cut = _ways([network], CUTS, processor, switched_off)
-    plan(cut)
-    if best is not None:
-        cut = [best[2]]
-    plan(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
-    if best is None:
-        raise misfits[0]
-    if "store_through" not in switched_off and is_worth_a_plan(best[1].program):
-        plan([best[2], *(each for each in cut if each is not best[2])], storing=True)
-    return finished(best[1], processor, switched_off, memo)
+    def share_anew(self) -> None:
+        """Try the fastest plan with other shares, by what its simulation shows."""
+        if self.draft is not None:
+            other = shared_anew(self.draft, self._processor, self._memo)
+            if other is not None and other.program.used_bytes["sram"] <= self._processor.sram.size_bytes:
+                self._try(other, self.network)
+
+    def _try(self, draft: Draft, network: Network) -> None:
+        cycles = draft.cycles(self._processor, self._memo)
+        if self.draft is None or cycles < self._cycles:
+            self._cycles, self.draft, self.network = cycles, draft, network
 
 
 def _ways(
@@ -196,7 +217,7 @@ def _fitting(
                 continue
             if not plans:
                 return fitting
-            drafts = [each for plan in plans for each in drafts_of(plan, processor, without, memo)]
+            drafts = [draft_of(plan, processor, without, memo) for plan in plans]
             fitting += [
                 each for each in drafts if all(each.program.used_bytes[name] <= have_bytes[name] for name in have_bytes)
             ]
