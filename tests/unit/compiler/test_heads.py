@@ -90,12 +90,14 @@ def values(compiled: Compiled) -> list[np.ndarray]:
     ]
 
 
-def with_and_without(module: nn.Module, size: int, processor: Processor) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The cycles of a map of size x size, and the bytes that go to dram and back; the same where `apart` is off."""
+def with_and_without(
+    module: nn.Module, size: int, processor: Processor, images: int = 1
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The cycles of maps of size x size, and the bytes that go to dram and back; the same where `apart` is off."""
     found = []
     for off in (frozenset[str](), APART_OFF):
         compiled = compile_network(
-            module.to("meta"), (1, 3, size, size), processor, precision=Precision("int8"), switched_off=off
+            module.to("meta"), (images, 3, size, size), processor, precision=Precision("int8"), switched_off=off
         )
         assert isinstance(compiled, Compiled)
         moved_bytes = sum(span.dram_bytes for span in simulate(compiled.optimised, processor).spans)
@@ -182,6 +184,14 @@ def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time
     (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
     assert cycles < 0.4 * cycles_whole
     assert moved_bytes < 0.1 * moved_bytes_whole
+
+
+def test_parts_are_of_all_images_of_a_batch_and_fit_the_chip_together() -> None:
+    """Sized for one image, those of four are beside each other in the dram."""
+    found = with_and_without(Attention(heads=2, size=16), 16, with_sram(64), images=4)
+    (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
+    assert cycles < 0.4 * cycles_whole
+    assert moved_bytes < 0.2 * moved_bytes_whole
 
 
 def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -> None:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.parts.heads import cut_by_groups
 from nas.compiler.parts.islands import Island, islands_between_products, size_of_parts, with_rows
+from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.command import Conv
 
 # Of the sram, what the largest operator of a part may read and write: a part is beside the next one, and weights. Some queries of a
 # head are beside its keys and values, and get this part of what these leave; with 0.9 there was no room for what comes next.
 _FILL, _FILL_OF_ROWS = 0.25, 0.6
+# Of the array's columns, what queries at a time make at least: one in so many.
+_NARROWEST = 8
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,18 @@ class Apart:
         return cut_by_groups(network, sizes)
 
     def _rows(self, network: Network, island: Island, row_bytes: float, processor: Processor) -> int:
-        """How many at a time; they are what the columns of the array make."""
+        """How many at a time: as many as the columns of the array make, or several times that; fewer where so many overflow the chip."""
         products = [network.operators[index] for index in island.members]
         data = [network.tensors[each.inputs[0]] for each in products if isinstance(each.function, Conv)]
-        data_bytes = sum(tensor_bytes(each) // each.shape[0] // island.groups for each in data)
+        data_bytes = sum(tensor_bytes(each) // island.groups for each in data)
         columns = processor.matrix.columns
         rows = int(self.fill_of_rows * (processor.sram.size_bytes - data_bytes) / row_bytes)
-        return min(max(rows // columns, 1) * columns, island.rows)
+        whole_folds = rows // columns * columns
+        return min(whole_folds or max(rows, ceil_div(columns, _NARROWEST), 1), island.rows)
 
 
 def _map_bytes(network: Network, index: int) -> int:
-    """What one image of an operator reads and writes, but for constants."""
+    """What an operator reads and writes, but for constants: of all images, since what passes between operators is there for all."""
     operator = network.operators[index]
     maps = [network.tensors[name] for name in (*operator.inputs, *operator.outputs)]
-    return sum(tensor_bytes(each) // each.shape[0] for each in maps if each.role != "constant")
+    return sum(tensor_bytes(each) for each in maps if each.role != "constant")
