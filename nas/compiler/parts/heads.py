@@ -22,6 +22,7 @@ from nas.compiler.parts.depth import tile_bytes
 from nas.compiler.parts.islands import (
     Island,
     axis_of_groups,
+    is_by_axes,
     is_read_whole,
     is_spread,
     islands_between_products,
@@ -115,24 +116,30 @@ class _Cutting(Rewriting):
         made, by name.
         """
         function, total = operator.function, island.groups * island.rows
+        (name,) = operator.outputs
+        whole = self.tensors[name]
+        by_axes = is_by_axes(whole.shape, island)
         whole_groups = (part[0] // island.rows, ceil_div(part[1], island.rows))
         inputs = tuple(
-            made.get(name)
+            made.get(source)
             or (
-                self._data_of(operator.layer, name, island, whole_groups)
+                self._data_of(operator.layer, source, island, whole_groups)
                 if is_read_whole(operator, role)
-                else self._part_of(operator.layer, name, role, total, part)
+                else self._rows_of_constant(source, role, island, part)
+                if by_axes
+                else self._part_of(operator.layer, source, role, total, part)
             )
-            for role, name in zip(roles(function), operator.inputs, strict=True)
+            for role, source in zip(roles(function), operator.inputs, strict=True)
         )
         if isinstance(function, Conv):
             function = msgspec.structs.replace(function, groups=whole_groups[1] - whole_groups[0])
         elif isinstance(function, View):
             inner = self.tensors[inputs[0]].shape[1:]
             function = View(inner, tuple(range(len(inner))))
-        (name,) = operator.outputs
-        whole = self.tensors[name]
-        made[name] = self.new(f"{name}.part", resized(whole, whole.shape[1] // total * (part[1] - part[0])))
+        size = part[1] - part[0]
+        shape = (whole.shape[0], 1, size, *whole.shape[3:]) if by_axes else None
+        like = Tensor("", shape, whole.format) if shape else resized(whole, whole.shape[1] // total * size)
+        made[name] = self.new(f"{name}.part", like)
         self.operators.append(Operator(operator.layer, function, inputs, (made[name],)))
 
     def _data_of(self, layer: str, name: str, island: Island, groups: tuple[int, int]) -> str:
@@ -171,6 +178,23 @@ class _Cutting(Rewriting):
         view = View(whole.shape[1:], tuple(range(len(whole.shape) - 1)))
         self.operators.append(Operator(layer, view, (one,), (within,)))
         return self._groups_of(layer, within, inner, (part[0] - place * inner, part[1] - place * inner))
+
+    def _rows_of_constant(self, name: str, role: str, island: Island, part: tuple[int, int]) -> str:
+        """What some rows of one group need of a constant whose axes are groups and rows."""
+        tensor = self.tensors[name]
+        group, start = divmod(part[0], island.rows)
+        if role == "table":
+            return self._part_of_constant(name, tensor, role, island.groups, (group, group + 1))
+        bounds = (group, group + 1), (start, start + part[1] - part[0])
+        cuts = [slice(*each) if size > 1 else slice(0, 1) for size, each in zip(tensor.shape, bounds, strict=False)]
+        shape = tuple(cut.stop - cut.start for cut in cuts) + tensor.shape[2:]
+        if shape == tensor.shape:
+            return name
+        made = self.new(f"{name}.part", Tensor("", shape, tensor.format, "constant"))
+        stored = self.constants.get(name)
+        if stored is not None:
+            self.constants[made] = stored.reshape(*tensor.shape, -1)[tuple(cuts)].reshape(-1)
+        return made
 
     def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
         axis = axis_of_groups(role)

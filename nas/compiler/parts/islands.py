@@ -16,6 +16,7 @@ from nas.ir.program import Operator, View
 from nas.ir.tensor import Tensor
 
 _FEWEST_AXES = 3
+_BYTE = 8
 
 
 class Island(NamedTuple):
@@ -74,19 +75,30 @@ def with_rows(network: Network, island: Island) -> Island:
     """The island, the rows of whose groups are told apart as well; as it is where they cannot be."""
     operators = [network.operators[index] for index in island.members]
     total = network.tensors[operators[0].outputs[0]].shape[1]
+    told = island._replace(rows=total // island.groups)
     made: set[str] = set()
     for operator in operators:
-        if network.tensors[operator.outputs[0]].shape[1] != total:
+        result = network.tensors[operator.outputs[0]].shape
+        by_axes = is_by_axes(result, told)
+        if (not by_axes and result[1] != total) or (by_axes and not isinstance(operator.function, View | Eltwise)):
             return island
         for role, name in zip(roles(operator.function), operator.inputs, strict=True):
+            tensor = network.tensors[name]
             if is_read_whole(operator, role):
                 can_be_told = name not in made  # which comes in rows
+            elif by_axes or isinstance(operator.function, View):
+                can_be_told = name in made or _has_both(tensor, role, told)
             else:
-                can_be_told = _has_rows(network.tensors[name], role, total)
+                can_be_told = _has_rows(tensor, role, total)
             if not can_be_told:
                 return island
         made.update(operator.outputs)
-    return island._replace(rows=total // island.groups)
+    return told
+
+
+def is_by_axes(shape: tuple[int, ...], island: Island) -> bool:
+    """Whether groups lie along one axis of what an island makes, and the rows of each along the next."""
+    return len(shape) == _FEWEST_AXES + 1 and island.rows > 1 and shape[1:3] == (island.groups, island.rows)
 
 
 def is_read_whole(operator: Operator, role: str) -> bool:
@@ -99,6 +111,15 @@ def _has_rows(tensor: Tensor, role: str, rows: int) -> bool:
     if tensor.role == "constant":
         return tensor.shape[axis_of_groups(role)] in (1, rows)
     return _lies_apart(tensor, rows)
+
+
+def _has_both(tensor: Tensor, role: str, island: Island) -> bool:
+    """Whether a constant has a number, or one for all, along the axis of the groups and along that of their rows."""
+    if tensor.role != "constant" or tensor.format.bits < _BYTE:
+        return False
+    if role == "table":
+        return tensor.shape[axis_of_groups(role)] in (1, island.groups)
+    return tensor.shape[0] in (1, island.groups) and tensor.shape[1] in (1, island.rows)
 
 
 def axis_of_groups(role: str) -> int:

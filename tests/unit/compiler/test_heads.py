@@ -47,6 +47,10 @@ class Attention(nn.Module):
             scores = scores + torch.full(scores.shape[-2:], -torch.inf).triu(1)
         if self.kind == "biased":
             scores = scores + torch.linspace(-1, 1, self.heads).view(-1, 1, 1)
+        if self.kind == "placed":  # a bias of its own for every two tokens of each head
+            scores = scores + torch.linspace(-1, 1, scores[0].numel()).reshape(scores.shape[1:])
+        if self.kind == "led":  # by the keys
+            scores = scores + keys.mean(-1)[:, :, None]
         shares = F.softmax(scores, -1)
         if self.kind == "mixed":  # what one head finds counts for the others
             shares = shares + shares.mean(1, keepdim=True)
@@ -111,7 +115,16 @@ def products(operators: tuple[object, ...]) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "members"),
-    [("plain", True), ("masked", True), ("biased", True), ("mixed", False), ("seen", False), ("few bits", True)],
+    [
+        ("plain", True),
+        ("masked", True),
+        ("biased", True),
+        ("placed", True),
+        ("led", True),
+        ("mixed", False),
+        ("seen", False),
+        ("few bits", True),
+    ],
 )
 def test_heads_are_apart_up_to_the_next_product_unless_one_reads_another(kind: str, members: bool) -> None:
     network = run_passes(PASSES, network_of(Attention(kind=kind), ((2, 3, 6, 9),)), EDGE_NPU)
@@ -122,7 +135,7 @@ def test_heads_are_apart_up_to_the_next_product_unless_one_reads_another(kind: s
     assert cut.outputs == network.outputs
 
 
-@pytest.mark.parametrize("kind", ["plain", "masked", "biased", "mixed", "seen", "few bits"])
+@pytest.mark.parametrize("kind", ["plain", "masked", "biased", "placed", "mixed", "seen", "few bits"])
 @pytest.mark.parametrize("kib", [9, 16, 24, 512])
 def test_the_numbers_are_those_of_torch(kind: str, kib: int) -> None:
     compiled = compiled_for(Attention(kind=kind), with_sram(kib))
@@ -150,7 +163,19 @@ def test_some_heads_after_the_others_give_the_same_integers(kind: str, size: int
         np.testing.assert_array_equal(parts[name], expected)
 
 
-@pytest.mark.parametrize(("kind", "heads"), [("plain", 3), ("plain", 1), ("few bits", 2)])
+@pytest.mark.parametrize(
+    ("kind", "heads"),
+    [
+        ("plain", 3),
+        ("plain", 1),
+        ("few bits", 2),
+        ("masked", 3),
+        ("masked", 1),
+        ("biased", 2),
+        ("placed", 3),
+        ("placed", 1),
+    ],
+)
 @pytest.mark.parametrize("precision", ["int8", "float"])
 @pytest.mark.parametrize("rows", [8, 20, 54])
 def test_some_queries_of_a_head_after_the_others_give_the_same_numbers(
@@ -167,20 +192,21 @@ def test_some_queries_of_a_head_after_the_others_give_the_same_numbers(
         np.testing.assert_array_equal(parts[name], expected)
 
 
-def test_queries_are_told_apart_only_along_the_first_axis_and_up_to_a_product_that_reads_them_all() -> None:
-    biased = network_in(Attention(kind="biased"), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
-    (island,) = islands_between_products(biased)
-    # The bias is added where heads lie along one axis and queries along the next.
-    assert with_rows(biased, island).rows == 1
+def test_queries_are_told_apart_only_from_constants_and_up_to_a_product_that_reads_them_all() -> None:
+    led = network_in(Attention(kind="led"), (2, 3, 6, 9), EDGE_NPU, Precision("int8"))
+    (island,) = islands_between_products(led)
+    # It is added where heads lie along one axis and queries along the next.
+    assert with_rows(led, island).rows == 1
     alone = run_passes(PASSES, network_of(Attention(1), ((2, 3, 6, 9),)), EDGE_NPU)
     *_, product = islands_between_products(alone)[0].members
     out = max(index for index, each in enumerate(alone.operators) if each.layer == "out")
     assert with_rows(alone, Island((product, out), 1)).rows == 1
 
 
-def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time() -> None:
+@pytest.mark.parametrize("kind", ["plain", "biased"])
+def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time(kind: str) -> None:
     """The maps of a head, five bytes for each two tokens, are five times what the chip holds."""
-    found = with_and_without(Attention(heads=2, size=16), 16, with_sram(64))
+    found = with_and_without(Attention(heads=2, size=16, kind=kind), 16, with_sram(64))
     (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
     assert cycles < 0.4 * cycles_whole
     assert moved_bytes < 0.1 * moved_bytes_whole
