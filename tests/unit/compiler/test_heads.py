@@ -11,6 +11,7 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.opt.pipeline import PASSES
+from nas.compiler.opt.rewrite.apart import Apart
 from nas.compiler.parts.heads import Heads, cut_by_groups
 from nas.compiler.parts.islands import Island, islands_between_products, size_of_parts, with_rows
 from nas.compiler.passes import run_passes
@@ -218,6 +219,13 @@ def test_parts_are_of_all_images_of_a_batch_and_fit_the_chip_together() -> None:
     (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
     assert cycles < 0.4 * cycles_whole
     assert moved_bytes < 0.2 * moved_bytes_whole
+
+
+def test_few_queries_pass_at_a_time_where_the_data_of_a_head_alone_overflows_the_chip() -> None:
+    processor = with_sram(12)
+    network = network_in(Attention(2, 12).to("meta"), (3, 3, 7, 10), processor, Precision("float"))
+    cut = Apart().run(run_passes(PASSES, network, processor), processor)
+    assert products(cut.operators) == 2 * 2 * -(-70 // (processor.matrix.columns // 8))
 
 
 def test_a_product_whose_groups_do_not_fit_is_cut_before_any_program_is_made() -> None:

@@ -49,7 +49,8 @@ class Apart:
         data = [network.tensors[each.inputs[0]] for each in products if isinstance(each.function, Conv)]
         data_bytes = sum(tensor_bytes(each) // island.groups for each in data)
         columns = processor.matrix.columns
-        rows = int(self.fill_of_rows * (processor.sram.size_bytes - data_bytes) / row_bytes)
+        # The data alone may be more than the chip holds.
+        rows = max(0, int(self.fill_of_rows * (processor.sram.size_bytes - data_bytes) / row_bytes))
         whole_folds = rows // columns * columns
         return min(whole_folds or max(rows, ceil_div(columns, _NARROWEST), 1), island.rows)
 
