@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nas.compiler.front_end.trace import tensors_in
+from nas.compiler.front_end.nests import tensors_in
 from nas.core.seeding import stream
 
 Arrays = dict[str, NDArray[np.float32]]

@@ -170,6 +170,8 @@ def _cat(builder: NetworkBuilder, call: Call) -> bool:
 def _can_be_made(constant: torch.Tensor, beside: Value, axis: int) -> bool:
     """Whether a constant is the same in all images, and no longer along `axis` than what it is joined to."""
     is_one = constant.shape[0] == 1 or constant.stride(0) == 0
+    if not is_one and constant.device.type != "meta":
+        is_one = bool((constant == constant[:1]).all())
     return is_one and constant.is_floating_point() and constant.shape[axis] <= beside.shape[axis]
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +24,9 @@ from torch.overrides import TorchFunctionMode
 
 from nas.compiler.front_end.definitions.table import definition_of, module_definition
 from nas.compiler.front_end.names import short_name
+from nas.compiler.front_end.nests import found_in, on_cpu, on_meta, tensors_in
 from nas.compiler.front_end.stand_ins import FILLED, stand_in
+from nas.compiler.front_end.writes import bounds_of, with_part
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
@@ -40,8 +42,6 @@ _BROKEN_FORWARDS = (
 )
 # What any tensor answers alike, with numbers or without. Every batch norm asks.
 _QUESTIONS = frozenset((torch.Tensor.dim, torch.Tensor.size, torch.Tensor.shape.__get__))  # type: ignore[attr-defined]
-_NESTS = (list, tuple, Mapping)
-_Kind = TypeVar("_Kind")
 # Kinds of arguments, the usual ones, that hold no tensors.
 _WITHOUT_TENSORS = frozenset((type(None), bool, int, float, str))
 
@@ -92,7 +92,7 @@ class Call:
     @property
     def read(self) -> list[Value]:
         """All the traced values among the arguments, lists of them included."""
-        return _found_in((self.arguments, self.keywords), Value)
+        return found_in((self.arguments, self.keywords), Value)
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ class Recorder(TorchFunctionMode):
         self._names = {module: name for name, module in root.named_modules()}
         self._is_meta = any(_is_on_meta(module) for module in self._names)
         self._values: dict[int, tuple[torch.Tensor, Value, int]] = {}
+        # What each part was taken of, by which index, and which version of it.
+        self._parts: dict[int, tuple[torch.Tensor, Any, int]] = {}
         self._codes: dict[int, tuple[torch.Tensor, Codes]] = {}
         self._coded: dict[tuple[int, int], torch.Tensor] = {}
         self._count = 0
@@ -175,6 +177,8 @@ class Recorder(TorchFunctionMode):
             args = (args[0], torch.tensor(args[1]))  # the one place where a list is not as good as a tuple
         if function is torch.Tensor.__iter__:
             return iter(self.__torch_function__(torch.unbind, types, args))
+        if function is torch.Tensor.__setitem__:
+            return self.write(*args)
         definition = definition_of(function, args, kwargs, self.is_value)
         if definition is not None:
             with self:
@@ -187,7 +191,35 @@ class Recorder(TorchFunctionMode):
             # An in-place function returns its argument; from here on that tensor means the new value.
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
+            if function is torch.Tensor.__getitem__:
+                self._parts[id(result)] = (args[0], args[1], args[0]._version)
+            elif args and result is args[0] and id(result) in self._parts:
+                self.write(*self._parts[id(result)][:2], result)
         return result
+
+    def write(self, base: torch.Tensor, index: Any, part: Any) -> None:
+        """`base`, which `part` is written to in place, means another value from here on; so does what it is a part of."""
+        taken = self._parts.get(id(part)) if isinstance(part, torch.Tensor) else None
+        is_own = (
+            taken is not None and taken[0] is base and bounds_of(taken[1], base.shape) == bounds_of(index, base.shape)
+        )
+        if is_own and base._version == part._version == self._values[id(base)][2]:
+            return  # an augmented assignment writes what has been changed in place once more
+        if is_own and taken is not None and taken[2] == self._values[id(base)][2]:
+            # Nobody has changed it but through this part.
+            self._values[id(base)] = (*self._values[id(base)][:2], base._version)
+        bounds = bounds_of(index, base.shape)
+        if bounds is None:
+            raise InputError(self.deepest_path or "forward", "", "a part of places in a row to write to", repr(index))
+        with self:
+            new = with_part(base, index, bounds, part)
+        if base.device.type == "meta" and not is_own:
+            base[index] = 0  # other views of it have changed as well, and say so
+        self._values[id(base)] = (base, self.value_of(new), base._version)
+        if is_own:
+            self._parts[id(part)] = (base, index, base._version)
+        if id(base) in self._parts:
+            self.write(*self._parts[id(base)][:2], base)
 
     def _reads_values(self, arguments: Iterable[Any]) -> bool:
         """Whether any tensor among these, however deep, depends on the input."""
@@ -207,12 +239,12 @@ class Recorder(TorchFunctionMode):
             return function(*args, **kwargs)
         if is_filled:
             args = (torch.empty(args[0].shape, dtype=args[0].dtype), *args[1:])
-        return function(*_on_cpu(args), **_on_cpu(kwargs))
+        return function(*on_cpu(args), **on_cpu(kwargs))
 
     def run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call itself, on shapes alone."""
         known = stand_in(function, args, kwargs)
-        return function(*_on_meta(args), **_on_meta(kwargs)) if known is None else known
+        return function(*on_meta(args), **on_meta(kwargs)) if known is None else known
 
     def is_followed(self, results: list[torch.Tensor]) -> bool:
         """Whether results are tensors of the network: sizes and such are not."""
@@ -324,42 +356,6 @@ def _is_layer(module: nn.Module) -> bool:
 def _is_of_torch(kind: type) -> bool:
     bases = (base.__module__ for base in kind.__mro__)
     return any(name.startswith("torch.nn.modules.") and not name.endswith((".module", ".container")) for name in bases)
-
-
-def tensors_in(structure: Any) -> list[torch.Tensor]:
-    """The tensors of nested lists, tuples and mappings, in their order."""
-    return _found_in(structure, torch.Tensor)
-
-
-def _found_in(structure: Any, kind: type[_Kind]) -> list[_Kind]:
-    if isinstance(structure, kind):
-        return [structure]
-    items = structure.values() if isinstance(structure, Mapping) else structure
-    return [part for item in items for part in _found_in(item, kind)] if isinstance(structure, _NESTS) else []
-
-
-def _on_meta(structure: Any) -> Any:
-    """The same arguments with every constant tensor replaced by its shape."""
-    if isinstance(structure, torch.Tensor):
-        return structure if structure.device.type == "meta" else torch.empty_like(structure, device="meta")
-    if isinstance(structure, tuple):
-        return tuple(_on_meta(item) for item in structure)
-    if isinstance(structure, list):
-        return [_on_meta(item) for item in structure]
-    if isinstance(structure, dict):
-        return {name: _on_meta(item) for name, item in structure.items()}
-    return structure
-
-
-def _on_cpu(structure: Any) -> Any:
-    """The same arguments with every mention of the meta device replaced: "where the input is" is here."""
-    if isinstance(structure, torch.device):
-        return torch.device("cpu") if structure.type == "meta" else structure
-    if isinstance(structure, tuple | list) and type(structure) in (tuple, list):
-        return type(structure)(_on_cpu(item) for item in structure)
-    if isinstance(structure, dict):
-        return {name: _on_cpu(item) for name, item in structure.items()}
-    return structure
 
 
 def _is_on_meta(module: nn.Module) -> bool:
