@@ -5,7 +5,6 @@ import math
 import msgspec
 
 from nas.compiler.driver import Compiled
-from nas.compiler.parallel.spread import ONE_CORE
 from nas.cost.model import Cost
 from nas.cost.simulated import cost_of
 from nas.ir.command import Conv, Host, Matmul
@@ -34,7 +33,7 @@ class Profile(msgspec.Struct, frozen=True):
     """cycles of each program; bound_cycles: no program of this network can be faster on this processor.
 
     host_layers: layers that no engine knows, which the host computes. one_core_cycles: of the parallel program of a single
-    core; partition: how the work is spread over the `cores`; tried: simulated cycles of every partition that was tried;
+    core, its images together or in turn; partition: how the work is spread over the `cores`; tried: simulated cycles of every partition that was tried;
     dram_share: of the time the dram would be busy at full bandwidth.
     """
 
@@ -71,7 +70,7 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
             name=program.name,
             processor=processor.name,
             naive_cycles=simulate(compiled.naive, processor).cycles,
-            sequential_cycles=simulate(program, processor).cycles,
+            sequential_cycles=simulate(program if processor.cores > 1 else compiled.spread.sequence, processor).cycles,
             parallel_cycles=trace.cycles,
             bound_cycles=bounds.cycles,
             compulsory_bytes=bounds.compulsory_bytes,
@@ -79,7 +78,7 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
             layers=rows,
             host_layers=tuple(operator.layer for operator in program.operators if isinstance(operator.function, Host)),
             cores=processor.cores,
-            one_core_cycles=compiled.spread.cycles.get(ONE_CORE, trace.cycles),
+            one_core_cycles=compiled.spread.one_core_cycles,
             partition=compiled.spread.partition,
             tried=dict(compiled.spread.cycles),
             dram_share=transfer_cycles(trace.dram_bytes, processor) / max(trace.cycles, 1),

@@ -32,7 +32,7 @@ def print_profile(profile: Profile, console: Console) -> None:
         table.add_row(*(row[name] for name in names))
     console.print(table)
     console.print(_totals(profile), highlight=False)
-    if profile.cores > 1:
+    if profile.cores > 1 or profile.tried:
         console.print(cores_text(profile), highlight=False)
     if profile.host_layers:
         listed = ", ".join(dict.fromkeys(profile.host_layers))
@@ -68,12 +68,11 @@ def _totals(profile: Profile) -> str:
 
 
 def cores_text(profile: Profile) -> str:
-    """What several cores bring, and the other ways to share the work that were tried, the fastest first."""
+    """What several cores bring, or images in turn, and the other ways to share the work that were tried, the fastest first."""
     faster = profile.one_core_cycles / max(profile.parallel_cycles, 1)
     ways = sorted(profile.tried.items(), key=lambda item: item[1])
-    lines = [
-        f"{profile.cores} cores: {faster:.2f} x as fast as one; the DRAM is busy {profile.dram_share:.0%} of the time"
-    ]
+    cores = f"{profile.cores} cores: {faster:.2f} x as fast as one" if profile.cores > 1 else "a batch on one core"
+    lines = [f"{cores}; the DRAM is busy {profile.dram_share:.0%} of the time"]
     for name, cycles in ways:
         mark = "*" if name == profile.partition else " "
         lines.append(f"  {mark} {cycles:>13,} cycles  {profile.one_core_cycles / max(cycles, 1):5.2f} x  {name}")

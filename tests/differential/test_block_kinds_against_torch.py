@@ -65,7 +65,7 @@ def _check(description: dict[str, object], tolerance: float) -> tuple[Compiled, 
     naive = run_values(compiled.naive, compiled.naive_constants, inputs, run_on_host)[name]
     optimised = run_values(compiled.optimised, compiled.constants, inputs, run_on_host)[name]
     order = np.random.default_rng(0)
-    parallel = run_values_parallel(compiled.parallel, compiled.constants, inputs, order, run_on_host)[name]
+    parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, order, run_on_host)[name]
     np.testing.assert_array_equal(parallel, optimised)
     limit = tolerance * max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(naive, expected, rtol=0, atol=limit)

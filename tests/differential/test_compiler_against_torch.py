@@ -29,7 +29,7 @@ def check_values(compiled: Compiled, relative: float, orders: int = 3) -> None:
         np.testing.assert_allclose(optimised[name], expected, rtol=0, atol=tolerance)
     for seed in range(orders):
         order = np.random.default_rng(seed)
-        parallel = run_values_parallel(compiled.parallel, compiled.constants, inputs, order, run_on_host)
+        parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, order, run_on_host)
         for name in truth:
             np.testing.assert_array_equal(parallel[name], optimised[name])
 

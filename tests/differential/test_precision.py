@@ -38,7 +38,7 @@ def results(module: nn.Module, shape: tuple[int, ...], precision: Precision) -> 
     naive = run_values(compiled.naive, compiled.naive_constants, inputs, run_on_host)
     optimised = run_values(compiled.optimised, compiled.constants, inputs, run_on_host)
     order = np.random.default_rng(0)
-    parallel = run_values_parallel(compiled.parallel, compiled.constants, inputs, order, run_on_host)
+    parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, order, run_on_host)
     (name,) = truth
     np.testing.assert_array_equal(optimised[name], naive[name])
     np.testing.assert_array_equal(parallel[name], naive[name])

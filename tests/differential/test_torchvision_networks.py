@@ -67,7 +67,7 @@ def test_a_network(name: str) -> None:
     naive = run_values(compiled.naive, compiled.naive_constants, inputs, run_on_host)
     optimised = run_values(compiled.optimised, compiled.constants, inputs, run_on_host)
     order = np.random.default_rng(0)
-    parallel = run_values_parallel(compiled.parallel, compiled.constants, inputs, order, run_on_host)
+    parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, order, run_on_host)
     assert list(truth) == [binding.name for binding in compiled.parallel.outputs]
     for key, expected in truth.items():
         # Against the spread of the outputs, not their size: a constant output must not pass for a right one.

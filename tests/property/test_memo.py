@@ -19,7 +19,7 @@ from nas.compiler.front_end.lower import network_of
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.parallel.spread import spread
 from nas.compiler.precision import Bits, Precision, network_in
 from nas.core.errors import DoesNotFit, Violation
 from nas.cost.model import Cost
@@ -169,13 +169,13 @@ def price_of_all_numbers(module: nn.Module, precision: Precision) -> Cost | Viol
     """The price of the programs that hold every constant and every range."""
     lowered = network_in(module, SHAPE, EDGE_NPU, precision)
     try:
-        program, _ = optimise(lowered, EDGE_NPU)
+        one_core = optimise(lowered, EDGE_NPU)
     except DoesNotFit as error:
         return error.violation
-    parallel = parallelise(program)
-    assert check_par_program(parallel, EDGE_NPU, program) == ()
+    found = spread(lowered, EDGE_NPU, one_core)
+    assert check_par_program(found.parallel, EDGE_NPU, found.sequence) == ()
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return cost_of(program, simulate_parallel(parallel, EDGE_NPU), parameters, parallel.used_bytes)
+    return cost_of(one_core[0], simulate_parallel(found.parallel, EDGE_NPU), parameters, found.parallel.used_bytes)
 
 
 @pytest.mark.parametrize("bits", ["float", "int8", "bfloat16"])

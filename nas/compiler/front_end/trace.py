@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class Call:
     outputs: tuple[Value, ...]
     layer: str
 
-    @property
+    @cached_property
     def read(self) -> list[Value]:
         """All the traced values among the arguments, lists of them included."""
         return found_in((self.arguments, self.keywords), Value)

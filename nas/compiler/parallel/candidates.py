@@ -20,11 +20,11 @@ def core_counts(cores: int) -> list[int]:
 def candidates(network: Network, processor: Processor, cores: int) -> Iterator[Partition]:
     """The partitions over `cores` cores to try, of a network behind its passes."""
     ranked: list[tuple[float, int, Partition]] = []
-    for groups, parts, ways in _divisions(cores, _images(network)):
+    for groups, parts, ways in _divisions(cores, image_count(network)):
         partition, cycles = choose_stretches(network, processor, groups, parts, ways)
         if any(stretch.way not in ("whole", "alone") for stretch in partition.stretches) or groups > 1:
             ranked.append((cycles, len(ranked), partition))
-    for chunks in _chunk_counts(_images(network)):
+    for chunks in _chunk_counts(image_count(network)):
         found = choose_stages(network, processor, cores, chunks)
         if found is not None:
             ranked.append((found[1], len(ranked), found[0]))
@@ -36,7 +36,8 @@ def candidates(network: Network, processor: Processor, cores: int) -> Iterator[P
             yield partition
 
 
-def _images(network: Network) -> int:
+def image_count(network: Network) -> int:
+    """How many images the network takes at a time."""
     return max((network.tensors[name].shape[0] for name in network.outputs), default=1)
 
 

@@ -1,6 +1,7 @@
 """A network over the cores of a processor: partitions are tried, each is simulated, and the fastest is kept.
 
-One core's program is always among them, so that more cores are never slower.
+One core's program is always among them, so that more cores are never slower. One core may also do the images of a batch in turn:
+what loads weights once for all of them keeps the maps of all, which may have no room.
 """
 
 from collections.abc import Mapping
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, unused_name
 from nas.compiler.opt.pipeline import ORDERS, PASSES, optimise, passes_with
-from nas.compiler.parallel.candidates import candidates, core_counts
+from nas.compiler.parallel.candidates import candidates, core_counts, image_count
 from nas.compiler.parallel.join import CoreProgram, Joint, join
 from nas.compiler.parallel.order import list_schedule
-from nas.compiler.parallel.partition import Partition, pieces_of
+from nas.compiler.parallel.partition import Partition, Stretch, pieces_of
 from nas.compiler.parallel.piece import CannotCut, core_network
 from nas.compiler.parallel.pipeline import parallelise
 from nas.compiler.parallel.trial import tried
@@ -30,7 +31,7 @@ from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import Trace
 
 Packed = Mapping[str, NDArray[np.uint8]]
-ONE_CORE = "one core"
+ONE_CORE, _IN_TURN = "one core", "images in turn"
 # Done to the whole network before it is cut; dataflows are chosen anew for what each core makes. The pieces of a core stay
 # in their order, in which no two cores wait for each other.
 _DONE_BEFORE = frozenset(step.name for step in (*PASSES, *ORDERS)) - {"select"}
@@ -39,6 +40,9 @@ _DONE_BEFORE = frozenset(step.name for step in (*PASSES, *ORDERS)) - {"select"}
 _HOPELESS = 1.25
 # Of the fastest partition the commands are ordered anew, with less and more passing of what waits; see `order`.
 _WINDOWS = (4, 16, 64)
+# Images in turn are not planned where they would be more operators than that, or where one image takes more than its share of the
+# time: where one ends and the next begins a few per cent overlap.
+_LONGEST_TURNS, _SLACK_OF_TURNS = 4096, 1.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Spread:
     """The parallel program of the fastest partition.
 
     sequence: its commands, of all cores, in one legal order; constants: their bytes; trace: how it was simulated. cycles:
-    by the partition that was simulated (none with one core); `partition` is the one that was kept.
+    by the partition that was simulated (none where there was no choice); `partition` is the one that was kept.
     """
 
     partition: str
@@ -58,8 +62,14 @@ class Spread:
 
     @property
     def is_partitioned(self) -> bool:
-        """Whether several cores share the work."""
+        """Whether it is not the program that was given: several cores share the work, or the images come in turn."""
         return self.partition != ONE_CORE
+
+    @property
+    def one_core_cycles(self) -> int:
+        """Of the faster of the two ways in which one core does it."""
+        ways = (cycles for name, cycles in self.cycles.items() if name == ONE_CORE or name.endswith(_IN_TURN))
+        return min(ways, default=self.trace.cycles)
 
 
 def spread(
@@ -73,10 +83,15 @@ def spread(
     memo = Memo() if memo is None else memo
     parallel, trace = tried(one_core[0], processor, memo)
     alone = Spread(ONE_CORE, one_core[0], parallel, one_core[1], trace, {ONE_CORE: trace.cycles})
-    if processor.cores == 1:
+    images = image_count(network)
+    if processor.cores == 1 and images == 1:
         return replace(alone, cycles={})
     traced = run_passes(passes_with(switched_off), network, processor, switched_off)
     planner = _Planner(processor, switched_off, memo)
+    in_turn = _in_turn(traced, images, planner, trace.cycles)
+    alone = alone if in_turn is None else _faster(alone, in_turn)
+    if processor.cores == 1:
+        return alone if in_turn is not None else replace(alone, cycles={})
     found: list[Spread] = []
     for order in _orders(traced, one_core[0]):
         # The most first: against them few of the others need be simulated.
@@ -85,6 +100,21 @@ def spread(
             each = _fastest_over(count, order, planner, known)
             found = found if each is None else [each, *found]
     return reduce(_faster, found, alone)
+
+
+def _in_turn(network: Network, images: int, planner: "_Planner", cycles: int) -> Spread | None:
+    """One core does the images one after the other; None where that can't be, or takes longer than `cycles` by what one image takes."""
+    if images == 1 or images * len(network.operators) > _LONGEST_TURNS:
+        return None
+    partition = Partition(f"{images} {_IN_TURN}", (Stretch(0, len(network.operators), "stage"),), 1, 1, images)
+    try:
+        one_image = planner.program(core_network(network, pieces_of(network, partition)[:1]).network)
+        if images * tried(one_image[0], planner.processor, planner.memo).trace.cycles > _SLACK_OF_TURNS * cycles:
+            return None
+        joint = join(network, planner.cores(network, partition), planner.processor)
+    except (CannotCut, DoesNotFit):
+        return None
+    return _simulated(partition.name, (joint.program, joint.packed), planner.processor)
 
 
 def _orders(network: Network, program: Program) -> list[Network]:
@@ -172,9 +202,13 @@ class _Planner:
             mine = core_network(network, [piece for piece in pieces if piece.core == core])
             key = _key(mine.network)
             if key not in known:
-                known[key] = optimise(mine.network, self.processor, self.switched_off | _DONE_BEFORE, self.memo)
+                known[key] = self.program(mine.network)
             cores.append(CoreProgram(core, *known[key], mine.shared))
         return cores
+
+    def program(self, network: Network) -> tuple[Program, Packed]:
+        """The program of what one core does. Raises `DoesNotFit`."""
+        return optimise(network, self.processor, self.switched_off | _DONE_BEFORE, self.memo)
 
 
 def _key(network: Network) -> bytes:

@@ -60,7 +60,7 @@ def check_values(compiled: Compiled) -> None:
     inputs, (binding,) = {"input": compiled.truth["input"]}, compiled.naive.outputs
     naive = run_values(compiled.naive, compiled.naive_constants, inputs)[binding.name]
     optimised = run_values(compiled.optimised, compiled.constants, inputs)[binding.name]
-    parallel = run_values_parallel(compiled.parallel, compiled.constants, inputs, np.random.default_rng(0))[
+    parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, np.random.default_rng(0))[
         binding.name
     ]
     np.testing.assert_array_equal(optimised, naive)
