@@ -191,7 +191,7 @@ class Recorder(TorchFunctionMode):
             # An in-place function returns its argument; from here on that tensor means the new value.
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
-            if function is torch.Tensor.__getitem__:
+            if function is torch.Tensor.__getitem__ and bounds_of(args[1], args[0].shape):
                 self._parts[id(result)] = (args[0], args[1], args[0]._version)
             elif args and result is args[0] and id(result) in self._parts:
                 self.write(*self._parts[id(result)][:2], result)
