@@ -26,7 +26,7 @@ from nas.compiler.front_end.definitions.table import definition_of, module_defin
 from nas.compiler.front_end.names import short_name
 from nas.compiler.front_end.nests import found_in, on_cpu, on_meta, tensors_in
 from nas.compiler.front_end.stand_ins import FILLED, stand_in
-from nas.compiler.front_end.writes import bounds_of, with_part
+from nas.compiler.front_end.writes import Bounds, bounds_of, with_part
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8
@@ -139,8 +139,8 @@ class Recorder(TorchFunctionMode):
         self._names = {module: name for name, module in root.named_modules()}
         self._is_meta = any(_is_on_meta(module) for module in self._names)
         self._values: dict[int, tuple[torch.Tensor, Value, int]] = {}
-        # What each part was taken of, by which index, and which version of it.
-        self._parts: dict[int, tuple[torch.Tensor, Any, int]] = {}
+        # What each part was taken of, by which index, which places that are, and which version of it.
+        self._parts: dict[int, tuple[torch.Tensor, Any, Bounds, int]] = {}
         self._codes: dict[int, tuple[torch.Tensor, Codes]] = {}
         self._coded: dict[tuple[int, int], torch.Tensor] = {}
         self._count = 0
@@ -191,33 +191,33 @@ class Recorder(TorchFunctionMode):
             # An in-place function returns its argument; from here on that tensor means the new value.
             outputs = tuple(self.new_value(tensor) for tensor in results)
             self.calls.append(Call(function, arguments, keywords, outputs, self._layer(function)))
-            if function is torch.Tensor.__getitem__ and bounds_of(args[1], args[0].shape):
-                self._parts[id(result)] = (args[0], args[1], args[0]._version)
+            if function is torch.Tensor.__getitem__ and (bounds := bounds_of(args[1], args[0].shape)):
+                self._parts[id(result)] = (args[0], args[1], bounds, args[0]._version)
             elif args and result is args[0] and id(result) in self._parts:
                 self.write(*self._parts[id(result)][:2], result)
         return result
 
     def write(self, base: torch.Tensor, index: Any, part: Any) -> None:
         """`base`, which `part` is written to in place, means another value from here on; so does what it is a part of."""
-        taken = self._parts.get(id(part)) if isinstance(part, torch.Tensor) else None
-        is_own = (
-            taken is not None and taken[0] is base and bounds_of(taken[1], base.shape) == bounds_of(index, base.shape)
-        )
-        if is_own and base._version == part._version == self._values[id(base)][2]:
-            return  # an augmented assignment writes what has been changed in place once more
-        if is_own and taken is not None and taken[2] == self._values[id(base)][2]:
-            # Nobody has changed it but through this part.
-            self._values[id(base)] = (*self._values[id(base)][:2], base._version)
         bounds = bounds_of(index, base.shape)
         if bounds is None:
             raise InputError(self.deepest_path or "forward", "", "a part of places in a row to write to", repr(index))
+        taken = self._parts.get(id(part)) if isinstance(part, torch.Tensor) else None
+        is_own = taken is not None and taken[0] is base and taken[2] == bounds
+        if is_own and taken is not None:
+            _, value, version = self._values[id(base)]
+            if base._version == part._version == version:
+                return  # an augmented assignment writes what has been changed in place once more
+            if taken[3] == version:
+                # Nobody has changed it but through this part.
+                self._values[id(base)] = (base, value, base._version)
         with self:
             new = with_part(base, index, bounds, part)
         if base.device.type == "meta" and not is_own:
             base[index] = 0  # other views of it have changed as well, and say so
         self._values[id(base)] = (base, self.value_of(new), base._version)
         if is_own:
-            self._parts[id(part)] = (base, index, base._version)
+            self._parts[id(part)] = (base, index, bounds, base._version)
         if id(base) in self._parts:
             self.write(*self._parts[id(base)][:2], base)
 

@@ -8,6 +8,7 @@ of a shared tensor comes behind whatever stores it.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -41,11 +42,16 @@ class CoreProgram:
 
 @dataclass(frozen=True)
 class Joint:
-    """One program of all cores, but for the order of its commands: core by core; jobs: what each of them has to follow."""
+    """One program of all cores, but for the order of its commands: core by core."""
 
     program: Program
     packed: Packed
-    jobs: Sequence[Job]
+    cores: Sequence[CoreProgram]
+
+    @cached_property
+    def jobs(self) -> Sequence[Job]:
+        """The commands with what each of them has to follow, for who orders them anew."""
+        return _jobs(self.cores)
 
     def in_order(self, schedule: Schedule) -> tuple[Program, Packed]:
         """The program with its commands in the order of `schedule`, and the bytes of its constants."""
@@ -80,7 +86,7 @@ def join(network: Network, cores: Sequence[CoreProgram], processor: Processor) -
     if end_bytes > processor.dram.size_bytes:
         raise DoesNotFit(Violation("dram_bytes", network.name, end_bytes, processor.dram.size_bytes, "bytes"))
     program = network.optimised_program(processor, bindings, constants, commands, used_bytes)
-    return Joint(program, packed, _jobs(cores))
+    return Joint(program, packed, cores)
 
 
 def _shared_places(network: Network, cores: Sequence[CoreProgram]) -> tuple[dict[str, Region], int]:

@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 
-from nas.compiler.network import Network, pack
+from nas.compiler.network import Network
 from nas.compiler.parts.depth import tile_bytes
 from nas.compiler.parts.islands import (
     Island,
@@ -185,30 +184,16 @@ class _Cutting(Rewriting):
         group, start = divmod(part[0], island.rows)
         if role == "table":
             return self._part_of_constant(name, tensor, role, island.groups, (group, group + 1))
-        bounds = (group, group + 1), (start, start + part[1] - part[0])
-        cuts = [slice(*each) if size > 1 else slice(0, 1) for size, each in zip(tensor.shape, bounds, strict=False)]
-        shape = tuple(cut.stop - cut.start for cut in cuts) + tensor.shape[2:]
-        if shape == tensor.shape:
+        wanted = (group, group + 1), (start, start + part[1] - part[0])
+        places = [each if size > 1 else (0, 1) for size, each in zip(tensor.shape, wanted, strict=False)]
+        if all(each == (0, size) for size, each in zip(tensor.shape, places, strict=False)):
             return name
-        made = self.new(f"{name}.part", Tensor("", shape, tensor.format, "constant"))
-        stored = self.constants.get(name)
-        if stored is not None:
-            self.constants[made] = stored.reshape(*tensor.shape, -1)[tuple(cuts)].reshape(-1)
-        return made
+        return self.constant_part(name, *places)
 
     def _part_of_constant(self, name: str, tensor: Tensor, role: str, groups: int, part: tuple[int, int]) -> str:
         axis = axis_of_groups(role)
         if tensor.shape[axis] == 1:
             return name
         step = tensor.shape[axis] // groups
-        start, stop = part[0] * step, part[1] * step
-        shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
-        cut = self.new(f"{name}.part", Tensor("", shape, tensor.format, "constant"))
-        stored = self.constants.get(name)
-        if stored is not None:
-            if axis:
-                self.constants[cut] = pack(stored.view(np.float32).reshape(tensor.shape)[:, start:stop], 32)
-            else:
-                rows = stored.reshape(tensor.shape[0], -1)
-                self.constants[cut] = rows[start:stop].reshape(-1)
-        return cut
+        before = [(0, size) for size in tensor.shape[:axis]]
+        return self.constant_part(name, *before, (part[0] * step, part[1] * step))

@@ -39,6 +39,16 @@ class Rewriting:
         inner = self.tensors[name].shape[1:]
         self.operators.append(Operator(layer, View(inner, tuple(range(len(inner))), *places), (name,), (part,)))
 
+    def constant_part(self, name: str, *places: tuple[int, int]) -> str:
+        """A constant of these places (half-open) along the first axes of another one; of numbers that share bytes along the first alone."""
+        whole = self.tensors[name]
+        shape = (*(stop - start for start, stop in places), *whole.shape[len(places) :])
+        made = self.new(f"{name}.part", Tensor("", shape, whole.format, "constant"))
+        if name in self.constants:
+            elements = self.constants[name].reshape(*whole.shape[: len(places)], -1)
+            self.constants[made] = elements[tuple(slice(*each) for each in places)].reshape(-1)
+        return made
+
 
 def resized(tensor: Tensor, size: int) -> Tensor:
     """One like it, with so many places along the first axis behind the batch (of weights: behind the outputs)."""

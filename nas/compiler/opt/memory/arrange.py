@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.memory.alloc import (
@@ -120,8 +121,7 @@ def _stretched(spans: Spans, slacks: dict[str, int]) -> Spans:
 
 def _over(spans: Spans, stretched: Spans, buffer_bytes: dict[str, int], capacity_bytes: int) -> list[str]:
     """The buffers that, by their slack alone, are there when more lives than the sram holds."""
-    # Moments that are over, before each.
-    before = np.concatenate([[0], np.cumsum(live_over_time(stretched, buffer_bytes) > capacity_bytes)]).tolist()
+    before = _counted(live_over_time(stretched, buffer_bytes) > capacity_bytes, _end(stretched))
     return [name for name, (_, last) in spans.items() if before[stretched[name][1] + 1] > before[last + 1]]
 
 
@@ -134,10 +134,16 @@ def _beside_the_highest(
         for name, start in allocation.offsets.items()
         if start + aligned(buffer_bytes[name]) > capacity_bytes
     }
-    end = max(last for _, last in stretched.values())
-    # Moments at which one lives, before each.
+    before = _counted(live_over_time(out, buffer_bytes) > 0, _end(stretched))
+    return [name for name, (first, last) in stretched.items() if before[last + 1] > before[first]]
+
+
+def _end(spans: Spans) -> int:
+    return max(last for _, last in spans.values())
+
+
+def _counted(moments: NDArray[np.bool_], end: int) -> list[int]:
+    """How many moments that are true come before each, up to the second behind `end`; those that are not given are false."""
     before = np.zeros(end + 2, np.int64)
-    moments = np.flatnonzero(live_over_time(out, buffer_bytes)) + 1
-    before[moments] = 1
-    seen = np.cumsum(before).tolist()
-    return [name for name, (first, last) in stretched.items() if seen[last + 1] > seen[first]]
+    before[1:] = np.cumsum(np.pad(moments[: end + 1], (0, max(0, end + 1 - moments.size))))
+    return before.tolist()

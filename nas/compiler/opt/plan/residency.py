@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.layout.operands import Layout, Placed
-from nas.compiler.opt.layout.storage import Storage
+from nas.compiler.opt.layout.operands import Layout
 from nas.compiler.opt.plan.tile import comfortable_bytes
 from nas.compiler.regions import aligned
 from nas.core.errors import DoesNotFit, Violation
@@ -63,8 +62,14 @@ class Residences:
         self._needs = np.array([self._need(index, alive.sizes.keys()) for index in range(len(alive.touched))], np.int64)
 
     def _need(self, index: int, on_chip: Set[str]) -> int:
-        placed, storage = self._layout.placed[index], self._layout.storage
-        return _need(placed, on_chip, self._columns, storage, self._room_bytes, self._memo)
+        """What an operator needs beside its own maps on chip: to work well, where that can be had without evicting them."""
+        placed, buffers, room_bytes = self._layout.placed[index], self._layout.storage.buffers, self._room_bytes
+        if placed is None:
+            return 0
+        slots = placed.on_chip(on_chip)
+        own = {placed.homes[slot].memory for slot in slots}
+        rooms = (room_bytes - sum(aligned(buffers[name].size_bytes) for name in own), room_bytes)
+        return self._memo.of(comfortable_bytes, placed.operands, slots, self._columns, rooms)
 
     def decide(self, evicted: frozenset[str] = frozenset(), linking: frozenset[str] = frozenset()) -> Residency:
         """evicted: buffers that are not to live on chip; linking: those between two operators alone, which can do them in stripes.
@@ -107,13 +112,3 @@ class Residences:
             leave({victim})
         free_bytes = tuple((self._room_bytes - live_bytes).tolist())
         return Residency(frozenset(on_chip), free_bytes, alive.spans, self._room_bytes, frozenset(passing))
-
-
-def _need(placed: Placed | None, on_chip: Set[str], columns: int, storage: Storage, room_bytes: int, memo: Memo) -> int:
-    """What an operator needs beside its own maps on chip: to work well, where that can be had without evicting them."""
-    if placed is None:
-        return 0
-    slots = placed.on_chip(on_chip)
-    own = {placed.homes[slot].memory for slot in slots}
-    own_bytes = sum(aligned(storage.buffers[name].size_bytes) for name in own)
-    return memo.of(comfortable_bytes, placed.operands, slots, columns, (room_bytes - own_bytes, room_bytes))

@@ -6,7 +6,6 @@ part in one go where the whole would take those of all inputs, nearly all of the
 
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,24 +88,9 @@ class _Cutting(Rewriting):
         made = []
         for outputs, inputs in parts:
             source = self.part(operator.layer, data, *inputs)
-            constants = [self._weight(weight, outputs, inputs), *(self._table(each, outputs) for each in table)]
+            tables = [self.constant_part(each, (0, 2), outputs) for each in table]
+            constants = [self.constant_part(weight, outputs, inputs), *tables]
             result = self.new(f"{name}.part", resized(self.tensors[name], outputs[1] - outputs[0]))
             self.operators.append(Operator(operator.layer, operator.function, (source, *constants), (result,)))
             made.append(result)
         self.operators.append(Operator(operator.layer, Concat(), tuple(made), (name,)))
-
-    def _weight(self, name: str, outputs: tuple[int, int], inputs: tuple[int, int]) -> str:
-        whole = self.tensors[name]
-        shape = (outputs[1] - outputs[0], inputs[1] - inputs[0], *whole.shape[2:])
-        made = self.new(f"{name}.part", Tensor("", shape, whole.format, "constant"))
-        elements = self.constants[name].reshape(*whole.shape[:2], -1)
-        self.constants[made] = np.ascontiguousarray(elements[slice(*outputs), slice(*inputs)]).reshape(-1)
-        return made
-
-    def _table(self, name: str, outputs: tuple[int, int]) -> str:
-        whole = self.tensors[name]
-        made = self.new(f"{name}.part", msgspec.structs.replace(whole, shape=(2, outputs[1] - outputs[0])))
-        if name in self.constants:
-            columns = self.constants[name].reshape(2, whole.shape[1], -1)
-            self.constants[made] = np.ascontiguousarray(columns[:, slice(*outputs)]).reshape(-1)
-        return made
