@@ -40,9 +40,7 @@ def main(config: DictConfig) -> None:
             model.load_state_dict(load_file(config.weights_file))
     shape = (options.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
     with console.status(COMPILING):
-        compiled = compile_network(
-            model, shape, processor, switched_off=switched_off, seed=options.seed, precision=precision
-        )
+        compiled = compile_network(model, shape, processor, switched_off, options.seed, precision, options.ladder)
     if isinstance(compiled, Violation):
         console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)
         raise SystemExit(3)

@@ -16,6 +16,7 @@ from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.memo import Memo
+from nas.compiler.opt.ladder import quickest_rung
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import Spread, spread
 from nas.compiler.parts.fit import cut_to_fit
@@ -71,23 +72,25 @@ def compile_network(
     module: nn.Module,
     input_shape: tuple[int, ...],
     processor: Processor,
-    name: str = "",
     switched_off: frozenset[str] = frozenset(),
     seed: int = 0,
     precision: Precision = AS_IT_IS,
+    ladder: bool = False,
 ) -> Compiled | Violation:
     """Compile `module` for inputs of `input_shape` (batch first) and check every program.
 
     switched_off: names of passes to leave out (see `nas.compiler.opt.pipeline`). seed: of the ground truth's input, which
-    is always the module's own answer, whatever `precision` makes of it.
+    is always the module's own answer, whatever `precision` makes of it. ladder: plan for smaller srams, too, and take the
+    quickest program (see `nas.compiler.opt.ladder`).
     Returns a `Violation` where the network does not fit the processor. Raises InputError for a module that cannot be
     compiled, and ContractError where a checker finds a program at fault.
     """
-    network, memo = network_in(module, input_shape, processor, precision, name), Memo()
+    network, memo = network_in(module, input_shape, processor, precision), Memo()
+    plan = quickest_rung if ladder else optimise
     try:
         cut = cut_to_fit(network, processor)
         naive = naive_program(cut, processor)
-        optimised, constants = optimise(network, processor, switched_off, memo)
+        optimised, constants = plan(network, processor, switched_off, memo)
     except DoesNotFit as error:
         return error.violation
     parallel = spread(network, processor, (optimised, constants), switched_off, memo)

@@ -8,12 +8,13 @@ AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """batch: images per inference; seed: of the ground truth's input; the others: what images the network is made to fit,
-    None as it is described.
+    """batch: images per inference; seed: of the ground truth's input; ladder: see `nas.compiler.opt.ladder`; the others: what images
+    the network is made to fit, None as it is described.
     """
 
     batch: AtLeastOne = 1
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    ladder: bool = False
     image_size_px: AtLeastOne | None = None
     in_channels: AtLeastOne | None = None
     classes: AtLeastOne | None = None

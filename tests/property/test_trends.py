@@ -10,12 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import models
 from nas.check.parallel import check_par_program
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.network import Network
-from nas.compiler.opt.ladder import quickest_rung
+from nas.compiler.opt.ladder import quickest_rung, rungs
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
 from nas.core.errors import DoesNotFit
@@ -67,9 +69,9 @@ BETTER = {
 }
 
 
-def sram(factor: int) -> Callable[[Processor], Processor]:
+def sram(factor: float) -> Callable[[Processor], Processor]:
     return lambda processor: replace(
-        processor, sram=replace(processor.sram, size_bytes=processor.sram.size_bytes * factor)
+        processor, sram=replace(processor.sram, size_bytes=int(processor.sram.size_bytes * factor))
     )
 
 
@@ -146,11 +148,11 @@ def test_bank_conflicts_do_not_make_better_processors_slower() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_twice_the_sram_is_never_slower_on_the_ladder(seed: int) -> None:
+def test_more_sram_is_never_slower_on_the_ladder(seed: int) -> None:
     """Compiled anew for each; without the ladder a plan for more sram may be slower by a fifth."""
     processor = small_processor(seed)
     before: float | None = None
-    for factor in (1, 2, 4):
+    for factor in (1, 1.5, 2, 3, 4):
         larger = sram(factor)(processor)
         par = program(seed, larger, quickest_rung)
         assert par is not None or before is None, "what fits must fit a larger sram"
@@ -159,3 +161,11 @@ def test_twice_the_sram_is_never_slower_on_the_ladder(seed: int) -> None:
             assert before is None or after <= before
             assert not check_par_program(par, larger)
             before = after
+
+
+@given(st.integers(1, 1 << 26), st.integers(1, 1 << 26))
+def test_rungs_of_a_round_size_and_of_half_are_rungs(size_bytes: int, other_bytes: int) -> None:
+    assert rungs(size_bytes)[0] == size_bytes
+    assert set(rungs(size_bytes)) < set(rungs(2 * size_bytes))
+    small, large = sorted(3 * (1 << each.bit_length()) for each in (size_bytes, other_bytes))
+    assert set(rungs(small)) <= set(rungs(large))

@@ -13,16 +13,17 @@ from nas.compiler.opt.emit.coalesce import coalesce
 from nas.compiler.opt.emit.commands import Plan, emit
 from nas.compiler.opt.emit.constants import ConstantPool
 from nas.compiler.opt.memory.ahead import loaded_ahead
-from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured
+from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured, loosened
 from nas.compiler.opt.memory.dram import constant_bytes, place_in_dram
 from nas.compiler.opt.plan.pace import guessed_leads, seen_leads
 from nas.compiler.opt.plan.settle import Settled
 from nas.compiler.opt.plan.stripes import Groups
 from nas.compiler.opt.plan.tile import transfer_bytes
-from nas.compiler.opt.quickest import Planned
 from nas.compiler.parallel.trial import tried
 from nas.hw.spec import Processor
 from nas.ir.program import Program
+
+Planned = tuple[Program, dict[str, NDArray[np.uint8]]]  # a program, and the bytes of its constants
 
 
 class Draft(NamedTuple):
@@ -83,13 +84,14 @@ def draft_of(
 
 
 def finished(draft: Draft, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
-    """The program of a draft, with earlier loads and better colours if there are any.
+    """The program of a draft, with earlier loads, looser addresses and better colours if these are quicker.
 
     Trying these takes several simulations, and what they gain of a program is mostly less than plans differ by.
     """
     found = draft.arranged
     if not switched_off & {"ahead", "prefetch"}:
         found = loaded_ahead(found, processor, memo)
+    found = loosened(found, processor, memo)
     found = coloured(found, processor, switched_off, memo)
     if found is draft.arranged:
         return draft.program, draft.constants

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from nas.compiler.legal import network_breach
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network, tensor_bytes
-from nas.compiler.opt.draft import Draft, draft_of, finished, shared_anew
+from nas.compiler.opt.draft import Draft, Planned, draft_of, finished, shared_anew
 from nas.compiler.opt.engines.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.memory.dram import refuse_what_never_fits
 from nas.compiler.opt.plan.settle import Layouts, settle
 from nas.compiler.opt.plan.stored import is_worth_a_plan
-from nas.compiler.opt.quickest import Planned
 from nas.compiler.opt.rewrite.apart import Apart
 from nas.compiler.opt.rewrite.bands import Bands
 from nas.compiler.opt.rewrite.branches import JoinBranches

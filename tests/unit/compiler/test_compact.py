@@ -2,20 +2,25 @@
 
 import numpy as np
 import pytest
+import torchvision
 
 from nas.check.rule import raise_findings
 from nas.check.sequential import check_program
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.memo import Memo
 from nas.compiler.opt.memory.alloc import Allocation, lower_bound_bytes
+from nas.compiler.opt.memory.arrange import arranged, loosened
 from nas.compiler.opt.memory.compact import compact
 from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.pipeline import parallelise
+from nas.compiler.precision import Precision, network_in
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Copy
 from nas.ir.tensor import dense
 from nas.sim.parallel import simulate_parallel
 from tests.networks import RandomNetwork
+from tests.processors import with_sram
 
 SERVER_NPU = find_processor("server_npu")
 
@@ -66,3 +71,14 @@ def test_a_large_sram_is_no_reason_to_use_much_of_it():
         assert programs[0].used_bytes["sram"] <= programs[1].used_bytes["sram"]
         cycles = [simulate_parallel(parallelise(each), SERVER_NPU).cycles for each in programs]
         assert cycles[0] <= cycles[1] * 1.02
+
+
+def test_who_is_quicker_at_the_addresses_of_before_keeps_them():
+    network = torchvision.models.squeezenet1_1().eval().to("meta")
+    processor = with_sram(4096)
+    network = network_in(network, (1, 3, 224, 224), processor, Precision("int8"))
+    programs = [optimise(network, processor, frozenset(off))[0] for off in ((), ("compact",))]
+    kept, never = (simulate_parallel(parallelise(program), processor).cycles for program in programs)
+    assert kept <= never * 1.01
+    found = arranged(*copies(("a", "b"), ("b", "c"), ("c", "d")), processor, frozenset())
+    assert loosened(found, processor, Memo()) is found

@@ -30,18 +30,23 @@ _GOOD_PART = 4
 # For so many commands after its last use a buffer keeps its bytes, if there is room for all to do so: whoever gets them next
 # would have to wait for that use, and engines that wait for each other's bytes don't work at the same time.
 _SLACKS = (12, 6, 3, 1, 0)
+# The part of the time that a higher peak has to bring.
+_WORTH_ROOM = 0.01
 # So many where there is room in some places only.
 _LOCAL = 3
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved."""
+    """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved;
+    loose: the addresses before they moved closer together, None where they did not.
+    """
 
     commands: list[Command]
     buffer_bytes: dict[str, int]
     allocation: Allocation
     plain: list[Command]
+    loose: Allocation | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -64,13 +69,24 @@ def arranged(
             window = _window(commands, capacity_bytes)
             commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, window)
         if "compact" not in switched_off:
-            allocation = compact(commands, buffer_bytes, allocation, capacity_bytes)
+            close = compact(commands, buffer_bytes, allocation, capacity_bytes)
+            if close is not allocation:
+                return Arranged(commands, buffer_bytes, close, plain, loose=allocation)
     return Arranged(commands, buffer_bytes, allocation, plain)
 
 
 def _window(commands: list[Command], capacity_bytes: int) -> int:
     loaded_bytes = sum(each.reads[0].payload_bytes for each in commands if type(each.attributes) is Load)
     return _WIDE_WINDOW if _GOOD_PART * capacity_bytes >= loaded_bytes else _WINDOW
+
+
+def loosened(found: Arranged, processor: Processor, memo: Memo) -> Arranged:
+    """The same at the addresses before these moved together, where somebody waits for that by `_WORTH_ROOM`; `found` itself otherwise."""
+    if found.loose is None:
+        return found
+    loose = replace(found, allocation=found.loose, loose=None)
+    before, after = (timed(each.commands, each.allocation, processor, memo).trace.cycles for each in (found, loose))
+    return loose if after <= before * (1 - _WORTH_ROOM) else found
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:

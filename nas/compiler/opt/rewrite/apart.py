@@ -1,7 +1,7 @@
 """Apart: attention heads are done some at a time, where all together they overflow the chip, and some queries of one at a time.
 
 Between two products there are maps of as many rows as tokens for every token, several of them float32: of all heads they
-take megabytes, and of one what many a chip holds. Whether the program gains by it is a question for `quickest`.
+take megabytes, and of one what many a chip holds. Whether the program gains by it is a question for `opt.pipeline`.
 """
 
 from dataclasses import dataclass

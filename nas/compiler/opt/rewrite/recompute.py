@@ -7,7 +7,7 @@ to go to dram and to come back. A map that is made of less than itself (of the n
 what lives on, or of a smaller map) can be given up instead, and its operator done again, under another name, right before
 the late use; so can what that one reads in turn (T. Chen et al., "Training deep nets with sublinear memory cost", arXiv
 1604.06174, do so between the passes of training). What nobody has read before then is not done twice, but later. By the model of costs that has to take less time than the map's way to dram
-and back. Whether the program gains by it is another question, which `quickest` answers.
+and back. Whether the program gains by it is another question, which `opt.pipeline` asks the simulator.
 """
 
 from collections.abc import Iterator
