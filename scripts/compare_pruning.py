@@ -27,7 +27,7 @@ from nas.report.comparison_picture import save_comparison_picture
 from nas.report.comparison_table import comparison_table
 from nas.report.terminal import LOADING
 from nas.search.prune_compare import Contest, PruneRecord, compare
-from nas.train.device import device_of
+from nas.train.machine.device import device_of
 
 
 @script("compare_pruning", "Compare ways to a network of the same price.")

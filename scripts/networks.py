@@ -11,7 +11,7 @@ import models
 from nas.core.artifact import read_json, write_bytes
 from nas.core.errors import InputError
 from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
-from nas.train.transfer import load_exactly
+from nas.train.state.transfer import load_exactly
 
 
 def described_network(config: DictConfig, image: Mapping[str, int | None], seed: int, slim: bool = False) -> nn.Module:

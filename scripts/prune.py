@@ -22,7 +22,7 @@ from nas.report.tensorboard import TensorBoardObserver
 from nas.report.terminal import LOADING, TerminalObserver
 from nas.search.pruning import PruneConfig, prune
 from nas.train.config import TrainConfig
-from nas.train.device import device_of
+from nas.train.machine.device import device_of
 from nas.train.observer import Observers
 from nas.train.run import describe
 

@@ -16,13 +16,13 @@ from nas.data.source import DataConfig
 from nas.report.tensorboard import TensorBoardObserver
 from nas.report.terminal import LOADING, TerminalObserver
 from nas.train.config import TrainConfig
-from nas.train.device import device_of
-from nas.train.distillation import DistillationConfig, Teacher
-from nas.train.distributed import processes
+from nas.train.machine.device import device_of
+from nas.train.machine.distributed import processes
 from nas.train.observer import Observers
 from nas.train.options import Options
+from nas.train.recipe.distillation import DistillationConfig, Teacher
 from nas.train.run import describe, train_and_test
-from nas.train.transfer import begin
+from nas.train.state.transfer import begin
 
 
 @script("train", "Train one network and test it; `torchrun --nproc-per-node 2 scripts/train.py ...` in two processes.")

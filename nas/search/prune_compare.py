@@ -23,10 +23,10 @@ from nas.quota.worth.price import CostOf, Counts
 from nas.search.prune_methods import METHODS, Case
 from nas.search.pruning import PruneConfig, judges_of
 from nas.train.config import TrainConfig
-from nas.train.kept_memory import kept_memory
-from nas.train.metrics import ErrorRate, evaluate
+from nas.train.machine.kept_memory import kept_memory
+from nas.train.recipe.metrics import ErrorRate, evaluate
 from nas.train.run import train_and_test
-from nas.train.transfer import load_exactly
+from nas.train.state.transfer import load_exactly
 
 _KIND, _PRICES_KIND, _VERSION = "prune_record", "measured_prices", 1
 

@@ -31,16 +31,16 @@ from nas.quota.training.quota_training import Look, QuotaTraining
 from nas.quota.worth.price import PRICES, Subject
 from nas.search.try_out import TryOut
 from nas.train.config import TrainConfig
-from nas.train.distillation import Teacher
-from nas.train.metrics import ErrorRate, evaluate
+from nas.train.machine.slow_kernels import without_slow_kernels
 from nas.train.observer import Observer
 from nas.train.options import Options
-from nas.train.precision import autocast_dtype
+from nas.train.recipe.distillation import Teacher
+from nas.train.recipe.metrics import ErrorRate, evaluate
+from nas.train.recipe.precision import autocast_dtype
 from nas.train.run import RunResult, read_result, train_and_test
-from nas.train.slow_kernels import without_slow_kernels
+from nas.train.state.transfer import load_exactly, read_weights
 from nas.train.step import TrainStep
 from nas.train.trainer import train
-from nas.train.transfer import load_exactly, read_weights
 
 RESULT_KIND, RESULT_VERSION = "prune_result", 1
 _HISTORY_KIND, _HISTORY_VERSION = "quota_history", 1

@@ -27,9 +27,9 @@ from nas.search.plan import Plan, read_plan
 from nas.search.record import Record
 from nas.search.study import check_plan
 from nas.train.config import TrainConfig
-from nas.train.device import device_of
-from nas.train.metrics import evaluate
+from nas.train.machine.device import device_of
 from nas.train.options import Options
+from nas.train.recipe.metrics import evaluate
 from nas.train.trainer import train
 
 Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network

@@ -14,10 +14,10 @@ from nas.quota.channels.groups import Groups
 from nas.quota.channels.slices import Keep
 from nas.quota.channels.slim import slim
 from nas.train.config import TrainConfig
-from nas.train.metrics import mistaken
 from nas.train.observer import Observer
 from nas.train.options import Options
-from nas.train.precision import autocast_dtype
+from nas.train.recipe.metrics import mistaken
+from nas.train.recipe.precision import autocast_dtype
 from nas.train.trainer import train
 
 

@@ -5,11 +5,11 @@ from typing import Literal
 
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
-from nas.train.early_stop import EarlyStopConfig
-from nas.train.mixing import MixConfig
-from nas.train.optimizer import OptimizerName
-from nas.train.precision import Precision
-from nas.train.schedule import ScheduleShape, check_schedule
+from nas.train.recipe.early_stop import EarlyStopConfig
+from nas.train.recipe.mixing import MixConfig
+from nas.train.recipe.optimizer import OptimizerName
+from nas.train.recipe.precision import Precision
+from nas.train.recipe.schedule import ScheduleShape, check_schedule
 
 
 @dataclass(frozen=True)

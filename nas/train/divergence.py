@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nas.train.parts import Parts
+from nas.train.state.parts import Parts
 
 
 class LastGood:

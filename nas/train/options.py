@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nas.train.distillation import Teacher
 from nas.train.observer import Observer, Observers
-from nas.train.stepper import MakeStepper
+from nas.train.recipe.distillation import Teacher
+from nas.train.recipe.stepper import MakeStepper
 
 ShouldStop = Callable[[int, float], bool]
 

@@ -12,12 +12,12 @@ from torch import nn
 from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
 from nas.data.load import Data
-from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
-from nas.train.distributed import current_group
-from nas.train.metrics import ErrorRate, evaluate
+from nas.train.machine.distributed import current_group
 from nas.train.options import Options
-from nas.train.result import TrainResult
+from nas.train.recipe.metrics import ErrorRate, evaluate
+from nas.train.state.checkpoint import save_tensors
+from nas.train.state.result import TrainResult
 from nas.train.trainer import train
 
 RESULT_KIND, RESULT_VERSION = "train_result", 1

@@ -4,20 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from nas.train.compiled import compiled, compiler_errors
 from nas.train.config import TrainConfig
-from nas.train.distributed import Group
 from nas.train.divergence import first_bad_layer
-from nas.train.ema import Ema
-from nas.train.losses import classification_loss
-from nas.train.mixing import Target, mix
-from nas.train.optimizer import build_optimizer, set_learning_rate
+from nas.train.machine.compiled import compiled, compiler_errors
+from nas.train.machine.distributed import Group
+from nas.train.machine.slow_kernels import without_slow_kernels
 from nas.train.options import Options
-from nas.train.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
-from nas.train.precision import autocast_dtype
-from nas.train.schedule import factor
-from nas.train.slow_kernels import without_slow_kernels
-from nas.train.stepper import WholeNetwork
+from nas.train.recipe.ema import Ema
+from nas.train.recipe.losses import classification_loss
+from nas.train.recipe.mixing import Target, mix
+from nas.train.recipe.optimizer import build_optimizer, set_learning_rate
+from nas.train.recipe.precision import autocast_dtype
+from nas.train.recipe.schedule import factor
+from nas.train.recipe.stepper import WholeNetwork
+from nas.train.state.parts import ModelPart, OptimizerPart, Parts, ScalerPart, StepperPart
 
 
 class TrainStep:

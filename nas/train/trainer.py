@@ -19,18 +19,18 @@ from nas.core.seeding import stream_seed
 from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.distributed import current_group
 from nas.train.divergence import LastGood
-from nas.train.early_stop import EarlyStop
-from nas.train.kept_memory import kept_memory
-from nas.train.metrics import evaluate
+from nas.train.machine.distributed import current_group
+from nas.train.machine.kept_memory import kept_memory
+from nas.train.machine.shared_batch_norm import shared_batch_norms
+from nas.train.machine.slow_kernels import without_slow_kernels
 from nas.train.observer import Observers
 from nas.train.options import Options
-from nas.train.random_state import RandomPart
-from nas.train.result import CurvePoint, DivergedError, TrainResult
-from nas.train.session import Session
-from nas.train.shared_batch_norm import shared_batch_norms
-from nas.train.slow_kernels import without_slow_kernels
+from nas.train.recipe.early_stop import EarlyStop
+from nas.train.recipe.metrics import evaluate
+from nas.train.state.random_state import RandomPart
+from nas.train.state.result import CurvePoint, DivergedError, TrainResult
+from nas.train.state.session import Session
 from nas.train.step import TrainStep
 
 _REPORT_EVERY_S = 1.0

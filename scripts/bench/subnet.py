@@ -18,8 +18,8 @@ from nas.quota.channels.groups import find_groups
 from nas.quota.channels.subnet import Subnet
 from nas.quota.urn.draw import prepare, random_channels
 from nas.quota.urn.urn import full_urn
-from nas.train.kept_memory import kept_memory
-from nas.train.slow_kernels import without_slow_kernels
+from nas.train.machine.kept_memory import kept_memory
+from nas.train.machine.slow_kernels import without_slow_kernels
 
 NAME = "subnet"
 _STEPS = 45

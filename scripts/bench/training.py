@@ -26,12 +26,12 @@ from nas.data.load import load_data
 from nas.data.loader import Batches
 from nas.data.source import DataConfig, Split
 from nas.train.config import TrainConfig
-from nas.train.device import device_of
-from nas.train.kept_memory import kept_memory
-from nas.train.metrics import evaluate
+from nas.train.machine.device import device_of
+from nas.train.machine.kept_memory import kept_memory
+from nas.train.machine.slow_kernels import without_slow_kernels
 from nas.train.options import Options
-from nas.train.precision import autocast_dtype
-from nas.train.slow_kernels import without_slow_kernels
+from nas.train.recipe.metrics import evaluate
+from nas.train.recipe.precision import autocast_dtype
 from nas.train.step import TrainStep
 
 NAME = "training"

@@ -25,7 +25,7 @@ REGISTRIES = {"models/__init__.py"}
 # Whole processes and forked generators: the only places where torch's own generator may be seeded.
 SEEDED = {
     "models/__init__.py": "inside fork_rng, around the making of one network",
-    "nas/train/random_state.py": "a run owns its process, and its checkpoints keep the generator's state",
+    "nas/train/state/random_state.py": "a run owns its process, and its checkpoints keep the generator's state",
     "nas/compiler/front_end/__main__.py": "a command owns its process",
 }
 GENERATORS = {"Generator", "SeedSequence", "default_rng", "BitGenerator", "PCG64", "Philox"}

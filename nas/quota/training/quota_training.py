@@ -1,6 +1,6 @@
 """A training under the quota, step by step: draw, train the sub-network, learn what channels earn, adjust the urn.
 
-It owns no loop: whoever trains asks for a network before each step and hands it back after (`nas.train.stepper` has the same
+It owns no loop: whoever trains asks for a network before each step and hands it back after (`nas.train.recipe.stepper` has the same
 shape). Who adjusts the urn, and by what, is an `Adjuster`. At the end the urn holds exactly the quota: `keep` names the final
 channels.
 """

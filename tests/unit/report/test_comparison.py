@@ -10,7 +10,7 @@ from nas.report.comparison import Budget, Comparison, read_comparison, write_com
 from nas.report.comparison_page import comparison_page
 from nas.report.comparison_picture import comparison_figure
 from nas.search.prune_compare import Point, PruneRecord
-from nas.train.metrics import ErrorRate
+from nas.train.recipe.metrics import ErrorRate
 
 DOCS = Path(__file__).parents[3] / "docs"
 ERRORS = {"quota": (50, 52, 51), "even": (60, 63, 61), "tp_taylor": (49, 53, 52), "scratch": (190, 200, 210)}

@@ -8,7 +8,7 @@ from nas.quota.training.quota_training import Look
 from nas.report.quota_picture import quota_figure, show_quota
 from nas.report.quota_table import print_quota_table, widths_text
 from nas.search.pruning import PruneResult, Row
-from nas.train.metrics import ErrorRate
+from nas.train.recipe.metrics import ErrorRate
 
 
 def result():

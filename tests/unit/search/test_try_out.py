@@ -12,7 +12,7 @@ from nas.data.source import Split
 from nas.quota.channels.groups import find_groups
 from nas.search.try_out import TryOut
 from nas.train.config import TrainConfig
-from nas.train.metrics import mistaken
+from nas.train.recipe.metrics import mistaken
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.02, precision="float32")
 

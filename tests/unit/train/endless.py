@@ -9,10 +9,10 @@ from torch import nn
 from nas.data.augment import AugmentConfig
 from nas.data.source import Split
 from nas.train import trainer
-from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
-from nas.train.early_stop import EarlyStopConfig
-from nas.train.mixing import MixConfig
+from nas.train.recipe.early_stop import EarlyStopConfig
+from nas.train.recipe.mixing import MixConfig
+from nas.train.state.checkpoint import save_tensors
 
 CONFIG = TrainConfig(
     epochs=8,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nas.core.errors import InputError
-from nas.train import checkpoint
-from nas.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from nas.train.state import checkpoint
+from nas.train.state.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 
 def _progress(step: int) -> Progress:

@@ -13,7 +13,7 @@ from nas.data.source import Split
 from nas.train import step
 from nas.train.config import TrainConfig
 from nas.train.options import Options
-from nas.train.stepper import WholeNetwork
+from nas.train.recipe.stepper import WholeNetwork
 from nas.train.trainer import train
 
 CONFIG = TrainConfig(epochs=2, batch_size=16, precision="float32", compile=True, learning_rate=0.003, accumulate=2)

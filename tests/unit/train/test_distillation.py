@@ -10,8 +10,8 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.distillation import DistillationConfig, Teacher, distillation_loss
 from nas.train.options import Options
+from nas.train.recipe.distillation import DistillationConfig, Teacher, distillation_loss
 from nas.train.trainer import train
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nas.train.distributed import Group, current_group, processes
+from nas.train.machine.distributed import Group, current_group, processes
 
 WORKER, ROOT = Path(__file__).with_name("two_processes.py"), Path(__file__).parents[3]
 

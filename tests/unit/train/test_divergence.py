@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from nas.data.source import Split
 from nas.train.config import TrainConfig
 from nas.train.divergence import LastGood, first_bad_layer
-from nas.train.mixing import MixConfig
-from nas.train.parts import ModelPart
-from nas.train.result import DivergedError
+from nas.train.recipe.mixing import MixConfig
+from nas.train.state.parts import ModelPart
+from nas.train.state.result import DivergedError
 from nas.train.trainer import train
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, precision="float32", evaluate_every_epochs=0)

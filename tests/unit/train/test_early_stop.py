@@ -10,8 +10,8 @@ from torch import nn
 from nas.core.errors import InputError
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.early_stop import EarlyStop, EarlyStopConfig
-from nas.train.metrics import evaluate
+from nas.train.recipe.early_stop import EarlyStop, EarlyStopConfig
+from nas.train.recipe.metrics import evaluate
 from nas.train.trainer import train
 
 

@@ -12,11 +12,11 @@ from nas.core.errors import InputError
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.ema import Ema
-from nas.train.metrics import evaluate
+from nas.train.recipe.ema import Ema
+from nas.train.recipe.metrics import evaluate
 from nas.train.run import train_and_test
+from nas.train.state.transfer import read_weights
 from nas.train.trainer import train
-from nas.train.transfer import read_weights
 
 CONFIG = TrainConfig(epochs=2, batch_size=16, precision="float32", ema_decay=0.9)
 

@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from nas.train.kept_memory import kept_memory
+from nas.train.machine.kept_memory import kept_memory
 
 # In a process of its own, whose heap nobody has filled with holes.
 COUNT = """
 import json, pathlib, resource, torch
-from nas.train.kept_memory import kept_memory
+from nas.train.machine.kept_memory import kept_memory
 
 BLOCK, BLOCKS = 64 << 20, 8
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nas.train.checkpoint import load_checkpoint
+from nas.train.state.checkpoint import load_checkpoint
 
 WORKER, ROOT = Path(__file__).with_name("endless.py"), Path(__file__).parents[3]
 

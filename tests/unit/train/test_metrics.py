@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from nas.data.source import Split
-from nas.train.metrics import ErrorRate, evaluate
+from nas.train.recipe.metrics import ErrorRate, evaluate
 
 
 @pytest.mark.parametrize(("errors", "images"), [(0, 10), (10, 10), (1, 1), (27, 1000), (500, 26032), (3, 7)])

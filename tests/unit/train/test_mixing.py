@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from nas.core.errors import InputError
-from nas.train.losses import classification_loss
-from nas.train.mixing import MixConfig, Target, mix
+from nas.train.recipe.losses import classification_loss
+from nas.train.recipe.mixing import MixConfig, Target, mix
 
 IMAGES = torch.rand(6, 3, 8, 10, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])

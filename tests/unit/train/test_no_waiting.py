@@ -12,11 +12,11 @@ from nas.data.augment import AugmentConfig
 from nas.data.loader import Batches
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.distillation import Teacher
-from nas.train.mixing import MixConfig
 from nas.train.options import Options
+from nas.train.recipe.distillation import Teacher
+from nas.train.recipe.mixing import MixConfig
+from nas.train.recipe.stepper import WholeNetwork
 from nas.train.step import TrainStep
-from nas.train.stepper import WholeNetwork
 
 EVERYTHING = TrainConfig(
     batch_size=16,

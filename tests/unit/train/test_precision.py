@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nas.core.errors import InputError
-from nas.train.device import device_of
-from nas.train.precision import autocast_dtype, cpu_multiplies_bfloat16
+from nas.train.machine.device import device_of
+from nas.train.recipe.precision import autocast_dtype, cpu_multiplies_bfloat16
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch.optim import SGD, Optimizer, lr_scheduler
 
 from nas.core.errors import InputError
 from nas.train.config import TrainConfig
-from nas.train.schedule import SCHEDULES, ScheduleShape, factor
+from nas.train.recipe.schedule import SCHEDULES, ScheduleShape, factor
 
 SHAPES = [ScheduleShape(), ScheduleShape(cycles=3, cycle_growth=2.0, cycle_decay=0.5), ScheduleShape(milestones=())]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.train.slow_kernels import without_slow_kernels
+from nas.train.machine.slow_kernels import without_slow_kernels
 
 
 def _output(convolution, x):

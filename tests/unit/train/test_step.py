@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from nas.core.errors import InputError
 from nas.train.config import TrainConfig
-from nas.train.distillation import Teacher
-from nas.train.mixing import MixConfig
 from nas.train.options import Options
+from nas.train.recipe.distillation import Teacher
+from nas.train.recipe.mixing import MixConfig
 from nas.train.step import TrainStep
 
 PLAIN = TrainConfig(

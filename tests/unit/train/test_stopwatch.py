@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from nas.train.stopwatch import Stopwatch
+from nas.train.state.stopwatch import Stopwatch
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
 from nas.data.source import Split
 from nas.train.config import TrainConfig
-from nas.train.early_stop import EarlyStopConfig
-from nas.train.mixing import MixConfig
-from nas.train.optimizer import build_optimizer
 from nas.train.options import Options
-from nas.train.result import DivergedError, TrainResult
+from nas.train.recipe.early_stop import EarlyStopConfig
+from nas.train.recipe.mixing import MixConfig
+from nas.train.recipe.optimizer import build_optimizer
+from nas.train.state.result import DivergedError, TrainResult
 from nas.train.trainer import train
 
 CONFIG = TrainConfig(

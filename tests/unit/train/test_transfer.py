@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nas.core.errors import InputError
-from nas.train.checkpoint import Progress, save_checkpoint, with_prefix
-from nas.train.transfer import begin, load_exactly, read_weights, start_from, transfer
+from nas.train.state.checkpoint import Progress, save_checkpoint, with_prefix
+from nas.train.state.transfer import begin, load_exactly, read_weights, start_from, transfer
 
 
 def _network(width: int = 4, depth: int = 2, classes: int = 5) -> nn.Sequential:

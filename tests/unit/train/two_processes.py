@@ -19,15 +19,15 @@ from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
 from nas.data.source import Split
 from nas.train import trainer
-from nas.train.checkpoint import save_tensors
 from nas.train.config import TrainConfig
-from nas.train.distributed import current_group
-from nas.train.early_stop import EarlyStopConfig
-from nas.train.mixing import MixConfig
+from nas.train.machine.distributed import current_group
+from nas.train.machine.shared_batch_norm import shared_batch_norms
 from nas.train.observer import Observers
 from nas.train.options import Options
-from nas.train.shared_batch_norm import shared_batch_norms
-from nas.train.stepper import WholeNetwork
+from nas.train.recipe.early_stop import EarlyStopConfig
+from nas.train.recipe.mixing import MixConfig
+from nas.train.recipe.stepper import WholeNetwork
+from nas.train.state.checkpoint import save_tensors
 
 CONFIG = TrainConfig(
     epochs=3,

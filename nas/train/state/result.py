@@ -3,7 +3,7 @@
 import msgspec
 
 from nas.core.errors import CoevoError
-from nas.train.metrics import ErrorRate
+from nas.train.recipe.metrics import ErrorRate
 
 
 class CurvePoint(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 scripts/train.py ...
 
 Every process forms the same global batch and computes its share of it; gradients are averaged, and the statistics of batch
-norms are those of all shares together (`nas.train.shared_batch_norm`). What a network draws from torch's own generator, as
+norms are those of all shares together (`nas.train.machine.shared_batch_norm`). What a network draws from torch's own generator, as
 dropout does, differs from process to process. The first process alone writes and tells.
 
 gloo joins CPUs, nccl CUDA devices, one to a process. Nothing is pickled between them.
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nas.core.errors import InputError
-from nas.train.device import device_of
+from nas.train.machine.device import device_of
 
 
 @dataclass(frozen=True)

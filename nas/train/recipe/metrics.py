@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nas.core.errors import InputError
 from nas.data.loader import evaluation_batches
 from nas.data.source import Split
-from nas.train.distributed import Group
+from nas.train.machine.distributed import Group
 
 _Z = 1.959963984540054  # the normal quantile of a two-sided 95 % interval
 

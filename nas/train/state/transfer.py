@@ -15,7 +15,7 @@ from torch import nn
 
 from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError
-from nas.train.checkpoint import has_checkpoint, load_checkpoint, load_tensors, of_prefix
+from nas.train.state.checkpoint import has_checkpoint, load_checkpoint, load_tensors, of_prefix
 
 _WEIGHTS = "model.safetensors"
 _KIND, _VERSION = "start_from", 1

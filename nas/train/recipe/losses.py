@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from nas.train.mixing import Target
+from nas.train.recipe.mixing import Target
 
 
 def classification_loss(logits: Tensor, target: Target, label_smoothing: float = 0.0) -> Tensor:

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.train.quick_gradients import MeanOfMap, StridedDepthwise
+from nas.train.machine.quick_gradients import MeanOfMap, StridedDepthwise
 
 _Forward = Callable[[Tensor], Tensor]
 

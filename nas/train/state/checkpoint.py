@@ -16,7 +16,7 @@ from safetensors.torch import load, load_file, save
 
 from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
-from nas.train.distributed import Group
+from nas.train.machine.distributed import Group
 
 _KIND, _VERSION = "checkpoint", 2
 _JSON = "checkpoint.json"

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nas.train.distributed import Group
+from nas.train.machine.distributed import Group
 
 
 @contextmanager

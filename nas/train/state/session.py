@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from nas.core.errors import InputError
-from nas.train.checkpoint import Progress, checkpoint_of_first, of_prefix, save_checkpoint, with_prefix
-from nas.train.distributed import Group
-from nas.train.parts import Parts
-from nas.train.result import CurvePoint
-from nas.train.stopwatch import Stopwatch
+from nas.train.machine.distributed import Group
+from nas.train.state.checkpoint import Progress, checkpoint_of_first, of_prefix, save_checkpoint, with_prefix
+from nas.train.state.parts import Parts
+from nas.train.state.result import CurvePoint
+from nas.train.state.stopwatch import Stopwatch
 
 
 @dataclass

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nas.train.optimizer import load_optimizer_tensors, optimizer_tensors
-from nas.train.stepper import Stepper
+from nas.train.recipe.optimizer import load_optimizer_tensors, optimizer_tensors
+from nas.train.recipe.stepper import Stepper
 
 
 class Part(Protocol):
