@@ -11,7 +11,7 @@ import models
 from models.arch import Quantization
 from models.stage import Stage
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.front_end.fallback import run_on_host
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.core.config import load_yaml
 from nas.hw.load import find_processor
 from nas.ir.command import Host

@@ -9,7 +9,7 @@ from torch import nn
 
 import models
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.front_end.fallback import run_on_host
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.hw.load import find_processor
 from nas.sim.values import run_values, run_values_parallel
 from tests.networks import RandomNetwork, draw_statistics, random_arch

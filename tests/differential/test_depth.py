@@ -10,7 +10,7 @@ from models.bits import Bits
 from models.blocks.convolution import convolution
 from models.ranges import positive_quantizer
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.front_end.fallback import run_on_host
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.compiler.precision import Precision
 from nas.core.errors import Violation
 from nas.cost.model import Cost

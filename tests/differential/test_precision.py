@@ -11,8 +11,8 @@ from torchvision.models.vision_transformer import VisionTransformer
 import models
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.calibrate import observed_ranges
-from nas.compiler.front_end.fallback import run_on_host
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.compiler.precision import Precision, precision_named
 from nas.compiler.recode import activation_format, float_tensors, quantised
 from nas.core.errors import InputError

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.front_end.fallback import run_on_host
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.hw.load import find_processor
 from nas.ir.command import Host
 from nas.sim.values import run_values, run_values_parallel

@@ -9,7 +9,7 @@ from torch import nn
 
 import models
 from nas.check.parallel import check_par_program
-from nas.compiler.front_end.fallback import run_on_host
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import PASSES, optimise
 from nas.compiler.parallel.candidates import candidates

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nas.compiler.front_end.lower import lowered
-from nas.compiler.front_end.trace import Recorder, Value, evaluating
+from nas.compiler.front_end.tracing.trace import Recorder, Value, evaluating
 
 Range = tuple[float, float]
 

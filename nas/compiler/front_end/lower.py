@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.compiler.front_end import (
+from nas.compiler.front_end.lowerings import (
     arithmetic,
     layers,
     normalise,
@@ -23,13 +23,13 @@ from nas.compiler.front_end import (
     slicing,
     softmax,
 )
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.commute import activations_first
-from nas.compiler.front_end.expanded import spread_by_readers
-from nas.compiler.front_end.fallback import lower_to_host
-from nas.compiler.front_end.needed import needed
-from nas.compiler.front_end.trace import Call, Quantise, Value, trace
-from nas.compiler.front_end.unfold import unfolded
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.fallback import lower_to_host
+from nas.compiler.front_end.rewrite.commute import activations_first
+from nas.compiler.front_end.rewrite.expanded import spread_by_readers
+from nas.compiler.front_end.rewrite.unfold import unfolded
+from nas.compiler.front_end.tracing.needed import needed
+from nas.compiler.front_end.tracing.trace import Call, Quantise, Value, trace
 from nas.compiler.network import Network
 
 Lowering = Callable[[NetworkBuilder, Call], bool]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.compiler.front_end.lower import network_of
-from nas.compiler.front_end.trace import trace
+from nas.compiler.front_end.tracing.trace import trace
 from nas.compiler.precision import Precision, network_in
 from tests.differential.test_compiler_against_torch import EDGE_NPU, check_values, compiled_of
 

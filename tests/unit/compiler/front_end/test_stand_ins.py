@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nas.compiler.front_end.stand_ins import stand_in
+from nas.compiler.front_end.tracing.stand_ins import stand_in
 
 SIZES = (1, 2, 4)
 

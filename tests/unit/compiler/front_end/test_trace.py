@@ -10,8 +10,8 @@ import torchvision
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.front_end.fallback import run_on_host
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.core.errors import InputError
 from nas.cost.model import Cost
 from nas.cost.simulated import SimulatedCost

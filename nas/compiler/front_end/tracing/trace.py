@@ -25,8 +25,8 @@ from torch.overrides import TorchFunctionMode
 from nas.compiler.front_end.definitions.table import definition_of, module_definition
 from nas.compiler.front_end.names import short_name
 from nas.compiler.front_end.nests import found_in, on_cpu, on_meta, tensors_in
-from nas.compiler.front_end.stand_ins import FILLED, stand_in
-from nas.compiler.front_end.writes import Bounds, bounds_of, with_part
+from nas.compiler.front_end.tracing.stand_ins import FILLED, stand_in
+from nas.compiler.front_end.tracing.writes import Bounds, bounds_of, with_part
 from nas.core.errors import InputError
 
 LARGEST_CODE_BITS = 8

@@ -11,12 +11,12 @@ is the weights of the product behind it, all as they are stored. Only what has i
 
 import math
 
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.layers import accumulated
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.layers import accumulated
+from nas.compiler.front_end.lowerings.pointwise import Lowering
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import Lowering
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Conv, Tail, Window
 
 _FEWEST_AXES = 3  # batch, rows, columns

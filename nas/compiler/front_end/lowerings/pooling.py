@@ -6,16 +6,16 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.frames import MAP_RANK, map_sides
-from nas.compiler.front_end.layers import Padding, padding_of
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.frames import MAP_RANK, map_sides
+from nas.compiler.front_end.lowerings.layers import Padding, padding_of
+from nas.compiler.front_end.lowerings.pointwise import scalar
+from nas.compiler.front_end.lowerings.resample import uneven_means
+from nas.compiler.front_end.lowerings.shapes import identity
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import scalar
-from nas.compiler.front_end.resample import uneven_means
-from nas.compiler.front_end.shapes import identity
 from nas.compiler.front_end.sides import pair
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Pool, Window
 from nas.ir.tensor import FLOAT32
 

@@ -6,8 +6,8 @@ channels elsewhere, is looked at in another order of its axes; nothing moves for
 
 import math
 
-from nas.compiler.front_end.builder import Look, NetworkBuilder
-from nas.compiler.front_end.trace import Value
+from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder
+from nas.compiler.front_end.tracing.trace import Value
 
 ROWS_RANK = 2
 MAP_RANK = 4

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from nas.compiler.front_end import arithmetic, pointwise, products
+from nas.compiler.front_end.lowerings import arithmetic, pointwise, products
+from nas.compiler.front_end.lowerings.pointwise import BATCH_NORMS
+from nas.compiler.front_end.lowerings.shapes import DROPOUTS, REORDERINGS, RESHAPES
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import BATCH_NORMS
-from nas.compiler.front_end.shapes import DROPOUTS, REORDERINGS, RESHAPES
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, TracedForward, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, TracedForward, Value
 
 _RESHAPES = frozenset(RESHAPES)
 _Rule = Callable[["_Unfolding", Call, int], Call | None]

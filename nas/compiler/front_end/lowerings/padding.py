@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import torch.nn.functional as F
 
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.frames import MAP_RANK
-from nas.compiler.front_end.layers import CONVOLUTIONS
-from nas.compiler.front_end.pointwise import Lowering
-from nas.compiler.front_end.shapes import identity
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.slicing import concatenated, filled, resized
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.frames import MAP_RANK
+from nas.compiler.front_end.lowerings.layers import CONVOLUTIONS
+from nas.compiler.front_end.lowerings.pointwise import Lowering
+from nas.compiler.front_end.lowerings.shapes import identity
+from nas.compiler.front_end.lowerings.slicing import concatenated, filled, resized
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 
 Sides = tuple[int, int]
 

@@ -7,13 +7,13 @@ The axis, of size n, becomes the rows of a map whose other axes are its channels
 and the mean. The largest number is taken off first, as PyTorch does it: the others then cannot overflow.
 """
 
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.frames import ROWS_RANK, as_rows, from_rows
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.frames import ROWS_RANK, as_rows, from_rows
+from nas.compiler.front_end.lowerings.pointwise import Lowering, times
+from nas.compiler.front_end.lowerings.pooling import over_rows
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import Lowering, times
-from nas.compiler.front_end.pooling import over_rows
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.tensor import FLOAT32
 

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nas.compiler.front_end.builder import NetworkBuilder
-from nas.compiler.front_end.frames import ROWS_RANK, as_map, as_rows, from_map, from_rows, map_sides
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder
+from nas.compiler.front_end.lowerings.frames import ROWS_RANK, as_map, as_rows, from_map, from_rows, map_sides
+from nas.compiler.front_end.lowerings.pointwise import Lowering, doubles, times
+from nas.compiler.front_end.lowerings.pooling import over_rows, pooled
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import Lowering, doubles, times
-from nas.compiler.front_end.pooling import over_rows, pooled
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Conv, Eltwise, Pool, Tail, Window
 from nas.ir.tensor import FLOAT32
 

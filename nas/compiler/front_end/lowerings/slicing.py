@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from nas.compiler.front_end.arithmetic import with_constant
-from nas.compiler.front_end.builder import NetworkBuilder, replace_bits
-from nas.compiler.front_end.frames import axis_first, from_map
+from nas.compiler.front_end.lowerings.arithmetic import with_constant
+from nas.compiler.front_end.lowerings.builder import NetworkBuilder, replace_bits
+from nas.compiler.front_end.lowerings.frames import axis_first, from_map
+from nas.compiler.front_end.lowerings.pointwise import scalar
+from nas.compiler.front_end.lowerings.shapes import Lowering, identity, reorder, reshape
 from nas.compiler.front_end.names import torch_functions
-from nas.compiler.front_end.pointwise import scalar
-from nas.compiler.front_end.shapes import Lowering, identity, reorder, reshape
-from nas.compiler.front_end.signature import Arguments
-from nas.compiler.front_end.trace import Call, Value
+from nas.compiler.front_end.tracing.signature import Arguments
+from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.program import Concat, View
 
