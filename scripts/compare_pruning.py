@@ -21,12 +21,12 @@ from nas.cost.simulated import SimulatedCost
 from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
-from nas.report.comparison import Budget, Comparison, write_comparison
-from nas.report.comparison_page import comparison_page
-from nas.report.comparison_picture import save_comparison_picture
-from nas.report.comparison_table import comparison_table
+from nas.report.pages.comparison import Budget, Comparison, write_comparison
+from nas.report.pages.comparison_page import comparison_page
+from nas.report.pages.comparison_picture import save_comparison_picture
+from nas.report.pages.comparison_table import comparison_table
 from nas.report.terminal import LOADING
-from nas.search.prune_compare import Contest, PruneRecord, compare
+from nas.search.pruning.prune_compare import Contest, PruneRecord, compare
 from nas.train.machine.device import device_of
 
 

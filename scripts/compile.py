@@ -18,11 +18,11 @@ from nas.core.errors import Violation
 from nas.cost.explain import explain
 from nas.cost.profile import profile
 from nas.hw.load import processor_from
-from nas.report.explain_table import print_explanation
-from nas.report.profile_table import print_profile
+from nas.report.programs.explain_table import print_explanation
+from nas.report.programs.profile_table import print_profile
+from nas.report.programs.timeline import draw_timeline
+from nas.report.programs.trace_events import write_trace_events
 from nas.report.terminal import COMPILING
-from nas.report.timeline import draw_timeline
-from nas.report.trace_events import write_trace_events
 
 
 @script("compile", "Compile one network for one processor; simulate it.")

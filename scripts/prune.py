@@ -16,11 +16,11 @@ from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
 from nas.quota.training.config import QuotaConfig
-from nas.report.quota_picture import show_quota
-from nas.report.quota_table import print_quota_table
+from nas.report.quotas.quota_picture import show_quota
+from nas.report.quotas.quota_table import print_quota_table
 from nas.report.tensorboard import TensorBoardObserver
 from nas.report.terminal import LOADING, TerminalObserver
-from nas.search.pruning import PruneConfig, prune
+from nas.search.pruning.pruning import PruneConfig, prune
 from nas.train.config import TrainConfig
 from nas.train.machine.device import device_of
 from nas.train.observer import Observers

@@ -11,10 +11,10 @@ from rich.progress import Progress
 from nas.core.artifact import write_bytes
 from nas.core.config import from_config
 from nas.core.machine import this_machine, usable_cores
-from nas.report.results import Run, write_results
-from nas.report.results_page import results_page
-from nas.report.results_picture import save_results_picture
-from nas.report.results_plan import ResultsPlan
+from nas.report.pages.results import Run, write_results
+from nas.report.pages.results_page import results_page
+from nas.report.pages.results_picture import save_results_picture
+from nas.report.pages.results_plan import ResultsPlan
 from nas.train.many import Job, run_all
 from nas.train.run import read_result
 

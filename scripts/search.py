@@ -10,9 +10,9 @@ from rich.console import Console
 
 import models
 from nas.core.config import from_config
-from nas.report.search_run import RunOptions, search_and_report
-from nas.search.evaluate import Parts
-from nas.search.standard import standard_parts, standard_plan
+from nas.report.searches.search_run import RunOptions, search_and_report
+from nas.search.running.evaluate import Parts
+from nas.search.running.standard import standard_parts, standard_plan
 
 
 def parts(settings: Mapping[str, Any]) -> Parts:

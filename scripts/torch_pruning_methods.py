@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nas.core.errors import Violation
-from nas.search.prune_methods import METHODS, Case, trained
+from nas.search.pruning.prune_methods import METHODS, Case, trained
 
 _HALVINGS = 12
 

@@ -25,7 +25,7 @@ from nas.core.config import load_yaml
 from nas.core.seeding import stream
 from nas.cost.simulated import SimulatedCost
 from nas.hw.load import find_processor
-from nas.search.space import Space
+from nas.search.trials.space import Space
 from nas.sim.parallel import simulate_parallel
 
 NAME = "compiler"

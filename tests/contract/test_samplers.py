@@ -6,11 +6,11 @@ import pytest
 
 from nas.core.errors import InputError
 from nas.cost.model import Cost
-from nas.search.objective import STATE_ATTRIBUTE
-from nas.search.pareto import hypervolume
-from nas.search.samplers import SAMPLERS, make_sampler
-from nas.search.space import Space
-from nas.search.unseen import UnseenSampler
+from nas.search.sampling.samplers import SAMPLERS, make_sampler
+from nas.search.sampling.unseen import UnseenSampler
+from nas.search.trials.objective import STATE_ATTRIBUTE
+from nas.search.trials.pareto import hypervolume
+from nas.search.trials.space import Space
 
 NUMBERS = {"choice": [0, 1, 2, 3, 4, 5, 6, 7]}
 TEMPLATE = {

@@ -9,7 +9,7 @@ import torch
 import models
 from models.stage import Stage
 from nas.core.config import load_yaml
-from nas.search.space import Space
+from nas.search.trials.space import Space
 
 SPACES = sorted((Path(__file__).parents[2] / "conf" / "space").glob("*.yaml"))
 

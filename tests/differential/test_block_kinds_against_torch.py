@@ -15,7 +15,7 @@ from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.core.config import load_yaml
 from nas.hw.load import find_processor
 from nas.ir.command import Host
-from nas.search.space import Space
+from nas.search.trials.space import Space
 from nas.sim.values import run_values, run_values_parallel
 from tests.networks import draw_statistics
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.report.results import read_results
-from nas.report.results_page import results_page
+from nas.report.pages.results import read_results
+from nas.report.pages.results_page import results_page
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "results.py"
 SMALL = [

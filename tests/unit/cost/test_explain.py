@@ -15,7 +15,7 @@ from nas.cost.explain import Explanation, explain
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Conv, Dataflow
 from nas.ir.tensor import Format, dense
-from nas.report.explain_table import print_explanation
+from nas.report.programs.explain_table import print_explanation
 from nas.sim.parallel import simulate_parallel
 from nas.timing.cycles import command_cycles
 from nas.timing.matrix import ARRAY_DATAFLOWS

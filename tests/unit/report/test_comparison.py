@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from nas.core.machine import Machine
-from nas.report.comparison import Budget, Comparison, read_comparison, write_comparison
-from nas.report.comparison_page import comparison_page
-from nas.report.comparison_picture import comparison_figure
-from nas.search.prune_compare import Point, PruneRecord
+from nas.report.pages.comparison import Budget, Comparison, read_comparison, write_comparison
+from nas.report.pages.comparison_page import comparison_page
+from nas.report.pages.comparison_picture import comparison_figure
+from nas.search.pruning.prune_compare import Point, PruneRecord
 from nas.train.recipe.metrics import ErrorRate
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -7,8 +7,8 @@ import models
 from nas.compiler.driver import Compiled, compile_network
 from nas.cost.profile import Profile, profile
 from nas.hw.load import find_processor
-from nas.report.profile_table import cores_text
-from nas.report.trace_events import trace_events
+from nas.report.programs.profile_table import cores_text
+from nas.report.programs.trace_events import trace_events
 from nas.sim.layers import layer_rows
 from nas.sim.trace import Trace
 from tests.networks import random_arch

@@ -5,9 +5,9 @@ import numpy as np
 from rich.console import Console
 
 from nas.quota.training.quota_training import Look
-from nas.report.quota_picture import quota_figure, show_quota
-from nas.report.quota_table import print_quota_table, widths_text
-from nas.search.pruning import PruneResult, Row
+from nas.report.quotas.quota_picture import quota_figure, show_quota
+from nas.report.quotas.quota_table import print_quota_table, widths_text
+from nas.search.pruning.pruning import PruneResult, Row
 from nas.train.recipe.metrics import ErrorRate
 
 

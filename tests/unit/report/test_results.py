@@ -8,10 +8,10 @@ import pytest
 
 from nas.core.errors import InputError
 from nas.core.machine import this_machine
-from nas.report.results import Results, Run, mean_error, merged, read_results, write_results
-from nas.report.results_page import results_page
-from nas.report.results_picture import results_figure
-from nas.report.results_plan import ResultsPlan
+from nas.report.pages.results import Results, Run, mean_error, merged, read_results, write_results
+from nas.report.pages.results_page import results_page
+from nas.report.pages.results_picture import results_figure
+from nas.report.pages.results_plan import ResultsPlan
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -11,16 +11,16 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from nas.core.errors import Violation
 from nas.cost.model import Cost
-from nas.report.front_picture import front_figure, save_front
-from nas.report.live import LiveView, scatter
-from nas.report.search_board import SearchBoard, write_trial
-from nas.report.search_table import comparison, describe, front_table, summary, write_front_csv
-from nas.search.best import FrontRow, front
-from nas.search.objective import Limits, Reference
-from nas.search.plan import Plan
-from nas.search.record import Record
-from nas.search.space import Space
-from nas.search.supervise import Progress
+from nas.report.searches.front_picture import front_figure, save_front
+from nas.report.searches.live import LiveView, scatter
+from nas.report.searches.search_board import SearchBoard, write_trial
+from nas.report.searches.search_table import comparison, describe, front_table, summary, write_front_csv
+from nas.search.running.best import FrontRow, front
+from nas.search.running.plan import Plan
+from nas.search.running.supervise import Progress
+from nas.search.trials.objective import Limits, Reference
+from nas.search.trials.record import Record
+from nas.search.trials.space import Space
 
 SPACE = {
     "network": {

@@ -6,8 +6,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from nas.report.timeline import draw_timeline
-from nas.report.trace_events import trace_events, write_trace_events
+from nas.report.programs.timeline import draw_timeline
+from nas.report.programs.trace_events import trace_events, write_trace_events
 from nas.sim.trace import Span, Trace
 
 

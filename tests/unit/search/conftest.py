@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.search.evaluate import load_parts
-from nas.search.objective import Limits, Reference
-from nas.search.plan import Plan, write_plan
-from nas.search.study import work
+from nas.search.running.evaluate import load_parts
+from nas.search.running.plan import Plan, write_plan
+from nas.search.running.study import work
+from nas.search.trials.objective import Limits, Reference
 
 FAKE = Path(__file__).parent / "fake_parts.py"
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost
-from nas.search.evaluate import FitResult, Parts, ShouldStop
+from nas.search.running.evaluate import FitResult, Parts, ShouldStop
 
 SPACE: dict[str, Any] = {
     "network": {

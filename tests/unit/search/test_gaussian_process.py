@@ -1,6 +1,6 @@
 import numpy as np
 
-from nas.search.gaussian_process import fit
+from nas.search.sampling.gaussian_process import fit
 
 
 def test_the_process_interpolates_a_smooth_function_and_knows_where_it_knows_little():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.search.pareto import crowding, dominates, front_indices, hypervolume
+from nas.search.trials.pareto import crowding, dominates, front_indices, hypervolume
 
 POINTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=20)
 

@@ -9,10 +9,10 @@ from nas.core.config import load_yaml
 from nas.core.seeding import stream
 from nas.cost.simulated import SimulatedCost
 from nas.hw.load import find_processor
-from nas.search.candidate import Candidate
-from nas.search.evaluate import FitResult, Parts, price
-from nas.search.objective import Limits
-from nas.search.space import Space
+from nas.search.running.evaluate import FitResult, Parts, price
+from nas.search.trials.candidate import Candidate
+from nas.search.trials.objective import Limits
+from nas.search.trials.space import Space
 
 ROOT = Path(__file__).parents[3]
 IMAGE = {"in_channels": 3, "classes": 10, "image_size_px": 32}

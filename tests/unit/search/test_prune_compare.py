@@ -17,9 +17,9 @@ from nas.data.source import Split
 from nas.hw.load import processor_from
 from nas.quota.training.config import QuotaConfig
 from nas.quota.worth.price import PRICES
-from nas.report.comparison_table import comparison_table
-from nas.search.prune_compare import Contest, Point, compare, means
-from nas.search.prune_methods import METHODS
+from nas.report.pages.comparison_table import comparison_table
+from nas.search.pruning.prune_compare import Contest, Point, compare, means
+from nas.search.pruning.prune_methods import METHODS
 from nas.train.config import TrainConfig
 
 TRAINER = TrainConfig(epochs=2, batch_size=16, evaluate_every_epochs=0, checkpoint_every_s=0, precision="float32")

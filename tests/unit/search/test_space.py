@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core.errors import InputError
-from nas.search.candidate import Candidate
-from nas.search.space import Space
+from nas.search.trials.candidate import Candidate
+from nas.search.trials.space import Space
 
 TEMPLATE = {
     "network": {

@@ -1,7 +1,7 @@
 from nas.cost.model import Cost
-from nas.search.candidate import Candidate
-from nas.search.record import Record
-from nas.search.stopping import final_error_bound, stop_rule
+from nas.search.running.stopping import final_error_bound, stop_rule
+from nas.search.trials.candidate import Candidate
+from nas.search.trials.record import Record
 
 
 def _record(number: int, error: float, early: float, latency_s: float = 1.0) -> Record:

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from nas.core.errors import InputError
-from nas.search.storage import FileLock, open_storage
+from nas.search.running.storage import FileLock, open_storage
 
 
 def _study(folder: Path) -> optuna.Study:

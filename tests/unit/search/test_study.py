@@ -4,12 +4,12 @@ import optuna
 import pytest
 
 from nas.core.errors import InputError
-from nas.search.evaluate import load_parts
-from nas.search.lease import claimed, leases
-from nas.search.objective import Limits
-from nas.search.plan import write_plan
-from nas.search.record import read_records, write_record
-from nas.search.study import Done, Search, Task, Wait, work
+from nas.search.running.evaluate import load_parts
+from nas.search.running.lease import claimed, leases
+from nas.search.running.plan import write_plan
+from nas.search.running.study import Done, Search, Task, Wait, work
+from nas.search.trials.objective import Limits
+from nas.search.trials.record import read_records, write_record
 
 
 def test_a_search_trains_as_many_different_candidates_as_its_budget_says(run_plan):
@@ -112,7 +112,7 @@ def test_a_trial_whose_worker_died_after_recording_it_is_told_and_not_repeated(m
         search = Search(tmp_path)
         task = search.next("doomed")
         plan = search.plan
-        from nas.search.evaluate import evaluate  # noqa: PLC0415 in the child only
+        from nas.search.running.evaluate import evaluate  # noqa: PLC0415 in the child only
 
         write_record(tmp_path, evaluate(task.record, load_parts(plan.factory, {}), plan.limits, tmp_path))
         os._exit(9)

@@ -9,13 +9,13 @@ import time
 import pytest
 
 from nas.core.errors import InputError
-from nas.search.lease import leases
-from nas.search.plan import write_plan
-from nas.search.record import read_records
-from nas.search.study import Search
-from nas.search.supervise import WorkersFailedError, run_search
+from nas.search.running.lease import leases
+from nas.search.running.plan import write_plan
+from nas.search.running.study import Search
+from nas.search.running.supervise import WorkersFailedError, run_search
+from nas.search.trials.record import read_records
 
-RUN = "import sys; from pathlib import Path; from nas.search.supervise import run_search; run_search(Path(sys.argv[1]), 2, 1)"
+RUN = "import sys; from pathlib import Path; from nas.search.running.supervise import run_search; run_search(Path(sys.argv[1]), 2, 1)"
 
 
 class Seen:
@@ -83,7 +83,7 @@ def test_a_search_is_run_by_one_process_at_a_time(make_plan, tmp_path):
     write_plan(tmp_path, make_plan(trials=1))
     child = os.fork()
     if child == 0:
-        from nas.search.storage import FileLock  # noqa: PLC0415 in the child only
+        from nas.search.running.storage import FileLock  # noqa: PLC0415 in the child only
 
         FileLock(tmp_path / "running.lock").acquire()
         time.sleep(30)

@@ -3,11 +3,11 @@ import pytest
 
 from nas.core.errors import InputError
 from nas.cost.model import Cost
-from nas.search.objective import STATE_ATTRIBUTE
-from nas.search.pareto import hypervolume
-from nas.search.samplers import make_sampler
-from nas.search.space import Space
-from nas.search.surrogate import Surrogate, choice_features
+from nas.search.sampling.samplers import make_sampler
+from nas.search.sampling.surrogate import Surrogate, choice_features
+from nas.search.trials.objective import STATE_ATTRIBUTE
+from nas.search.trials.pareto import hypervolume
+from nas.search.trials.space import Space
 
 SPACE = Space(
     {

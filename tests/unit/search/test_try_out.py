@@ -10,7 +10,7 @@ from torch import nn
 from nas.data.load import Data
 from nas.data.source import Split
 from nas.quota.channels.groups import find_groups
-from nas.search.try_out import TryOut
+from nas.search.pruning.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.recipe.metrics import mistaken
 

@@ -1,0 +1,115 @@
+"""A search's configuration -> its plan, and in the worker its parts: our data, trainer, compiler and simulator.
+
+The networks alone come from outside, as `build`, so this package knows none.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from nas.compiler.driver import compile_network
+from nas.compiler.memo import Memo
+from nas.core.config import from_config
+from nas.core.errors import InputError, Violation
+from nas.core.seeding import stream_seed
+from nas.cost.model import CostModel
+from nas.cost.simulated import SimulatedCost
+from nas.data.load import SOURCES, load_data
+from nas.data.source import DataConfig
+from nas.hw.load import processor_from
+from nas.hw.spec import Processor
+from nas.search.running.evaluate import FitResult, Parts, ShouldStop
+from nas.search.running.plan import Plan, read_plan
+from nas.search.running.study import check_plan
+from nas.search.trials.record import Record
+from nas.train.config import TrainConfig
+from nas.train.machine.device import device_of
+from nas.train.options import Options
+from nas.train.recipe.metrics import evaluate
+from nas.train.trainer import train
+
+Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network
+
+
+def standard_plan(config: DictConfig, factory: str) -> Plan:
+    """The plan of conf/search.yaml; what does not fit is an `InputError` that names the key.
+
+    With `resume` it is the plan that the search in that folder began with. The image's size and the classes are put
+    into the space's network from the data source.
+    """
+    if config.resume:
+        return msgspec.structs.replace(read_plan(Path(config.resume)), factory=factory)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    data = from_config(plain["data"], DataConfig, "data")
+    source = SOURCES[data.source](data)
+    image = {"in_channels": source.channels, "classes": source.classes, "image_size_px": source.size_px}
+    space = dict(plain["space"])
+    if not isinstance(space.get("network"), dict):
+        raise InputError("space", "network", "a description of networks", space.get("network"))
+    space["network"] = {**image, **space["network"]}
+    settings = {name: plain[name] for name in ("data", "trainer", "hardware", "augment", "seed")}
+    chosen = {
+        "space": space,
+        "factory": factory,
+        "settings": settings,
+        "limits": plain["constraints"],
+        "lease_s": float(plain["lease_s"]),
+        **{name: plain[name] for name in ("sampler", "trials", "reference", "seed", "storage", "early_stopping")},
+    }
+    plan = from_config(chosen, Plan, "search")
+    _trainer(settings)
+    _processor(settings, {})
+    check_plan(plan)
+    return plan
+
+
+def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
+    """Load the data, which may draw or fetch it first, and tie everything together for a worker."""
+    trainer = _trainer(settings)
+    data = load_data(from_config(settings["data"], DataConfig, "data"), device_of(trainer.device))
+    input_shape = (1, data.channels, data.size_px, data.size_px)
+    memo = Memo()  # neighbours in the space have most of their layers in common
+
+    def build_network(description: Mapping[str, Any]) -> nn.Module:
+        return build(description, stream_seed(settings["seed"], "weights"))
+
+    def cost_model(overrides: Mapping[str, Any]) -> CostModel:
+        return SimulatedCost(_processor(settings, overrides), memo=memo)
+
+    def fit(network: nn.Module, _: Path | None, should_stop: ShouldStop | None) -> FitResult:
+        # No folder: a checkpoint of a training of seconds costs more than it saves; a lost trial starts again.
+        result = train(network, data.train, data.validation, trainer, options=Options(should_stop=should_stop))
+        return FitResult(
+            error=result.error.rate,
+            low=result.error.low,
+            high=result.error.high,
+            curve=[(point.step, point.error.rate) for point in result.curve],
+            steps=result.steps,
+            images_per_s=result.images_per_s,
+            stopped=result.stopped,
+        )
+
+    def export(network: nn.Module, record: Record, folder: Path) -> dict[str, Any]:
+        error = evaluate(network.to(data.test.images.device), data.test)
+        compiled = compile_network(network.cpu(), input_shape, _processor(settings, record.candidate.hardware))
+        if isinstance(compiled, Violation):  # the search has compiled it before
+            raise InputError(folder, "", "a network that compiles", compiled)
+        compiled.write(folder / "compiled")
+        return {"test_error": error.rate, "test_error_low": error.low, "test_error_high": error.high}
+
+    return Parts(input_shape, build_network, cost_model, fit, export)
+
+
+def _trainer(settings: Mapping[str, Any]) -> TrainConfig:
+    chosen = {**settings["trainer"], "augment": settings["data"]["augment"] if settings["augment"] else None}
+    return from_config(chosen, TrainConfig, "trainer")
+
+
+def _processor(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Processor:
+    merged = OmegaConf.merge(OmegaConf.create(dict(settings["hardware"])), OmegaConf.create(dict(overrides)))
+    assert isinstance(merged, DictConfig)
+    return processor_from(merged, "hardware")
