@@ -28,9 +28,11 @@ from nas.compiler.front_end.lowerings.fallback import lower_to_host
 from nas.compiler.front_end.rewrite.commute import activations_first
 from nas.compiler.front_end.rewrite.expanded import spread_by_readers
 from nas.compiler.front_end.rewrite.unfold import unfolded
+from nas.compiler.front_end.tracing.calls import Call, Quantise, TracedForward, Value
 from nas.compiler.front_end.tracing.needed import needed
-from nas.compiler.front_end.tracing.trace import Call, Quantise, Value, trace
+from nas.compiler.front_end.tracing.trace import trace
 from nas.compiler.network import Network
+from nas.core.errors import InputError
 
 Lowering = Callable[[NetworkBuilder, Call], bool]
 
@@ -60,6 +62,7 @@ def network_of(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], nam
 def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: str) -> tuple[Network, NetworkBuilder]:
     """The network, and the builder, which knows the tensors of all traced values."""
     forward = unfolded(activations_first(needed(spread_by_readers(trace(module, input_shapes)))))
+    _refuse_nothing(forward)
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values, forward.calls)
     names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))
@@ -72,6 +75,14 @@ def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: 
             if lowering is None or not _is_for_engines(call) or not lowering(builder, call):
                 lower_to_host(builder, call)
     return builder.network(forward, names), builder
+
+
+def _refuse_nothing(forward: TracedForward) -> None:
+    """InputError for a value without elements, of which there is nothing to compute."""
+    named = [("input", each) for each in forward.inputs]
+    for where, value in (*named, *((call.layer, each) for call in forward.calls for each in call.outputs)):
+        if 0 in value.shape:
+            raise InputError(where, "", "tensors that have elements", f"one of shape {value.shape}")
 
 
 def _is_for_engines(call: Call) -> bool:

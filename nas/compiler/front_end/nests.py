@@ -26,6 +26,8 @@ def on_meta(structure: Any) -> Any:
     """The same arguments with every constant tensor replaced by its shape."""
     if isinstance(structure, torch.Tensor):
         return structure if structure.device.type == "meta" else torch.empty_like(structure, device="meta")
+    if isinstance(structure, torch.device):
+        return torch.device("meta")
     if isinstance(structure, tuple):
         return tuple(on_meta(item) for item in structure)
     if isinstance(structure, list):

@@ -139,9 +139,18 @@ def _repeat(input: Tensor, *sizes: Any) -> Definition | None:
 
 def _repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Definition | None:
     axis = 0 if dim is None else dim % input.dim()
+    if axis and isinstance(repeats, Tensor) and repeats.device.type != "meta":
+        places = torch.arange(input.shape[axis]).repeat_interleave(repeats)
+        return lambda: torch.index_select(input, axis, places)
     if not isinstance(repeats, int) or axis == 0:
         return None
     return lambda: torch.stack([input] * repeats, axis + 1).flatten(axis, axis + 1)
+
+
+def _cat(tensors: Any, dim: int = 0) -> Definition | None:
+    """What has no elements adds nothing."""
+    kept = [each for each in tensors if each.numel()]
+    return (lambda: torch.cat(kept, dim)) if 0 < len(kept) < len(tensors) else None
 
 
 def _index_select(input: Tensor, dim: int, index: Tensor) -> Definition | None:
@@ -212,6 +221,7 @@ MAKERS: dict[Any, Callable[..., Definition | None]] = {
     **dict.fromkeys(torch_functions("pixel_unshuffle", "nn.functional.pixel_unshuffle"), _pixel_unshuffle),
     **dict.fromkeys(torch_functions("flip", "Tensor.flip"), _flip),
     **dict.fromkeys(torch_functions("Tensor.repeat"), _repeat),
+    **dict.fromkeys(torch_functions("cat", "concat", "concatenate"), _cat),
     **dict.fromkeys(torch_functions("repeat_interleave", "Tensor.repeat_interleave"), _repeat_interleave),
     **dict.fromkeys(torch_functions("index_select", "Tensor.index_select"), _index_select),
     torch.Tensor.__getitem__: _index,

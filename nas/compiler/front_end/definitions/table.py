@@ -48,6 +48,6 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
 
 def module_definition(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Definition | None:
     """As `definition_of`, of the forward of a module."""
-    if type(module) is not nn.MultiheadAttention:
+    if type(module) is not nn.MultiheadAttention or module._forward_hooks or module._forward_pre_hooks:
         return None
     return partial(attention.multi_head, module, given) if (given := attention.usual(module, args, kwargs)) else None

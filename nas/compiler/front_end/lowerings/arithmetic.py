@@ -13,8 +13,8 @@ from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder
 from nas.compiler.front_end.lowerings.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.lowerings.pointwise import Lowering, doubles, everywhere, per_channel, scalar
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Codes, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Codes, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.tensor import Format
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.compiler.front_end.tracing.calls import Call, Codes, TracedForward, Value
 from nas.compiler.front_end.tracing.needed import readers_of
-from nas.compiler.front_end.tracing.trace import Call, Codes, TracedForward, Value
 from nas.compiler.network import Network, is_reserved, pack, unused_name
 from nas.compiler.regions import image_of, whole
 from nas.compiler.views import view_boxes

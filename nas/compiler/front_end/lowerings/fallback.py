@@ -16,7 +16,7 @@ from torch.overrides import get_overridable_functions
 from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder, stored_shape
 from nas.compiler.front_end.names import function_name, torch_functions
 from nas.compiler.front_end.nests import tensors_in
-from nas.compiler.front_end.tracing.trace import Call, Codes, Quantise, Value
+from nas.compiler.front_end.tracing.calls import Call, Codes, Quantise, Value
 from nas.core.errors import InputError
 from nas.ir.command import Host
 

@@ -7,7 +7,7 @@ channels elsewhere, is looked at in another order of its axes; nothing moves for
 import math
 
 from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder
-from nas.compiler.front_end.tracing.trace import Value
+from nas.compiler.front_end.tracing.calls import Value
 
 ROWS_RANK = 2
 MAP_RANK = 4

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from nas.compiler.front_end.lowerings.builder import NO_ZEROS, Look, NetworkBuilder
 from nas.compiler.front_end.lowerings.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.sides import pair
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Conv, Matmul, Tail, Window
 from nas.ir.tensor import Format, sums_format
 

@@ -29,8 +29,8 @@ from nas.compiler.front_end.lowerings.frames import ROWS_RANK, as_map, as_rows, 
 from nas.compiler.front_end.lowerings.pointwise import Lowering, doubles, times
 from nas.compiler.front_end.lowerings.pooling import over_rows, pooled
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Conv, Eltwise, Pool, Tail, Window
 from nas.ir.tensor import FLOAT32
 

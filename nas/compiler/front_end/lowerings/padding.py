@@ -10,8 +10,8 @@ from nas.compiler.front_end.lowerings.layers import CONVOLUTIONS
 from nas.compiler.front_end.lowerings.pointwise import Lowering
 from nas.compiler.front_end.lowerings.shapes import identity
 from nas.compiler.front_end.lowerings.slicing import concatenated, filled, resized
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 
 Sides = tuple[int, int]
 

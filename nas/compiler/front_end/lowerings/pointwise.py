@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder, in_order
 from nas.compiler.front_end.lowerings.frames import MAP_RANK, ROWS_RANK, as_map, from_map
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Quantise, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Quantise, Value
 from nas.compiler.network import channel_count
 from nas.ir.command import Activation, Eltwise, Tail
 from nas.ir.tensor import FLOAT32, Format, container_bits

@@ -14,8 +14,8 @@ from nas.compiler.front_end.lowerings.resample import uneven_means
 from nas.compiler.front_end.lowerings.shapes import identity
 from nas.compiler.front_end.names import torch_functions
 from nas.compiler.front_end.sides import pair
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Pool, Window
 from nas.ir.tensor import FLOAT32
 

@@ -15,8 +15,8 @@ from nas.compiler.front_end.lowerings.builder import NetworkBuilder
 from nas.compiler.front_end.lowerings.layers import accumulated
 from nas.compiler.front_end.lowerings.pointwise import Lowering
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Conv, Tail, Window
 
 _FEWEST_AXES = 3  # batch, rows, columns

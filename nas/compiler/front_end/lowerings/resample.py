@@ -14,8 +14,8 @@ from nas.compiler.front_end.lowerings.layers import summed_along
 from nas.compiler.front_end.lowerings.pointwise import Lowering
 from nas.compiler.front_end.lowerings.shapes import identity
 from nas.compiler.front_end.lowerings.slicing import resized
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 
 _FIRST_SIDE = 2  # behind the batch and the channels
 # torch's names for volumes and sequences, under the name for maps.

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from nas.compiler.front_end.lowerings.builder import Look, NetworkBuilder, Turned
 from nas.compiler.front_end.lowerings.fallback import lower_to_host
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 
 Lowering = Callable[[NetworkBuilder, Call], bool]
 

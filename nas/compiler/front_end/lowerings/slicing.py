@@ -11,8 +11,8 @@ from nas.compiler.front_end.lowerings.frames import axis_first, from_map
 from nas.compiler.front_end.lowerings.pointwise import scalar
 from nas.compiler.front_end.lowerings.shapes import Lowering, identity, reorder, reshape
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.program import Concat, View
 

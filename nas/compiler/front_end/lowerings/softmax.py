@@ -12,8 +12,8 @@ from nas.compiler.front_end.lowerings.frames import ROWS_RANK, as_rows, from_row
 from nas.compiler.front_end.lowerings.pointwise import Lowering, times
 from nas.compiler.front_end.lowerings.pooling import over_rows
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, Value
 from nas.ir.command import Eltwise, Tail
 from nas.ir.tensor import FLOAT32
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from nas.compiler.front_end.lowerings.layers import CONVOLUTIONS
 from nas.compiler.front_end.lowerings.pointwise import BATCH_NORMS, HARD_TANHS, RELUS
 from nas.compiler.front_end.lowerings.pooling import MAX_POOLS
-from nas.compiler.front_end.tracing.trace import Call, Quantise, TracedForward, Value
+from nas.compiler.front_end.tracing.calls import Call, Quantise, TracedForward, Value
 
 _NEVER_FALL = {*RELUS, F.relu6, *HARD_TANHS}  # and quantisers
 _TAKE_IN = {*CONVOLUTIONS, *BATCH_NORMS}

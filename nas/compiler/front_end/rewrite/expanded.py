@@ -8,8 +8,8 @@ from typing import Any
 
 from nas.compiler.front_end.lowerings.arithmetic import LOWERINGS
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, TracedForward, Value
 from nas.compiler.front_end.tracing.needed import readers_of
-from nas.compiler.front_end.tracing.trace import Call, TracedForward, Value
 
 _EXPANDS = frozenset(torch_functions("Tensor.expand", "Tensor.expand_as", "broadcast_to", "Tensor.broadcast_to"))
 

@@ -20,8 +20,8 @@ from nas.compiler.front_end.lowerings import arithmetic, pointwise, products
 from nas.compiler.front_end.lowerings.pointwise import BATCH_NORMS
 from nas.compiler.front_end.lowerings.shapes import DROPOUTS, REORDERINGS, RESHAPES
 from nas.compiler.front_end.names import torch_functions
+from nas.compiler.front_end.tracing.calls import Call, TracedForward, Value
 from nas.compiler.front_end.tracing.signature import Arguments
-from nas.compiler.front_end.tracing.trace import Call, TracedForward, Value
 
 _RESHAPES = frozenset(RESHAPES)
 _Rule = Callable[["_Unfolding", Call, int], Call | None]

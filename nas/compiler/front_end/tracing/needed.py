@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from nas.compiler.front_end.tracing.trace import Call, TracedForward
+from nas.compiler.front_end.tracing.calls import Call, TracedForward
 
 
 def needed(forward: TracedForward) -> TracedForward:

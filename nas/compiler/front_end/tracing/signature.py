@@ -4,7 +4,7 @@ import ast
 from functools import lru_cache
 from typing import Any
 
-from nas.compiler.front_end.tracing.trace import Call
+from nas.compiler.front_end.tracing.calls import Call
 
 
 class Arguments:

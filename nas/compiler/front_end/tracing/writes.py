@@ -31,6 +31,21 @@ def bounds_of(index: Any, shape: tuple[int, ...]) -> Bounds | None:
     return tuple(found)
 
 
+def known_places(index: Any) -> Any:
+    """The same index with lists as tensors, constant masks as the places that they choose, single constant places as numbers."""
+    if isinstance(index, list):
+        index = torch.tensor(index)  # the one place where a list is not as good as a tuple
+    known: list[Any] = []
+    for each in index if isinstance(index, tuple) else (index,):
+        if not isinstance(each, torch.Tensor) or each.device.type == "meta":
+            known.append(each)
+        elif each.dtype == torch.bool and each.dim():
+            known.extend(each.nonzero(as_tuple=True))
+        else:
+            known.append(each if each.dim() or each.dtype == torch.bool else int(each))
+    return tuple(known) if isinstance(index, tuple) or len(known) > 1 else known[0]
+
+
 def with_part(base: torch.Tensor, index: Any, bounds: Bounds, part: Any) -> torch.Tensor:
     """`base` with `part`, a number or what spreads over these places, at `index`, which is `bounds`."""
     taken = torch.Size(torch.empty(base.shape, device="meta")[index].shape)

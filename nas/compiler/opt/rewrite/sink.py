@@ -83,11 +83,13 @@ class _Sinking:
                 return
             extra = (self._table(operator.inputs[1], columns),)
         assert isinstance(operator.function, Eltwise)
-        # The tensor between the two keeps its name and gets the other's shape and format.
-        form = operator.function.tail.output
-        self._tensors[middle] = msgspec.structs.replace(self._tensors[middle], shape=source.shape, format=form)
-        self._put(before, [Operator(operator.layer, operator.function, (maker.inputs[0], *extra), (middle,))])
-        self._put(place, [Operator(maker.layer, view, (middle,), operator.outputs)])
+        # The tensor between the two holds other numbers from here on, so what was observed of its name does not hold for it.
+        moved = unused_name(f"{operator.outputs[0]}.moved", self._tensors)
+        self._tensors[moved] = Tensor(moved, source.shape, operator.function.tail.output)
+        self._uses[moved] = 1
+        del self._tensors[middle]
+        self._put(before, [Operator(operator.layer, operator.function, (maker.inputs[0], *extra), (moved,))])
+        self._put(place, [Operator(maker.layer, view, (moved,), operator.outputs)])
         self._sink(before)
 
     def _before_concat(self, place: int, before: int) -> None:

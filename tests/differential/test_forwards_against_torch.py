@@ -1,0 +1,166 @@
+"""Forwards as people write them: into piles of zeros, with hooks, masks, states and numbers of other kinds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.compiler.front_end.lower import network_of
+from nas.core.errors import InputError
+from tests.differential.test_compiler_against_torch import check_values, compiled_of
+from tests.differential.test_precision import INT8, cosine, results
+
+SHAPE = (2, 3, 8, 8)
+
+
+class Two(nn.Module):
+    """A convolution, a function, and what this needs."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Tensor], **parts: Any) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+            for name, part in parts.items():
+                setattr(self, name, part() if callable(part) and not isinstance(part, nn.Module) else part)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, self.first(x))
+
+
+def added(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    pile.add_(x)
+    return m.second(x + pile)
+
+
+def rectified(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    pile[:, :4] = x[:, :4]
+    pile.relu_()
+    return m.second(pile)
+
+
+def one_hot(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    pile.scatter_(1, x.argmax(1, keepdim=True), 1.0)
+    return pile * x
+
+
+def given_out(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    torch.mul(x, 2.0, out=pile)
+    return m.second(pile)
+
+
+def shifted_in_time(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    pile[:, :2, :-1] = x[:, :2, 1:]
+    pile[:, 2:] = x[:, 2:]
+    return m.second(pile).mean((2, 3))
+
+
+def hooked(m: Two, x: Tensor) -> Tensor:
+    tokens = x.flatten(2).mT
+    return m.attention(tokens, tokens, tokens)[0]
+
+
+def attention_with_a_hook() -> nn.Module:
+    made = nn.MultiheadAttention(8, 2, batch_first=True)
+    made.register_forward_hook(lambda module, given, result: (result[0] * 2, result[1]))
+    return made
+
+
+def encoder() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return nn.TransformerEncoder(layer, 1, enable_nested_tensor=True)
+
+
+def masked(m: Two, x: Tensor) -> Tensor:
+    return m.encoder(x.flatten(2).mT, src_key_padding_mask=torch.arange(64).expand(2, 64) > 50)
+
+
+FORWARDS: dict[str, Two] = {
+    "added to zeros": Two(added),
+    "an activation in place of a pile": Two(rectified),
+    "one-hot": Two(one_hot),
+    "out": Two(given_out),
+    "shifted": Two(shifted_in_time),
+    "a hook": Two(hooked, attention=attention_with_a_hook),
+    "a padding mask": Two(masked, encoder=encoder),
+    "a state of zeros": Two(
+        lambda m, x: m.gru(x.flatten(2).mT, torch.zeros(1, x.shape[0], 5))[0],
+        gru=lambda: nn.GRU(8, 5, batch_first=True),
+    ),
+    "float32 by name": Two(lambda m, x: F.layer_norm(x.float(), (8,), m.scale), scale=nn.Parameter(torch.ones(8))),
+    "to a device": Two(lambda m, x: m.second(x.to(m.second.weight.device))),
+    "a constant mask": Two(lambda m, x: x[:, m.keep], keep=nn.Buffer(torch.arange(8) % 3 > 0)),
+    "a constant place": Two(lambda m, x: x[:, torch.tensor(2)]),
+    "constant repeats": Two(lambda m, x: x.repeat_interleave(torch.tensor([1, 2, 1, 1, 3, 1, 0, 1]), 1)),
+    "a number of numpy": Two(lambda m, x: x * np.float32(2)),
+    "joined with nothing": Two(lambda m, x: torch.cat([x, x[:, :0]], 1)),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:enable_nested_tensor")
+def test_programs_compute_what_torch_does(name: str) -> None:
+    check_values(compiled_of(FORWARDS[name], SHAPE), 3e-6, orders=1)
+
+
+def test_numbers_of_two_bytes_are_as_exact_as_they_are() -> None:
+    module = Two(lambda m, x: m.short(x.half()).float(), short=lambda: nn.Conv2d(8, 8, 3).half())
+    check_values(compiled_of(module, SHAPE), 1e-3, orders=1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: x - x.amax(1, keepdim=True),
+        lambda m, x: x.log_softmax(1),
+        lambda m, x: x - x.mean(1, keepdim=True),
+        rectified,
+    ],
+)
+def test_ranges_in_int8_are_those_of_the_numbers_that_are_coded(function: Any) -> None:
+    """Of numbers before a view, and of tensors that were written to in place, too."""
+    ours, theirs, _ = results(Two(function), SHAPE, INT8)
+    assert cosine(ours, theirs) > 0.99
+
+
+def stale_view(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    view = pile.flatten(1)
+    pile[:, :4] = x[:, :4]
+    return view + 1.0
+
+
+def into_a_view(m: Two, x: Tensor) -> Tensor:
+    pile = torch.zeros_like(x)
+    pile[:, 1:3].add_(x[:, :2])
+    return pile * 2
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (Two(stale_view), "changed in place"),
+        (Two(into_a_view), "changed in place"),
+        (Two(lambda m, x: m.inner(x) + x, inner=lambda: torch.jit.script(nn.ReLU())), "inner: .*TorchScript"),
+        (Two(lambda m, x: x[:, :0]), "tensors that have elements"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_what_cannot_be_followed_is_refused_by_name(module: Two, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        network_of(module, (SHAPE,))
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"input: .*elements"):
+        network_of(nn.ReLU(), ((0, 3, 4, 4),))
