@@ -72,7 +72,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
     """The error of a forward that failed, with the innermost line of the user's own code."""
-    not_theirs = (Path(torch.__file__).parent, Path(__file__).parent)
+    front_end = Path(__file__).parents[1]
+    not_theirs = (Path(torch.__file__).parent, front_end)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
