@@ -39,6 +39,7 @@ def main(config: DictConfig) -> None:
     chosen = {name: plain[name] for name in ("points", "methods", "seeds", "quota", "missing")}
     chosen |= {"trainer": trainer, "method_trainer": {**trainer, **plain["method_trainer"]}}
     contest = from_config(chosen, Contest, "comparison")
+    contest = contest if plain["at"] is None else contest.at(plain["at"])
     console = Console()
     if not console.is_terminal:
         console.width = 160
@@ -47,8 +48,13 @@ def main(config: DictConfig) -> None:
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
     cost = SimulatedCost(processor_from(config.hardware, "hardware"))
 
-    def told(record: PruneRecord | Violation) -> None:
-        if isinstance(record, Violation):
+    status = console.status("")
+
+    def told(record: PruneRecord | Violation | str) -> None:
+        if isinstance(record, str) and console.is_terminal:
+            status.update(record)
+            return
+        if isinstance(record, Violation | str):
             console.print(str(record), highlight=False)
             return
         widths = " ".join(map(str, record.widths))
@@ -59,7 +65,8 @@ def main(config: DictConfig) -> None:
     def build(seed: int) -> Any:
         return described_network(config, image, stream_seed(seed, "weights"))
 
-    records = compare(contest, build, data, cost, Path(config.folder), told)
+    with status:
+        records = compare(contest, build, data, cost, Path(config.folder), told)
     console.print(comparison_table(records))
     ran = {record.point for record in records}
     if not ran - {""}:

@@ -4,7 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, suggestion
+from nas.quota.worth.importance import IMPORTANCES
+from nas.quota.worth.price import PRICES
 
 
 class QuotaConfig(msgspec.Struct, frozen=True):
@@ -47,6 +49,10 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     start: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
+        for name, known in (("price", PRICES), ("importance", IMPORTANCES)):
+            chosen = getattr(self, name)
+            if chosen not in known:
+                raise InputError("quota", name, " or ".join(known), repr(chosen), suggestion(chosen, known))
         if not 0 < self.share <= 1:
             raise InputError("quota", "share", "0 < share <= 1", self.share)
         if not 0 <= self.begin <= self.end <= 1:

@@ -12,6 +12,7 @@ from nas.search.pruning.prune_compare import Point, PruneRecord
 
 _KIND, _VERSION = "pruning_comparison", 1
 _WHOLE = "whole"
+CURRENCY = {"one": "channels", "parameters": "parameters", "cycles": "simulated cycles", "time": "training-step time"}
 
 
 class Budget(msgspec.Struct, frozen=True):

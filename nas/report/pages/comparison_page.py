@@ -1,9 +1,10 @@
 """`Comparison` -> a page in Markdown: a table for each operating point, and what can be said of the quota there."""
 
 import math
+from collections.abc import Sequence
 from pathlib import PurePath
 
-from nas.report.pages.comparison import Comparison, mean_error
+from nas.report.pages.comparison import CURRENCY, Comparison, mean_error
 from nas.report.pages.mean import Mean, mean_of
 from nas.search.pruning.prune_compare import Point, PruneRecord
 
@@ -27,7 +28,6 @@ _MEANING = {
     "tp_batch_norm": "Torch-Pruning, global batch-norm scale",
     "tp_taylor": "Torch-Pruning, global group Taylor",
 }
-_CURRENCY = {"one": "channels", "parameters": "parameters", "cycles": "simulated cycles", "time": "training-step time"}
 
 
 def comparison_page(comparison: Comparison, picture: str) -> str:
@@ -46,13 +46,14 @@ def _head(comparison: Comparison, picture: str) -> str:
             f"data.test_split={budget.test_split} ",
             "images that nothing was trained on, in the place of the test images",
         )
+    page = f"page=docs/{PurePath(picture).stem}.md"
     command = (
         f"python scripts/compare_pruning.py data={budget.source} data.train_images={budget.training_images} {split}"
-        f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} page=docs/{PurePath(picture).stem}.md"
+        f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} {page}"
     )
     return (
         "# Ways to a network of the same price\n\n"
-        f"This page is made from records by `{command}`, which runs what is "
+        f"This page is made from records by {_commands(comparison, command)}, which runs what is "
         "missing and goes on after an interruption; it is not to be edited by hand. "
         "[docs/quota.md](quota.md) says what the quota does.\n\n"
         f"Measured on {machine.processor}, {machine.cores} cores, torch {machine.packages.get('torch', 'unknown')}: "
@@ -68,9 +69,28 @@ def _head(comparison: Comparison, picture: str) -> str:
     )
 
 
+def _commands(comparison: Comparison, first: str) -> str:
+    """What makes the page: a command, and one for the methods that ran with some of the seeds alone."""
+    seeds = sorted({record.seed for record in comparison.records})
+    at = ",".join(point.name for point in comparison.points)
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for method in _MEANING:
+        ran = {record.seed for record in comparison.records if record.point and record.method == method}
+        if ran:
+            by_seeds.setdefault(tuple(sorted(ran)), []).append(method)
+    whole, *parts = sorted(by_seeds, key=lambda each: (each != tuple(seeds), each))
+    commands = [f"`{first} at=[{at}] {_chosen(by_seeds[whole], whole)}`"]
+    commands += [f"`{_chosen(by_seeds[part], part)}`" for part in parts]
+    return " and then with ".join(commands)
+
+
+def _chosen(methods: Sequence[str], seeds: Sequence[int]) -> str:
+    return f"methods=[{','.join(methods)}] seeds=[{','.join(map(str, seeds))}]"
+
+
 def _point(comparison: Comparison, point: Point) -> str:
     allowed = f"at most {point.share:.2%}".rstrip("0%").rstrip(".") + " %"
-    title = f"## {point.name}: {allowed} of the whole network's {_CURRENCY.get(point.price, point.price)}"
+    title = f"## {point.name}: {allowed} of the whole network's {CURRENCY.get(point.price, point.price)}"
     lines = [
         title,
         "",
@@ -100,15 +120,17 @@ def _difference(comparison: Comparison, point: str, method: str) -> str:
 
 
 def _verdict(comparison: Comparison, point: str) -> list[str]:
-    told: dict[str, list[str]] = {"better": [], "worse": [], "unsure": []}
+    told: dict[str, list[str]] = {"better": [], "worse": [], "unsure": [], "alone": []}
     for method in comparison.methods(point):
         found = None if method == _QUOTA else comparison.against(point, method, _QUOTA)
         if found is not None:
-            told[("better" if found.value > 0 else "worse") if _certain(found) else "unsure"].append(method)
+            sure = ("better" if found.value > 0 else "worse") if _certain(found) else "unsure"
+            told["alone" if math.isnan(found.half) else sure].append(method)
     said = {
         "better": "The quota is better, beyond the interval, than",
         "worse": "It is **worse**, beyond the interval, than",
         "unsure": "Within the interval:",
+        "alone": "One seed, so no interval:",
     }
     return [f"- {said[key]} {', '.join(names)}." for key, names in told.items() if names]
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from nas.report.figure import MAIN, OTHER, new_figure, save_figure, without_frame
 from nas.report.pages.results import Results, mean_error
+
+_TICKS = [unit * each for unit in (0.1, 1, 10) for each in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]  # percent
 
 
 def results_figure(results: Results) -> Figure:
@@ -46,9 +48,9 @@ def _draw(axes: Axes, results: Results, data: str) -> None:
             capsize=3,
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_locator(FixedLocator(_TICKS))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("test error, %")
     axes.set_title(data, loc="left", fontsize=11)
     axes.grid(True, axis="x", alpha=0.25)

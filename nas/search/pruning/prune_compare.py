@@ -14,12 +14,12 @@ import msgspec
 from torch import nn
 
 from nas.core.artifact import read_json, write_json
-from nas.core.errors import Violation
+from nas.core.errors import InputError, Violation, suggestion
 from nas.cost.model import CostModel
 from nas.data.load import Data
 from nas.quota.channels.groups import find_groups
 from nas.quota.training.config import QuotaConfig
-from nas.quota.worth.price import CostOf, Counts
+from nas.quota.worth.price import PRICES, CostOf, Counts
 from nas.search.pruning.prune_methods import METHODS, Case
 from nas.search.pruning.pruning import PruneConfig, judges_of
 from nas.train.config import TrainConfig
@@ -65,12 +65,30 @@ class Contest(msgspec.Struct, frozen=True):
     method_trainer: TrainConfig
     missing: Literal["run", "skip"] = "run"
 
+    def __post_init__(self) -> None:
+        for field, chosen, known in (
+            ("methods", self.methods, METHODS),
+            ("points", tuple(point.price for point in self.points), PRICES),
+        ):
+            for name in chosen:
+                if name not in known:
+                    raise InputError("comparison", field, " or ".join(known), repr(name), suggestion(name, known))
+
+    def at(self, names: Sequence[str]) -> "Contest":
+        """The same at the points of these names alone; InputError for one that there is not."""
+        known = {point.name: point for point in self.points}
+        for name in names:
+            if name not in known:
+                raise InputError("comparison", "at", "the name of a point", repr(name), suggestion(name, known))
+        return msgspec.structs.replace(self, points=tuple(known[name] for name in names))
+
 
 def compare(
     contest: Contest, build: Callable[[int], nn.Module], data: Data, cost: CostModel, folder: Path,
-    told: Callable[[PruneRecord | Violation], None],
+    told: Callable[[PruneRecord | Violation | str], None],
 ) -> list[PruneRecord]:  # fmt: skip
-    """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights.
+    """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights. told: what begins, in
+    words, and what came of it.
 
     A method that has no network of a point's price leaves no record.
     """
@@ -78,6 +96,7 @@ def compare(
     for seed in contest.seeds:
         if contest.missing == "skip" and not (folder / str(seed) / "whole.json").exists():
             continue
+        told(f"{seed} the whole network")
         whole, whole_s, error = _whole(contest, build(seed), data, folder / str(seed), seed)
         records.append(_record("", "whole", seed, whole, (error, whole_s), (data, cost, 1.0), ()))
         for point in contest.points:
@@ -87,6 +106,7 @@ def compare(
                 if not path.exists() and contest.missing == "skip":
                     continue
                 if not path.exists():
+                    told(f"{seed} {point.name} {method}")
                     case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)
                     case = case._replace(whole_s=whole_s, quota_s=quota_s)
                     if point.price == "time":

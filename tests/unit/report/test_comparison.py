@@ -47,7 +47,8 @@ def test_differences_are_of_the_same_seeds_and_bold_where_their_interval_leaves_
     assert "- The quota is better, beyond the interval, than even, scratch." in page
     assert "- Within the interval: tp_taylor." in page
     assert "It is **worse**" not in page
-    asked = "data=digits data.train_images=100 data.test_images=1000 trainer.epochs=4 page=docs/picture.md`"
+    asked = "data=digits data.train_images=100 data.test_images=1000 trainer.epochs=4 page=docs/picture.md "
+    asked += "at=[fast] methods=[quota,even,scratch,tp_taylor] seeds=[0,1,2]`"
     assert f"`python scripts/compare_pruning.py {asked}, which runs what is missing" in page
     assert "## fast: at most 10 % of the whole network's training-step time" in page
 
@@ -64,6 +65,15 @@ def test_one_seed_tells_nothing_for_certain():
     page = comparison_page(comparison(seeds=1), "picture.png")
     assert "| +1.00 |" in line(page, "even")
     assert "better, beyond the interval" not in page
+    assert "Within the interval" not in page
+    assert "- One seed, so no interval: tp_taylor, even, scratch." in page
+
+
+def test_methods_that_ran_with_some_seeds_have_a_command_of_their_own():
+    made = comparison()
+    kept = tuple(each for each in made.records if each.method != "scratch" or not each.seed)
+    page = comparison_page(msgspec.structs.replace(made, records=kept), "picture.png")
+    assert "methods=[quota,even,tp_taylor] seeds=[0,1,2]` and then with `methods=[scratch] seeds=[0]`, which" in page
 
 
 def test_a_worse_quota_is_said_to_be_worse():
@@ -79,7 +89,9 @@ def test_the_record_comes_back_and_the_picture_has_a_row_for_each_method(tmp_pat
     write_comparison(tmp_path / "comparison.json", comparison())
     assert read_comparison(tmp_path / "comparison.json") == comparison()
     axes = comparison_figure(comparison()).axes
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["quota", "tp_taylor", "even", "scratch"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["quota", "even", "tp_taylor", "scratch"]
+    widths = [panel.get_xlim()[1] - panel.get_xlim()[0] for panel in axes]
+    assert max(widths) - min(widths) < 1e-9
 
 
 @pytest.mark.parametrize("record", sorted(DOCS.glob("comparison*.json")), ids=lambda path: path.stem)
