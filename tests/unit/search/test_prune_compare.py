@@ -65,7 +65,23 @@ def records(tmp_path_factory):
     again = compare(contest, build, data(), cost(), folder, lambda record: None)
     assert first == again
     assert began == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    return told
+    assert [each for each in told if isinstance(each, str)][:2] == ["0 the whole network", "0 half quota"]
+    return [each for each in told if not isinstance(each, str)]
+
+
+def test_what_is_not_known_is_told_before_anything_is_trained():
+    half = Point("half", "one", 0.5)
+    with pytest.raises(InputError, match=r"methods: .*quotta.*quota"):
+        Contest((half,), ("quotta",), (0,), QuotaConfig(), TRAINER, TRAINER)
+    with pytest.raises(InputError, match=r"points: .*cycels.*cycles"):
+        Contest((Point("half", "cycels", 0.5),), ("quota",), (0,), QuotaConfig(), TRAINER, TRAINER)
+    contest = Contest((half,), ("quota",), (0,), QuotaConfig(), TRAINER, TRAINER)
+    assert contest.at(["half"]) == contest
+    with pytest.raises(InputError, match=r"at: .*hlf.*half"):
+        contest.at(["hlf"])
+    for field in ("price", "importance"):
+        with pytest.raises(InputError, match=f"{field}: .*foo"):
+            QuotaConfig(**{field: "foo"})
 
 
 def test_every_method_meets_the_price_in_aligned_widths(records):
@@ -94,7 +110,7 @@ def test_a_method_that_has_no_network_of_the_price_leaves_no_record_and_stops_no
     contest = Contest((Point("half", "one", 0.5, 4),), ("nobody", "even"), (0,), QuotaConfig(), short, short)
     told = []
     found = compare(contest, build, data(), cost(), tmp_path, told.append)
-    assert told[0] is none
+    assert next(each for each in told if not isinstance(each, str)) is none
     assert [record.method for record in found] == ["whole", "even"]
 
 
