@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from entry import input_of, script
-from networks import described_network
+from entry import script
+from networks import network_to_compile
 from omegaconf import DictConfig
 from rich.console import Console
-from safetensors.torch import load_file
 
 from nas.compiler.driver import compile_network
 from nas.compiler.opt.pipeline import check_switches
@@ -34,11 +33,7 @@ def main(config: DictConfig) -> None:
     precision = precision_named(config.quantise, "quantise")
     chosen = {name: config[name] for name in CompileOptions.__struct_fields__}
     options = from_config(chosen, CompileOptions, "compile")
-    model = described_network(config, options.image, options.seed, slim=True)
-    if config.weights_file:
-        with input_of(f"weights_file={config.weights_file}"):
-            model.load_state_dict(load_file(config.weights_file))
-    shape = (options.batch, model.arch.in_channels, model.arch.image_size_px, model.arch.image_size_px)
+    model, shape = network_to_compile(config, options)
     with console.status(COMPILING):
         compiled = compile_network(model, shape, processor, switched_off, options.seed, precision, options.ladder)
     if isinstance(compiled, Violation):

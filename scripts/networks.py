@@ -1,13 +1,18 @@
 """The networks that scripts are asked for: a configuration, or the folder of a run -> an `Arch`, or a network with weights."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from entry import input_of
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
 from torch import nn
 
 import models
+from nas.compiler.front_end.own_module import own_module
+from nas.compiler.options import CompileOptions
 from nas.core.artifact import read_json, write_bytes
 from nas.core.errors import InputError
 from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
@@ -32,6 +37,22 @@ def described_network(config: DictConfig, image: Mapping[str, int | None], seed:
             arch = models.arch_from(OmegaConf.to_container(config.model, resolve=True))
         fit = {name: getattr(arch, name) if value is None else value for name, value in image.items()}
         return models.build(models.fitted(arch, **fit), seed)
+
+
+def network_to_compile(config: DictConfig, options: CompileOptions) -> tuple[nn.Module, tuple[int, ...]]:
+    """The network of `module`, `arch_file` or else `model`, with its weights, and the shape of its input, batch first."""
+    if options.module is None:
+        network = described_network(config, options.image, options.seed, slim=True)
+        arch: models.Arch = network.arch  # type: ignore[assignment]
+        shape = (options.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
+    else:
+        sys.path.insert(0, "")  # modules that lie where the user is
+        torch.manual_seed(options.seed)  # the script's own process: weights that nobody gave are seeded ones
+        network, shape = own_module(options.module), options.input_shape
+    if config.weights_file:
+        with input_of(f"weights_file={config.weights_file}"):
+            network.load_state_dict(load_file(config.weights_file))
+    return network, shape
 
 
 def trained_network(folder: Path, image: Mapping[str, int]) -> nn.Module:

@@ -4,20 +4,35 @@ from typing import Annotated
 
 import msgspec
 
+from nas.core.errors import InputError
+
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """batch: images per inference; seed: of the ground truth's input; ladder: see `nas.compiler.opt.ladder`; the others: what images
-    the network is made to fit, None as it is described.
+    """batch: images per inference; seed: of the ground truth's input; ladder: see `nas.compiler.opt.ladder`; module: see
+    `nas.compiler.front_end.own_module`, whose inputs have this shape, without the batch; the others: what images the network is made to
+    fit, None as it is described.
     """
 
     batch: AtLeastOne = 1
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     ladder: bool = False
+    module: str | None = None
+    shape: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(x[1-9]\d*)*$")] | None = None
     image_size_px: AtLeastOne | None = None
     in_channels: AtLeastOne | None = None
     classes: AtLeastOne | None = None
+
+    def __post_init__(self) -> None:
+        if (self.module is None) != (self.shape is None):
+            given = f"module={self.module} without a shape" if self.module else f"shape={self.shape} without a module"
+            raise InputError("compile", "shape", "a module and the shape of its input, such as 3x32x32", given)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the module, batch first."""
+        return (self.batch, *map(int, (self.shape or "").split("x")))
 
     @property
     def image(self) -> dict[str, int | None]:

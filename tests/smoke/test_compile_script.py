@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/compile.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+def run(*arguments: str, here: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts/compile.py"), *arguments]
+    return subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_any_network_at_any_size_and_batch_is_compiled_and_reported(tmp_path: Path) -> None:
@@ -23,11 +23,26 @@ def test_any_network_at_any_size_and_batch_is_compiled_and_reported(tmp_path: Pa
     assert (tmp_path / "timeline.png").stat().st_size > 1000
 
 
+def test_a_module_of_the_users_own_is_found_where_they_are(tmp_path: Path) -> None:
+    source = "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.LSTM(7, 5))\n"
+    (tmp_path / "my_net.py").write_text(source)
+    given = ["module=my_net:build", "shape=2x6x9", "batch=3", "quantise=int8", "folder=out"]
+    ended = run(*given, here=tmp_path)
+    assert ended.returncode == 2, "an LSTM takes no maps"
+    assert "Sequential.2" in ended.stderr
+    (tmp_path / "my_net.py").write_text(source.replace(", nn.LSTM(7, 5)", ""))
+    ended = run(*given, here=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "x the lower bound" in ended.stdout
+    assert json.loads((tmp_path / "out/cmds.json").read_text())["value"]["inputs"][0]["region"]["shape"][0] == 3
+
+
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
         ("batch=0", "compile: batch: expected `int` >= 1, got a value outside of that"),
         ("image_size_px=abc", "compile: image_size_px: expected `int | null`, got `str`"),
+        ("module=my_net:build", "compile: shape: expected a module and the shape of its input, such as 3x32x32"),
     ],
 )
 def test_bad_numbers_are_told_in_one_line(argument: str, told: str, tmp_path: Path) -> None:

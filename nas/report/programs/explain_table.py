@@ -70,9 +70,10 @@ def _print_traffic(seen: Explanation, console: Console) -> None:
     roofline = seen.roofline
     arrays = f" of {roofline.cores} arrays" if roofline.cores > 1 else ""
     console.print(f"\nDRAM: {parts or 'nothing'}", highlight=False)
+    side = "memory" if roofline.intensity < roofline.ridge else "compute"
     console.print(
-        f"roofline: {roofline.intensity:.3g} multiply-adds a byte (the ridge is at {roofline.ridge:.3g}), so at most "
-        f"{roofline.roof:.3g} of {roofline.peak:.0f} a cycle{arrays}; {roofline.attained:.3g} attained; bound by {roofline.bound}",
+        f"roofline: {roofline.intensity:,.0f} multiply-adds a byte, on the {side} side of the ridge at {roofline.ridge:,.0f}, so at most "
+        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{arrays}; {roofline.attained:,.0f} attained; busiest: {roofline.bound}",
         highlight=False,
     )
 
