@@ -27,6 +27,7 @@ SEEDED = {
     "models/__init__.py": "inside fork_rng, around the making of one network",
     "nas/train/state/random_state.py": "a run owns its process, and its checkpoints keep the generator's state",
     "nas/compiler/front_end/__main__.py": "a command owns its process",
+    "scripts/networks.py": "so does a script; modules of the user's own draw their weights from torch's generator",
 }
 GENERATORS = {"Generator", "SeedSequence", "default_rng", "BitGenerator", "PCG64", "Philox"}
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
