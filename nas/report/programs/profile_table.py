@@ -72,7 +72,12 @@ def cores_text(profile: Profile) -> str:
     faster = profile.one_core_cycles / max(profile.parallel_cycles, 1)
     ways = sorted(profile.tried.items(), key=lambda item: item[1])
     cores = f"{profile.cores} cores: {faster:.2f} x as fast as one" if profile.cores > 1 else "a batch on one core"
-    lines = [f"{cores}; the DRAM is busy {profile.dram_share:.0%} of the time"]
+    what = (
+        "ways to share the operators, so many by rows, by channels, or left to one core"
+        if profile.cores > 1
+        else "ways"
+    )
+    lines = [f"{cores}; the DRAM is busy {profile.dram_share:.0%} of the time. {what.capitalize()} (*: taken):"]
     for name, cycles in ways:
         mark = "*" if name == profile.partition else " "
         lines.append(f"  {mark} {cycles:>13,} cycles  {profile.one_core_cycles / max(cycles, 1):5.2f} x  {name}")
