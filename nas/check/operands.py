@@ -5,6 +5,7 @@ Everything here is read off the page of `nas.ir.command`: c, h, w are input chan
 
 import math
 
+from nas.check.memory import ragged_breach
 from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
 from nas.ir.tensor import ELEMENT_BITS, Region
 
@@ -48,6 +49,8 @@ def layout(command: Command) -> str:
             return f"{name}: expected sizes of at least 1 and of a memory's size at most, got shape {region.shape}"
         if min(region.strides, default=0) < 0 or max(region.strides, default=0) > LARGEST:
             return f"{name}: expected strides of 0 or more and of a memory's size at most, got {region.strides}"
+        if wrong := ragged_breach(region):
+            return f"{name}: {wrong}"
     return ""
 
 

@@ -1,5 +1,6 @@
 """Rules that hold for both forms of a program: its frame, its bindings, and what its commands do to the memories."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from nas.check.formats import format_breach
 from nas.check.marks import Written
-from nas.check.memory import overlap, repeats, span_bytes
+from nas.check.memory import overlap, ragged_breach, repeats, span_bytes
 from nas.check.operands import LARGEST
 from nas.check.race import within_commands
 from nas.check.rule import Place
@@ -152,11 +153,11 @@ def _binding_breach(binding: Binding) -> str:
         return f"expected elements as wide as the format's {form.bits} bits, got {region.bits}"
     if len(region.shape) != len(region.strides) or min(region.shape, default=1) < 1:
         return f"expected sizes of 1 or more and a stride for each, got {region.shape} and {region.strides}"
-    if max((*region.shape, *region.strides), default=0) > LARGEST:
+    if max(math.prod(region.shape), *region.strides, 0) > LARGEST:
         return f"expected sizes and strides of a memory's size at most, got {region.shape} and {region.strides}"
     if min(region.strides, default=0) < 0 or repeats(region.shape, region.strides):
         return f"expected a place of its own for every element, got {region.shape} and {region.strides}"
-    return format_breach(form)
+    return ragged_breach(region) or format_breach(form)
 
 
 def _interval(region: Region) -> tuple[int, int]:

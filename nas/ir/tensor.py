@@ -5,7 +5,8 @@
     Tensor   a value of the network, before anybody decides where it lives
 
 Layout: the last axis of a stored tensor is a row; every row starts on a whole byte, so that a tile of rows always has a
-byte address. Elements narrower than a byte are packed within their row, the first in the lowest bits.
+byte address. Elements narrower than a byte are packed within their row, the first in the lowest bits. At odd
+distances from each other, as every third of a row, a region has 256 of them at most.
 """
 
 import math

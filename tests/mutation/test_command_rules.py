@@ -124,6 +124,11 @@ BROKEN: list[tuple[str, str, tuple]] = [
     ("engine", "conv on an engine nobody has", changed("conv", engine="tensor")),
     ("dataflow", "lanes on the matrix engine", fields("conv", dataflow="lanes")),
     ("dataflow", "lanes on the matrix engine, of rows", fields("matmul input-stationary", dataflow="lanes")),
+    (
+        "layout",
+        "every other bit, more often than is written out",
+        ("vector", Copy(), (Region("sram", 0, (257,), (2,), 1),), (at(128, 257, bits=1),)),
+    ),
     ("operands", "no table", (*LEGAL[EVERYTHING][:2], LEGAL[EVERYTHING][2][:3], LEGAL[EVERYTHING][3])),
     ("operands", "two results", (*LEGAL["copy"][:3], (at(256, 144), at(512, 144)))),
     ("operands", "host without a result", (*LEGAL["host"][:3], ())),

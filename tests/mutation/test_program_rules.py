@@ -10,7 +10,7 @@ from nas.check.parallel import RULES_PAR, check_par_program
 from nas.check.rule import Finding, raise_findings
 from nas.check.sequential import RULES_SEQ, check_program
 from nas.core.errors import ContractError
-from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Window
+from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Store, Window
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Binding, Operator, Program
 from nas.ir.tensor import FLOAT32, Format, Region, Tensor, dense
@@ -68,6 +68,18 @@ SEQUENTIAL: list[tuple[str, str, Callable[[Program], Program]]] = [
         "bindings",
         "a stride too few",
         lambda p: bound(p, "inputs", 0, region=Region("dram", 0, (1, 4, 8, 8), (256, 64, 8), 8)),
+    ),
+    (
+        "bindings",
+        "an axis for every element of a memory that nobody has",
+        lambda p: bound(p, "inputs", 0, region=Region("dram", 0, (2,) * 2000, (1,) * 2000, 8)),
+    ),
+    (
+        "bindings",
+        "bits at odd distances, more than are written out",
+        lambda p: bound(
+            p, "inputs", 0, region=Region("dram", 0, (257,), (3,), 1), format=Format(1, "code", 1.0, levels=1)
+        ),
     ),
     ("inside", "a load past the end of dram in use", lambda p: placed(p, X1, 500, "reads")),
     ("inside", "a load past the end of sram in use", lambda p: placed(p, X1, 641)),
@@ -162,6 +174,40 @@ def test_part_of_a_byte_is_not_all_of_it(legal, around) -> None:
     assert [str(finding) for finding in findings] == [
         "command 1 (it): read 0, sram[0x0: 4x6 @4]: 4 byte(s) were never written [written_before_read]"
     ]
+
+
+def test_every_other_bit_is_not_the_whole_output(legal) -> None:
+    """However many: what is left out of so long an output was once taken for written."""
+    bits, count = Format(1, "code", 1.0, levels=1), 4_194_305
+    here, one = dense("sram", 0, (1,), 1), dense("dram", 0, (1,), 1)
+    half, whole = Region("dram", 1, (count,), (2,), 1), Region("dram", 1, (2 * count - 1,), (1,), 1)
+    many = replace(here, shape=(count,), strides=(0,))
+    program = replace(
+        legal.program,
+        inputs=(),
+        outputs=(Binding("y", whole, bits),),
+        constants=(Binding("one", one, bits),),
+        commands=(
+            Command("dma_in", "bit", (one,), (here,), Load()),
+            Command("dma_out", "bits", (many,), (half,), Store()),
+        ),
+        used_bytes={"dram": whole.end_bytes, "sram": 1},
+    )
+    processor = replace(legal.processor, dram=replace(legal.processor.dram, size_bytes=1 << 24))
+    assert [finding.rule for finding in check_program(program, processor)] == ["layout"]
+
+
+@pytest.mark.timeout(20)
+def test_bindings_that_interlock_bit_by_bit_are_answered_at_once(legal) -> None:
+    bits = Format(1, "code", 1.0, levels=1)
+    for count, rules in ((256, []), (30_000, ["bindings", "bindings"])):
+        regions = (Region("dram", offset, (count,), (17,), 1) for offset in (0, 1))
+        constants = tuple(Binding(f"c{number}", region, bits) for number, region in enumerate(regions))
+        program = replace(
+            legal.program, inputs=(), outputs=(), constants=constants, commands=(), used_bytes={"dram": 1 << 17}
+        )
+        processor = replace(legal.processor, dram=replace(legal.processor.dram, size_bytes=1 << 17))
+        assert [finding.rule for finding in check_program(program, processor)] == rules
 
 
 def test_inputs_and_outputs_that_are_not_the_networks(legal) -> None:

@@ -3,11 +3,12 @@
 from itertools import product
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.check.marks import Written
-from nas.check.memory import Lattice, _runs_meet, lattices, overlap, repeats, span_bytes
+from nas.check.memory import Lattice, _runs_meet, lattices, overlap, ragged_breach, repeats, span_bytes
 from nas.ir.tensor import ELEMENT_BITS, Region, dense
 
 
@@ -43,6 +44,22 @@ def regions(draw: st.DrawFn) -> Region:
 def test_overlap_is_a_common_byte(a: Region, b: Region) -> None:
     expected = bool(touched(a) & touched(b))
     assert overlap(a, b) == overlap(b, a) == expected
+
+
+@st.composite
+def ragged_regions(draw: st.DrawFn) -> Region:
+    """Elements of less than a byte at odd distances, in rows that begin on whole bytes."""
+    bits, columns, stride = draw(st.sampled_from((1, 2, 4))), draw(st.integers(1, 40)), draw(st.integers(1, 37))
+    rows = draw(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 60)), max_size=2))
+    shape = (*(size for size, _ in rows), columns)
+    strides = (*(step_bytes * 8 // bits for _, step_bytes in rows), stride)
+    return Region("sram", draw(st.integers(0, 60)), shape, strides, bits)
+
+
+@given(ragged_regions(), ragged_regions())
+@settings(max_examples=300, deadline=None)
+def test_overlap_of_elements_at_odd_distances_is_a_common_byte(a: Region, b: Region) -> None:
+    assert overlap(a, b) == overlap(b, a) == bool(touched(a) & touched(b))
 
 
 @given(regions())
@@ -113,3 +130,34 @@ def test_a_hostile_layout_ends_in_an_answer() -> None:
     small = Region("dram", 0, (30, 30, 30), (2 * 1009, 2 * 1013, 2 * 1019), 8)
     shifted = Region("dram", 1, (30, 30, 30), (2 * 1009, 2 * 1013, 2 * 1019), 8)
     assert not overlap(small, shifted)
+
+
+def test_a_region_of_more_elements_at_odd_distances_than_anybody_writes_out_is_refused() -> None:
+    def is_refused(shape: tuple[int, ...], strides: tuple[int, ...], bits: int) -> bool:
+        return bool(ragged_breach(Region("dram", 0, shape, strides, bits)))
+
+    assert not is_refused((256,), (17,), 1)
+    assert is_refused((257,), (17,), 1)
+    assert is_refused((1, 2, 129), (1 << 20, 4133, 3), 4)
+    assert not is_refused((4, 1 << 20), (1 << 22, 1), 1)  # rows, however long
+    assert not is_refused((1 << 20, 4), (8, 1), 1)
+    assert not is_refused((1 << 20,), (17,), 8)  # whole bytes
+
+
+@pytest.mark.timeout(20)
+def test_many_elements_at_odd_distances_are_compared_at_once() -> None:
+    """All pairs one by one would be 65,536 questions for each of the distances."""
+    a = Region("dram", 0, (256,), (17,), 1)
+    for offset in range(40):
+        b = Region("dram", offset, (256,), (17,), 1)
+        assert overlap(a, b) == bool(touched(a) & touched(b))
+    rows = Region("dram", 0, (1000, 256), (8 * 600, 17), 1)
+    for offset in range(1, 500):
+        b = Region("dram", offset, (1000, 256), (8 * 600, 17), 1)
+        assert overlap(rows, b) == bool(touched_of_a_row(rows) & touched_of_a_row(b))
+
+
+def touched_of_a_row(region: Region) -> set[int]:
+    """The bytes of one row; those of the others are the same, so many rows further on."""
+    row = Region(region.memory, region.offset_bytes, region.shape[1:], region.strides[1:], region.bits)
+    return {byte % (region.strides[0] * region.bits // 8) for byte in touched(row)}
