@@ -5,11 +5,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from omegaconf import DictConfig
 
 from nas.core.config import from_config, load_yaml
 from nas.core.errors import InputError, suggestion
 from nas.hw.spec import MOST_CORES, Processor
+
+# Beyond these no product of a few amounts is a number any more: a latency of 1e308 s is no number of cycles.
+_LEAST, _MOST = 1e-18, 1e18
+_LONGEST_WAIT_S = 1.0
 
 
 def load_processor(path: Path) -> Processor:
@@ -32,7 +37,7 @@ def find_processor(name_or_path: str) -> Processor:
 def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Processor:
     """A processor from composed configuration; `where` names it in errors."""
     processor = from_config(config, Processor, where)
-    _check_positive(processor, where)
+    _check_amounts(processor, where)
     if not 1 <= processor.cores <= MOST_CORES:
         raise InputError(where, "cores", f"1 to {MOST_CORES} cores", processor.cores)
     if processor.sram.size_bytes % processor.sram.banks:
@@ -47,7 +52,7 @@ def processor_from(config: DictConfig | Mapping[str, Any], where: object) -> Pro
     return processor
 
 
-def _check_positive(processor: Processor, where: object) -> None:
+def _check_amounts(processor: Processor, where: object) -> None:
     amounts = {
         "clock_hz": processor.clock_hz,
         "dram.size_bytes": processor.dram.size_bytes,
@@ -63,7 +68,15 @@ def _check_positive(processor: Processor, where: object) -> None:
         "host.operations_per_s": processor.host.operations_per_s,
     }
     for field, amount in amounts.items():
-        if not amount > 0:
-            raise InputError(where, field, "an amount above 0", amount)
-    if processor.dram.latency_s < 0 or processor.issue_cycles < 0:
-        raise InputError(where, "dram.latency_s, issue_cycles", "0 or more", "a negative amount")
+        if not _LEAST <= amount <= _MOST:
+            raise InputError(where, field, f"an amount of {_LEAST:g} to {_MOST:g}", amount)
+    energies = msgspec.structs.asdict(processor.energies)
+    others = {
+        "dram.latency_s": (processor.dram.latency_s, _LONGEST_WAIT_S),
+        "host.call_s": (processor.host.call_s, _LONGEST_WAIT_S),
+        "issue_cycles": (processor.issue_cycles, _MOST),
+        **{f"energies.{name}": (amount, _MOST) for name, amount in energies.items() if name != "source"},
+    }
+    for field, (amount, most) in others.items():
+        if not 0 <= amount <= most:
+            raise InputError(where, field, f"an amount of 0 to {most:g}", amount)

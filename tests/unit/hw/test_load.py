@@ -1,5 +1,7 @@
 """Processors from configuration: what could not exist is refused, with the field that is wrong."""
 
+import math
+import re
 from typing import Any
 
 import msgspec
@@ -8,6 +10,8 @@ import pytest
 from nas.core.errors import InputError
 from nas.hw.load import find_processor, processor_from
 from nas.hw.spec import Processor
+from nas.timing.cycles import dma_latency_cycles, host_cycles, transfer_cycles
+from nas.timing.traffic import Work
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -50,3 +54,35 @@ def test_the_dram_is_no_smaller_than_all_that_is_on_chip() -> None:
     assert isinstance(processor_from(config(dram=dram, cores=4), "here"), Processor)
     with pytest.raises(InputError, match=r"dram\.size_bytes"):
         processor_from(config(dram=dram, cores=5), "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "amount"),
+    [
+        *((field, amount) for field in ("clock_hz", "dram.bandwidth_bytes_per_s", "host.operations_per_s")
+          for amount in (math.inf, math.nan, -1.0, 0.0, 5e-324, 1e308)),
+        *((field, amount) for field in ("dram.latency_s", "host.call_s", "energies.mac_pj", "energies.static_w")
+          for amount in (math.inf, -math.inf, math.nan, -1.0, 1e308)),
+        ("dram.latency_s", 1.5),
+        ("issue_cycles", -1),
+        ("matrix.rows", 0),
+        ("matrix.rows", 10**40),
+    ],
+)  # fmt: skip
+def test_an_amount_that_is_none_is_refused_by_its_name(field: str, amount: float) -> None:
+    """Not later: cycles are whole, and infinitely many or no number of them are not."""
+    values = config()
+    group, _, name = field.rpartition(".")
+    (values[group] if group else values)[name] = amount
+    with pytest.raises(InputError, match=rf"^here: {re.escape(field)}: expected an amount of .* got "):
+        processor_from(values, "here")
+
+
+def test_extreme_amounts_that_are_allowed_have_cycles() -> None:
+    values = config(clock_hz=1e18, issue_cycles=0)
+    values["dram"] |= {"latency_s": 1.0, "bandwidth_bytes_per_s": 1e-18}
+    values["host"] |= {"call_s": 0.0, "operations_per_s": 1e-18}
+    processor = processor_from(values, "here")
+    assert dma_latency_cycles(processor) == 10**18
+    assert host_cycles(Work(0, 0, 10**12), processor) > 0
+    assert transfer_cycles(1 << 40, processor) > 0
