@@ -8,10 +8,12 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -19,6 +21,7 @@ from yaml import YAMLError
 from nas.core.errors import InputError, invalid, suggestion
 
 Config = TypeVar("Config")
+_MOST_VALUES, _DEEPEST = 100_000, 64
 
 
 def from_config(config: DictConfig | Mapping[str, Any], kind: type[Config], where: object) -> Config:
@@ -34,12 +37,36 @@ def from_config(config: DictConfig | Mapping[str, Any], kind: type[Config], wher
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else is an `InputError`."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        text = path.read_text(encoding="utf-8")
+        _refuse_endless(text, path)
+        content = OmegaConf.to_container(OmegaConf.load(StringIO(text)), resolve=True)
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise InputError(path, "", "a readable YAML file", str(error)) from error
     if not isinstance(content, dict):
         raise InputError(path, "", "a mapping of keys", type(content).__name__)
     return {str(key): value for key, value in content.items()}
+
+
+def _refuse_endless(text: str, where: object) -> None:
+    """Raise for values too deep to be read, and for aliases that stand for themselves or, written out, for too much."""
+    values, amounts = 0, dict[str, int]()
+    around: list[tuple[str | None, int]] = []  # the anchors of what is open, and how many values there were before
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in around):
+                raise InputError(where, f"*{event.anchor}", "a value without itself in it", "one that stands in itself")
+            values += amounts.get(event.anchor or "", 0)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = around.pop()
+            amounts[anchor or ""] = values - before
+        elif isinstance(event, yaml.NodeEvent):
+            values += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                around.append((event.anchor, values - 1))
+            else:
+                amounts[event.anchor or ""] = 1
+        if values > _MOST_VALUES or len(around) > _DEEPEST:
+            raise InputError(where, "", f"{_MOST_VALUES} values at most, {_DEEPEST} deep", "more")
 
 
 def _refuse_unknown(value: object, kind: Any, where: str) -> None:
