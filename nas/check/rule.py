@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from nas.core.errors import ContractError
+from nas.core.errors import ContractError, InputError
 from nas.ir.command import Command
 
 Subject = TypeVar("Subject")
@@ -85,3 +85,12 @@ def raise_findings(findings: Sequence[Finding], what: str) -> None:
     if len(findings) > shown:
         lines.append(f"  ... and {len(findings) - shown} more")
     raise ContractError("\n".join(lines))
+
+
+def refuse_findings(findings: Sequence[Finding], file: object) -> None:
+    """Raise an `InputError` with the first of `findings` about a program that is read from `file`, if there are any."""
+    if not findings:
+        return
+    first, *others = findings
+    hint = f"and {len(others)} more" if others else ""
+    raise InputError(file, first.where, f"a program that keeps the rule {first.rule!r}", first.message, hint)

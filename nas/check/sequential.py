@@ -4,7 +4,7 @@ Stage 1 looks at commands and bindings one by one, stage 2 at where they lie, st
 """
 
 from nas.check import program as rules
-from nas.check.command import COMMAND_RULES
+from nas.check.command import COMMAND_RULES, command_breaches
 from nas.check.kept import format_kept
 from nas.check.rule import CommandRule, Finding, ProgramRule, findings_of
 from nas.check.subject import Subject
@@ -33,3 +33,12 @@ def check_program(program: Program, processor: Processor) -> tuple[Finding, ...]
     """All that is wrong with `program` on `processor`; empty if it is legal."""
     subject = Subject(program, processor, program.commands)
     return findings_of(subject, PROGRAM_RULES, subject.command_findings())
+
+
+def check_commands(program: Program) -> tuple[Finding, ...]:
+    """What can be said of `program` where nobody knows its processor: all that is wrong with its commands one by one."""
+    breaches = command_breaches(program.commands)
+    return tuple(
+        Finding(rule, f"command {index} ({program.commands[index].layer})", message)
+        for index, rule, message in breaches
+    )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.check.rule import refuse_findings
+from nas.check.sequential import check_commands, check_program
 from nas.compiler.command_line import run_stage, stage_parser
 from nas.compiler.files import CompiledFiles
 from nas.compiler.opt.pipeline import network_of_program
@@ -31,13 +33,15 @@ def main() -> None:
     def stage() -> str:
         optimised = read_program(given.source)
         processor = _processor(given.hardware, optimised)
+        found = check_commands(optimised) if processor is None else check_program(optimised, processor)
+        refuse_findings(found, given.source)
         if processor is None or processor.cores == 1:
             program = parallelise(optimised)
         else:
-            found = _spread(optimised, processor, CompiledFiles(given.source.parent))
-            program = found.parallel
-            if found.is_partitioned:
-                write_arrays(CompiledFiles(given.target.parent).parallel_weights, found.constants)
+            spread_out = _spread(optimised, processor, CompiledFiles(given.source.parent))
+            program = spread_out.parallel
+            if spread_out.is_partitioned:
+                write_arrays(CompiledFiles(given.target.parent).parallel_weights, spread_out.constants)
         write_par_program(given.target, program)
         tokens = sum(len(step.waits) for queue in program.queues.values() for step in queue)
         steps = ", ".join(f"{name} {len(queue)}" for name, queue in program.queues.items())

@@ -3,17 +3,21 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import models
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.files import CompiledFiles
+from nas.compiler.parallel.__main__ import main
 from nas.hw.load import find_processor
+from nas.ir.command import Command
 from nas.ir.cores import engine_of_queue
-from nas.ir.schema import read_arrays, read_par_program
+from nas.ir.schema import read_arrays, read_par_program, write_program
 from nas.sim.values import run_values, run_values_parallel
 from tests.networks import random_arch
 
@@ -58,6 +62,49 @@ def test_the_command_of_the_stage_makes_the_same_files(compiled: Compiled, tmp_p
         name: array.tobytes() for name, array in compiled.parallel_constants.items()
     }
     shutil.rmtree(target.parent)
+
+
+def shifted(command: Command, offset_bytes: int) -> Command:
+    (read,) = command.reads
+    return replace(command, reads=(replace(read, offset_bytes=offset_bytes),))
+
+
+def without_strides(command: Command) -> Command:
+    (read,) = command.reads
+    return replace(command, reads=(replace(read, strides=()),))
+
+
+@pytest.mark.parametrize(
+    ("processor", "mutate", "told"),
+    [
+        ("quad_npu", without_strides, "the rule 'layout', got read 0: expected one stride for each of"),
+        ("nobody's", without_strides, "the rule 'layout', got read 0: expected one stride for each of"),
+        ("nobody's", lambda command: replace(command, engine="tensor"), "the rule 'engine', got load runs on dma_in"),
+        ("nobody's", lambda command: replace(command, reads=()), "the rule 'operands', got load has 1 read(s)"),
+        ("\0.yaml", without_strides, "the rule 'layout', got read 0: expected one stride for each of"),
+        ("quad_npu", lambda command: shifted(command, -8), "the rule 'inside', got dram[-0x8: "),
+    ],
+    ids=["layout", "unknown processor", "engine", "operands", "a name of no file", "outside"],
+)
+def test_an_illegal_file_is_told_in_one_line(
+    processor: str,
+    mutate: Callable[[Command], Command],
+    told: str,
+    compiled: Compiled,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, *others = compiled.optimised.commands
+    source, target = tmp_path / "cmds-o.json", tmp_path / "cmds-o-par.json"
+    write_program(source, replace(compiled.optimised, processor=processor, commands=(mutate(first), *others)))
+    monkeypatch.setattr(sys, "argv", ["parallel", str(source), str(target)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"error: {source}: command 0 ({first.layer}): expected a program that keeps {told}" in said
+    assert not target.exists()
 
 
 def test_one_core_after_four_leaves_no_weights_of_theirs(compiled: Compiled, tmp_path: Path) -> None:
