@@ -29,10 +29,14 @@ from nas.ir.program import Program
 
 @dataclass(frozen=True)
 class ParSubject(Subject):
-    """A parallel program; its commands are numbered queue by queue. `sequential`: what it was made from, if known."""
+    """A parallel program; its commands are numbered queue by queue.
+
+    sequential: what it was made from, if known; sequential_is_checked: whether a checker has passed that one.
+    """
 
     steps: Steps
     sequential: Program | None
+    sequential_is_checked: bool
 
     def place(self, index: int) -> str:
         return self.steps.name(index)
@@ -154,7 +158,7 @@ def order(subject: ParSubject) -> Iterator[Place]:
 
 def kept_alone(subject: ParSubject) -> Iterator[Place]:
     """`format_kept`, where no sequential program, in which the same is read, has been asked it."""
-    if subject.sequential is None:
+    if subject.sequential is None or not subject.sequential_is_checked:
         yield from format_kept(subject)
 
 
@@ -195,12 +199,15 @@ PROGRAM_RULES: tuple[ProgramRule[ParSubject], ...] = (
 RULES_PAR: tuple[CommandRule | ProgramRule[ParSubject], ...] = (*COMMAND_RULES, *PROGRAM_RULES)
 
 
-def check_par_program(par: ParProgram, processor: Processor, sequential: Program | None = None) -> tuple[Finding, ...]:
+def check_par_program(
+    par: ParProgram, processor: Processor, sequential: Program | None = None, sequential_is_checked: bool = True
+) -> tuple[Finding, ...]:
     """All that is wrong with `par` on `processor`; empty if it is legal.
 
-    With `sequential`, also whether it does the same work and keeps every dependence of that program.
+    With `sequential`, also whether it does the same work and keeps every dependence of that program. Where
+    `check_program` has passed that program, formats are known to be kept and are not looked at again.
     """
     steps = steps_of(par.queues)
     commands = tuple([step.command for step in steps.steps])
-    subject = ParSubject(par, processor, commands, steps, sequential)
+    subject = ParSubject(par, processor, commands, steps, sequential, sequential_is_checked)
     return findings_of(subject, PROGRAM_RULES, subject.command_findings())

@@ -53,7 +53,9 @@ class SimulatedCost:
         except DoesNotFit as error:
             return error.violation
         parallel = spread(lowered, self.processor, (program, constants), memo=self.memo)
-        raise_findings(check_par_program(parallel.parallel, self.processor, parallel.sequence), lowered.name)
+        is_checked = not parallel.is_partitioned
+        found = check_par_program(parallel.parallel, self.processor, parallel.sequence, is_checked)
+        raise_findings(found, lowered.name)
         return cost_of(program, parallel.trace, 0, parallel.parallel.used_bytes)
 
 

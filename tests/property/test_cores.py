@@ -67,7 +67,7 @@ def test_every_partition_is_legal_and_computes_the_same(seed: int, batch: int, c
         except (CannotCut, DoesNotFit):
             continue
         par = parallelise(sequence)
-        assert check_par_program(par, processor, sequence) == (), partition.name
+        assert check_par_program(par, processor, sequence, sequential_is_checked=False) == (), partition.name
         seen = run_values_parallel(par, packed, inputs, np.random.default_rng(seed), run_on_host)
         for name, value in expected.items():
             np.testing.assert_allclose(seen[name], value, rtol=1e-4, atol=1e-4, err_msg=partition.name)

@@ -1,12 +1,25 @@
 """Images of a batch one after the other on one core: where the maps of all together have no room, and nowhere else."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 
+from nas.compiler import driver
 from nas.compiler.driver import Compiled, compile_network
-from nas.compiler.parallel.spread import ONE_CORE
+from nas.compiler.parallel.spread import ONE_CORE, Spread
+from nas.compiler.parallel.spread import spread as spread_over_cores
 from nas.compiler.precision import Precision
+from nas.core.errors import ContractError
+from nas.cost import simulated
+from nas.cost.simulated import SimulatedCost
+from nas.ir.command import Command, Conv
 from nas.sim.values import run_values, run_values_parallel
 from tests.processors import with_sram
 
@@ -69,3 +82,36 @@ def test_a_batch_stays_together_where_weights_are_what_is_moved() -> None:
 def test_one_image_leaves_no_choice() -> None:
     spread = compiled_for(Fire(), (1, 3, 24, 24), 48).spread
     assert (spread.partition, spread.cycles) == (ONE_CORE, {})
+
+
+def halved(commands: tuple[Command, ...]) -> dict[Command, Command]:
+    """The first command whose result is codes, with codes that mean half as much."""
+    first = next(each for each in commands if isinstance(each.attributes, Conv) and each.attributes.tail.output.is_code)
+    assert isinstance(first.attributes, Conv)
+    tail = first.attributes.tail
+    half = replace(tail, output=replace(tail.output, scale=tail.output.scale / 2))
+    return {first: replace(first, attributes=replace(first.attributes, tail=half))}
+
+
+def misread(asked: Callable[..., Spread], *arguments: Any, **named: Any) -> Spread:
+    """What `spread` gives, with one command wrong: in the parallel program and in the sequence alike."""
+    found = asked(*arguments, **named)
+    assert found.is_partitioned
+    wrong = halved(found.sequence.commands)
+    queues = {
+        name: tuple(replace(step, command=wrong.get(step.command, step.command)) for step in steps)
+        for name, steps in found.parallel.queues.items()
+    }
+    sequence = replace(found.sequence, commands=tuple(wrong.get(each, each) for each in found.sequence.commands))
+    return dataclasses.replace(found, parallel=replace(found.parallel, queues=queues), sequence=sequence)
+
+
+def test_what_comes_in_turn_is_read_in_the_format_in_which_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else has asked: the sequence of a partition is not the program of one core, which has been checked."""
+    wrong = functools.partial(misread, spread_over_cores)
+    monkeypatch.setattr(driver, "spread", wrong)
+    with pytest.raises(ContractError, match="format_kept"):
+        compiled_for(Fire(), (3, 3, 24, 24), 48)
+    monkeypatch.setattr(simulated, "spread", wrong)
+    with pytest.raises(ContractError, match="format_kept"):
+        SimulatedCost(with_sram(48), precision=Precision("int8")).cost(Fire(), (3, 3, 24, 24))
