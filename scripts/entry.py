@@ -63,7 +63,9 @@ def input_of(where: str) -> Iterator[None]:
     """Errors of packages that do not know Coevo's own, such as `models`, become the user's `InputError`."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise InputError(where, "", "a file that can be read", f"{error.strerror} ({error.filename})") from error
+    except ValueError as error:
         raise InputError(where, "", "something usable", error) from error
 
 

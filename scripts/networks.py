@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from entry import input_of
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file
 from torch import nn
 
 import models
@@ -50,8 +49,7 @@ def network_to_compile(config: DictConfig, options: CompileOptions) -> tuple[nn.
         torch.manual_seed(options.seed)  # the script's own process: weights that nobody gave are seeded ones
         network, shape = own_module(options.module), options.input_shape
     if config.weights_file:
-        with input_of(f"weights_file={config.weights_file}"):
-            network.load_state_dict(load_file(config.weights_file))
+        load_exactly(network, Path(config.weights_file))
     return network, shape
 
 

@@ -31,18 +31,21 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_with(path: Path, writer: Callable[[Path], Any]) -> None:
     """Like `write_bytes` for a library that writes files itself: `writer` gets the temporary path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
     try:
-        writer(temporary)
-        temporary.chmod(0o644)  # mkstemp's files are the owner's alone, and so are some libraries'
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            writer(temporary)
+            temporary.chmod(0o644)  # mkstemp's files are the owner's alone, and so are some libraries'
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(path, "", "a place where a file can be written", error.strerror or str(error)) from error
 
 
 def write_json(path: Path, value: object, kind: str, version: int) -> None:

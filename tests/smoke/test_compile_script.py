@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,10 +45,29 @@ def test_a_module_of_the_users_own_is_found_where_they_are(tmp_path: Path) -> No
         ("batch=0", "compile: batch: expected `int` >= 1, got a value outside of that"),
         ("image_size_px=abc", "compile: image_size_px: expected `int | null`, got `str`"),
         ("module=my_net:build", "compile: shape: expected a module and the shape of its input, such as 3x32x32"),
+        ("arch_file=nope.json", "arch_file=nope.json: expected a file that can be read, got No such file or directory"),
+        ("weights_file=README.md", "README.md: expected a readable safetensors file, got "),
     ],
 )
-def test_bad_numbers_are_told_in_one_line(argument: str, told: str, tmp_path: Path) -> None:
+def test_bad_input_is_told_in_one_line(argument: str, told: str, tmp_path: Path) -> None:
     ended = run(argument, f"folder={tmp_path}")
     assert ended.returncode == 2
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_what_can_be_neither_read_nor_written_is_told_in_one_line(tmp_path: Path) -> None:
+    other, file = tmp_path / "weights.safetensors", tmp_path / "file"
+    save_file({"other.weight": torch.zeros(2)}, other)
+    file.touch()
+    for arguments, told in (
+        (
+            [f"weights_file={other}", f"folder={tmp_path / 'out'}"],
+            f"{other}: expected the weights of exactly this network",
+        ),
+        ([f"folder={file / 'out'}"], f"{file / 'out' / 'weights.safetensors'}: expected a place where a file can be"),
+    ):
+        ended = run("model=svhn_net", *arguments)
+        assert ended.returncode == 2
+        assert told in ended.stderr
+        assert "Traceback" not in ended.stderr

@@ -14,6 +14,7 @@ import models
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.files import CompiledFiles
 from nas.compiler.parallel.__main__ import main
+from nas.core.errors import InputError
 from nas.hw.load import find_processor
 from nas.ir.command import Command
 from nas.ir.cores import engine_of_queue
@@ -117,3 +118,15 @@ def test_one_core_after_four_leaves_no_weights_of_theirs(compiled: Compiled, tmp
     assert not CompiledFiles(tmp_path).parallel_weights.exists()
     assert set(alone.parallel.queues) <= {"dma_in", "matrix", "vector", "dma_out"}
     assert alone.parallel_constants is alone.constants
+
+
+def test_a_folder_is_no_place_for_a_program(compiled: Compiled, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=f"^{tmp_path}: expected a place where a file can be written, got Is a directory"
+    ):
+        write_program(tmp_path, compiled.naive)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match=r"cmds\.json: expected a place where a file can be written, got "):
+        write_program(file / "net" / "cmds.json", compiled.naive)
+    assert list(tmp_path.iterdir()) == [file]
