@@ -13,6 +13,7 @@ from torch import nn
 from models.bits import FULL_PRECISION_BITS, require_bits
 
 LARGEST_WIDTH = 16  # times the paper's channels: beyond, it is a slip of the finger
+LARGEST_SIZE = 1 << 16  # of an image or a layer; of a larger one nobody has the memory, or the time to find that out
 
 
 class LayerBits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,11 +72,13 @@ class Arch(msgspec.Struct, frozen=True, tag_field="model", forbid_unknown_fields
         return None
 
 
-def require_positive(**values: int) -> None:
-    """Raise ValueError for the first of the named `values` below 1."""
+def require_positive(most: int = LARGEST_SIZE, **values: int) -> None:
+    """Raise ValueError for the first of the named `values` below 1 or above `most`, which nobody could build."""
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
 def require_width(width: float, dropout: float = 0.0) -> None:

@@ -47,6 +47,7 @@ class SearchableArch(Arch, frozen=True, tag="searchable", forbid_unknown_fields=
             raise ValueError("stages must hold at least one stage, got none")
         if self.head_width < 0:
             raise ValueError(f"head_width must be 0 for no head, or more, got {self.head_width}")
+        require_positive(head_width=self.head_width or 1)
 
     @property
     def map_size_px(self) -> int:

@@ -16,6 +16,7 @@ from models.blocks.shuffle import ShuffleUnit, group_shuffle_unit
 
 _KERNELS = (1, 3, 5, 7, 9, 11)
 _GROUPS = (1, 2, 3, 4, 8)
+_DEEPEST = 1 << 10
 _WITH_SKIP = ("mobile_v2", "mobile_v3", "residual", "bottleneck")  # the papers add the input; conv and mobile_v1 do not
 _SHUFFLES = ("shuffle_v1", "shuffle_v2")
 _FACTORISES = ("conv", "residual", "bottleneck")
@@ -50,7 +51,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     gradient_bits: int = FULL_PRECISION_BITS
 
     def __post_init__(self) -> None:
-        require_positive(depth=self.depth, width=self.width, expansion=self.expansion)
+        require_positive(width=self.width, expansion=self.expansion)
+        require_positive(most=_DEEPEST, depth=self.depth)
         require_bits(
             weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
         )

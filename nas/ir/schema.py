@@ -56,3 +56,5 @@ def read_arrays(path: Path) -> Arrays:
         return dict(load_file(path))
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(path, "", "a safetensors file", str(error)) from error
+    except (TypeError, AttributeError) as error:  # bfloat16 and the floats of 8 bits
+        raise InputError(path, "", "arrays of types that numpy has", str(error)) from error

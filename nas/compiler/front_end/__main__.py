@@ -1,10 +1,12 @@
 """`python -m nas.compiler.front_end models:build --arch arch.json --shape 1x3x32x32 folder`: a module to cmds.json."""
 
+import argparse
 import importlib
-import json
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -51,10 +53,17 @@ def main() -> None:
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    sizes = tuple(int(size) for size in text.split("x"))
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise ValueError(text)
-    return sizes
+    if not re.fullmatch(r"[1-9][0-9]{0,11}(x[1-9][0-9]{0,11})+", text):
+        raise argparse.ArgumentTypeError(f"expected sizes such as 1x3x32x32, got {text[:80]!r}")
+    return tuple(int(size) for size in text.split("x"))
+
+
+def _described(arch: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    try:
+        return msgspec.json.decode(arch.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(arch, "", "a file with a JSON object", str(error)) from error
 
 
 def _module(builder: str, arch: Path | None, weights: Path | None) -> nn.Module:
@@ -63,10 +72,17 @@ def _module(builder: str, arch: Path | None, weights: Path | None) -> nn.Module:
         make: Any = getattr(importlib.import_module(module_name), attribute or "build")
     except (ImportError, AttributeError) as error:
         raise InputError("builder", "", "package.module:callable", f"{builder!r}: {error}") from error
+    arguments = [_described(arch)] if arch else []
     try:
-        module = make(json.loads(arch.read_bytes())) if arch else make()
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(arch or builder, "", "what the builder takes", str(error)) from error
+        module = make(*arguments)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # the last two: weights that fit no memory
+        raise InputError(arch or builder, "", "what the builder takes", str(error) or type(error).__name__) from error
     if not isinstance(module, nn.Module):
         raise InputError("builder", "", "a callable that returns an nn.Module", type(module).__name__)
     if weights:
