@@ -26,6 +26,7 @@ COMMAND_RULES: tuple[CommandRule, ...] = (
     CommandRule("written_once", "two values for one element leave its value to chance", formats.written_once),
     CommandRule("formats", "bits are numbers only by a format that exists", formats.formats),
     CommandRule("format_bits", "elements of another width are other elements", formats.format_bits),
+    CommandRule("sums", "a sum that does not fit its register is another number", formats.sums),
     CommandRule("activation", "a clip whose low is above its high has no meaning", formats.activation),
     CommandRule("host_call", "the host must find its function and its tensors", formats.host_call),
 )

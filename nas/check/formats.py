@@ -1,4 +1,4 @@
-"""Rules about the numbers of one command: formats that exist and that match the elements, activations, host calls."""
+"""Rules about the numbers of one command: formats that exist and that match the elements, sums, activations, host calls."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from nas.ir.tensor import ELEMENT_BITS, Format, Region
 
 _FLOAT_BITS = (16, 32)
 _LARGEST = 1 << 31  # so that multiplier * code + offset stays within 64 bits
+_LARGEST_SUM = 1 << 63
 
 
 def written_once(command: Command) -> str:
@@ -61,6 +62,17 @@ def format_bits(command: Command) -> str:
     return ""
 
 
+def sums(command: Command) -> str:
+    """No sum of products of codes is beyond 64 bits, whatever the bits in memory are."""
+    attributes = command.attributes
+    if not isinstance(attributes, Conv | Matmul) or not (attributes.input.is_code and attributes.weight.is_code):
+        return ""
+    terms = math.prod(command.reads[1].shape[1:])
+    if terms * _largest_number(attributes.input) * _largest_number(attributes.weight) < _LARGEST_SUM:
+        return ""
+    return f"sums of {terms} products must stay within 64 bits, got {attributes.input} and {attributes.weight}"
+
+
 def activation(command: Command) -> str:
     """A clip has an order."""
     attributes = command.attributes
@@ -90,6 +102,12 @@ def host_call(command: Command) -> str:
         if not isinstance(index, int) or not 0 <= index < len(command.reads):
             return f"expected tensors 0..{len(command.reads) - 1}, got {index!r}"
     return ""
+
+
+def _largest_number(form: Format) -> int:
+    """The largest magnitude of multiplier * code + offset, for any code that the bits can be."""
+    codes = (-(1 << 31), (1 << 31) - 1) if form.bits == 32 else (0, (1 << form.bits) - 1)
+    return max(abs(form.multiplier * code + form.offset) for code in codes)
 
 
 def _pairs(command: Command) -> list[tuple[str, Format, Region]]:

@@ -3,6 +3,7 @@
 import math
 
 import msgspec
+import numpy as np
 import pytest
 
 from nas.check.command import COMMAND_RULES
@@ -10,6 +11,7 @@ from nas.check.sequential import check_program
 from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Pool, Store, Tail, Window
 from nas.ir.program import Program
 from nas.ir.tensor import FLOAT32, Format, Region, dense
+from nas.sim.values import run_values
 
 U8 = Format(8, "code", 0.1, 1, 0, 255)
 U4 = Format(4, "code", 0.1, 1, 0, 15)
@@ -119,6 +121,9 @@ def fields(name: str, **values) -> tuple:
 
 
 EVERYTHING = "conv with everything"
+S32 = Format(32, "code", 0.1)
+FAR = Format(8, "code", 0.1, 1 << 31, -(1 << 31), 255)
+WIDE = ((at(0, 2, 5, bits=32), at(40, 3, 5, bits=32)), (at(128, 2, 3, bits=32),))
 BROKEN: list[tuple[str, str, tuple]] = [
     ("engine", "pool on the matrix engine", changed("max pool", engine="matrix")),
     ("engine", "conv on an engine nobody has", changed("conv", engine="tensor")),
@@ -172,6 +177,12 @@ BROKEN: list[tuple[str, str, tuple]] = [
     ("format_bits", "bytes read as floats", fields("conv", input=FLOAT32)),
     ("format_bits", "a result wider than its place", tail("conv", output=FLOAT32)),
     ("format_bits", "copy that widens", changed("copy", writes={0: at(256, 144, bits=16)})),
+    ("sums", "five products of wide codes", ("vector", Matmul(S32, S32), *WIDE)),
+    (
+        "sums",
+        "products of codes that mean a lot",
+        fields("conv", weight=Format(8, "code", 0.1, 1 << 31, 0, 255), input=FAR),
+    ),
     ("activation", "a clip upside down", tail(EVERYTHING, low=6.0, high=0.0)),
     ("activation", "a clip at nothing", tail(EVERYTHING, high=math.nan)),
     ("host_call", "no function", fields("host", function="")),
@@ -246,3 +257,13 @@ def test_every_rule_about_commands_is_broken_here() -> None:
     assert {Load, Store} | {type(command[1]) for command in LEGAL.values()} == {
         Load, Store, Conv, Matmul, Eltwise, Pool, Copy, Host,
     }  # fmt: skip
+
+
+def test_sums_that_just_stay_within_64_bits_are_legal_and_computed(legal, around) -> None:
+    """The values' simulator holds whatever the rule lets pass."""
+    one = ((at(0, 2, 1, bits=32), at(40, 3, 1, bits=32)), (at(128, 2, 3, bits=32),))
+    program = around("vector", Matmul(S32, S32), *one)
+    assert check_program(program, legal.processor) == ()
+    constants = {each.name: np.full(each.region.shape, 0x80, np.uint8) for each in program.constants}
+    code = int.from_bytes(b"\x80" * 4, "little", signed=True)
+    np.testing.assert_allclose(run_values(program, constants, {})["write0"], (code * 0.1) ** 2, rtol=1e-6)
