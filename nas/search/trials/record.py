@@ -78,6 +78,8 @@ class RecordBook:
         """Read what is new and return it, in order of number."""
         new = []
         for path in sorted((self.folder / "trials").glob("*/record.json")):
+            if not path.parent.name.isdecimal():
+                continue  # a copy that somebody has put aside
             number = int(path.parent.name)
             if number not in self._records:
                 self._records[number] = read_json(path, Record, KIND, VERSION)

@@ -19,6 +19,15 @@ def test_a_search_trains_as_many_different_candidates_as_its_budget_says(run_pla
     assert {record.state for record in records if record.trained} == {"evaluated"}
 
 
+def test_what_somebody_has_put_aside_is_no_trial(run_plan) -> None:
+    folder = run_plan(trials=2)
+    before = read_records(folder)
+    for name in ("old", "0000 copy", "-1"):
+        (folder / "trials" / name).mkdir()
+        (folder / "trials" / name / "record.json").write_text("{}")
+    assert read_records(folder) == before
+
+
 def test_the_same_seed_gives_the_same_records(run_plan):
     first, again, other = (read_records(run_plan(name, seed=seed)) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
     assert [record.key for record in first] == [record.key for record in again]
