@@ -55,6 +55,9 @@ class EarlyStop:
         return {"lowest": self._lowest, "better": self._better, "since": self._since} if self._best else {}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        shapes = {name: value.shape for name, value in self._network.state_dict().items()}
+        if (tensors or state) and {name: value.shape for name, value in tensors.items()} != shapes:
+            raise ValueError("expected the best weights of this network, got those of another")
         self._best = dict(tensors)
-        self._lowest, self._better = state.get("lowest", float("inf")), state.get("better", float("inf"))
-        self._since = state.get("since", 0)
+        self._lowest, self._better = (float(state.get(name, "inf")) for name in ("lowest", "better"))
+        self._since = int(state.get("since", 0))

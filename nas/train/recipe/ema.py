@@ -43,4 +43,6 @@ class Ema:
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.network.load_state_dict(tensors)
-        self._updates = state["updates"]
+        self._updates = int(state["updates"])
+        if self._updates < 0:
+            raise ValueError(f"updates: expected 0 or more, got {self._updates}")

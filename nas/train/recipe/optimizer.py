@@ -7,6 +7,8 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 OptimizerName = Literal["adamw", "sgd"]
+# What an optimiser keeps of a parameter, and whether it has the parameter's shape or is a single number.
+_ADAMW, _SGD = {"step": False, "exp_avg": True, "exp_avg_sq": True}, {"momentum_buffer": True}
 
 
 def build_optimizer(
@@ -42,13 +44,21 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
 
 
 def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """What `optimizer_tensors` gave, back into an optimiser of the same network."""
+    """What `optimizer_tensors` gave, back into an optimiser of the same network; ValueError for what it can't have given."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = _ADAMW if isinstance(optimizer, AdamW) else _SGD
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition("/")
+        if not index.isdecimal() or int(index) >= len(parameters) or name not in names:
+            raise ValueError(f"{key}: expected {' or '.join(names)} of one of {len(parameters)} parameters")
         parameter = parameters[int(index)]
+        shape = parameter.shape if names[name] else torch.Size()
+        if value.shape != shape:
+            raise ValueError(f"{key}: expected the shape {tuple(shape)}, got {tuple(value.shape)}")
         # Files are contiguous; a fused kernel wants the strides of the parameter, which may be channels-last.
-        same_shape = value.shape == parameter.shape and value.dim() > 0
-        state.setdefault(int(index), {})[name] = torch.empty_like(parameter).copy_(value) if same_shape else value
+        state.setdefault(int(index), {})[name] = torch.empty_like(parameter).copy_(value) if value.dim() > 0 else value
+    for number, values in state.items():
+        if len(values) < len(names):
+            raise ValueError(f"{number}: expected {', '.join(names)}, got {', '.join(values)} alone")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

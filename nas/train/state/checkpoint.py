@@ -7,7 +7,7 @@ Nothing is pickled. Tensors come back bit for bit.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -18,8 +18,9 @@ from nas.core.artifact import read_json, write_bytes, write_json
 from nas.core.errors import InputError
 from nas.train.machine.distributed import Group
 
+PROGRESS_FILE = "checkpoint.json"
 _KIND, _VERSION = "checkpoint", 2
-_JSON = "checkpoint.json"
+_NotNegative = msgspec.Meta(ge=0)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -30,15 +31,15 @@ class Progress(msgspec.Struct, frozen=True):
     plain values of each part of the training, by its name.
     """
 
-    step: int
-    seconds: float
+    step: Annotated[int, _NotNegative]
+    seconds: Annotated[float, _NotNegative]
     loss_sum: float
-    loss_steps: int
+    loss_steps: Annotated[int, _NotNegative]
     stopped: bool
     curve: list[dict[str, Any]]
     parts: dict[str, dict[str, Any]]
     run: dict[str, Any]
-    processor_s: float = 0.0
+    processor_s: Annotated[float, _NotNegative] = 0.0
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ def save_checkpoint(folder: Path, progress: Progress, tensors: dict[str, torch.T
     """Make `tensors` and `progress` the checkpoint of `folder`, and remove the one before."""
     name = f"checkpoint-{progress.step:08d}.safetensors"
     save_tensors(folder / name, tensors)
-    write_json(folder / _JSON, _File(name, progress), _KIND, _VERSION)
+    write_json(folder / PROGRESS_FILE, _File(name, progress), _KIND, _VERSION)
     # The second pattern is what a kill in the middle of writing leaves behind.
     for other in [*folder.glob("checkpoint-*.safetensors"), *folder.glob(".checkpoint-*.safetensors")]:
         if other.name != name:
@@ -59,7 +60,7 @@ def save_checkpoint(folder: Path, progress: Progress, tensors: dict[str, torch.T
 
 def load_checkpoint(folder: Path) -> tuple[Progress, dict[str, torch.Tensor]] | None:
     """The last good checkpoint of `folder`, tensors on the CPU, or None where there is none."""
-    path = folder / _JSON
+    path = folder / PROGRESS_FILE
     if not path.exists():
         return None
     file = read_json(path, _File, _KIND, _VERSION)
@@ -82,7 +83,7 @@ def checkpoint_of_first(folder: Path, group: Group) -> tuple[Progress, dict[str,
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether there is one to resume."""
-    return (folder / _JSON).exists()
+    return (folder / PROGRESS_FILE).exists()
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -12,12 +12,22 @@ import msgspec
 import torch
 from torch import Tensor
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, invalid
 from nas.train.machine.distributed import Group
-from nas.train.state.checkpoint import Progress, checkpoint_of_first, of_prefix, save_checkpoint, with_prefix
+from nas.train.state.checkpoint import (
+    PROGRESS_FILE,
+    Progress,
+    checkpoint_of_first,
+    of_prefix,
+    save_checkpoint,
+    with_prefix,
+)
 from nas.train.state.parts import Parts
 from nas.train.state.result import CurvePoint
 from nas.train.state.stopwatch import Stopwatch
+
+# What parts, and torch behind them, say to tensors and values that are missing, or of another shape or kind.
+_OF_DAMAGED_PARTS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
@@ -76,9 +86,20 @@ class Session:
             if run.get(name) != progress.run.get(name):
                 hint = "the folder holds another run; choose another folder, or give the same values to resume"
                 raise InputError(folder, name, repr(progress.run.get(name)), repr(run.get(name)), hint)
+        path = folder / PROGRESS_FILE
+        try:
+            self.curve = msgspec.convert(progress.curve, list[CurvePoint])
+        except msgspec.ValidationError as error:
+            _, _, place = str(error).partition(" - at `$")
+            raise invalid(path, error, f"progress.curve{place.rstrip('`')}") from error
+        if not self.curve and (progress.stopped or progress.step >= run["steps"]):
+            raise InputError(path, "progress.curve", "a point at the end of the training", "none")
         for name, part in parts.items():
-            part.load(of_prefix(f"{name}/", tensors), progress.parts.get(name, {}))
+            try:
+                part.load(of_prefix(f"{name}/", tensors), progress.parts.get(name, {}))
+            except _OF_DAMAGED_PARTS as error:
+                got = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise InputError(path, f"the part {name!r}", "what this training would leave there", got) from error
         self.step, self.stopped = progress.step, progress.stopped
         self.time = Stopwatch(progress.seconds, progress.processor_s)
         self.loss_sum, self.loss_steps = progress.loss_sum, progress.loss_steps
-        self.curve = msgspec.convert(progress.curve, list[CurvePoint])

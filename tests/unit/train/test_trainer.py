@@ -1,11 +1,14 @@
 """The loop: it learns, repeats itself, resumes to the same bits, and stops where it must."""
 
 import dataclasses
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
@@ -148,6 +151,64 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         train(network, TRAIN, VALIDATION, CONFIG, tmp_path)
     # How often to save, and where to compute, may change.
     train(_Network(), TRAIN, VALIDATION, dataclasses.replace(CONFIG, checkpoint_every_s=9.0, device="cpu"), tmp_path)
+
+
+Tensors = dict[str, Tensor]
+DAMAGES: dict[str, tuple[Callable[[dict[str, Any], Tensors], Any], str]] = {
+    "a point of the curve without its loss": (
+        lambda p, t: p["curve"][0].pop("loss"),
+        r"progress\.curve\[0\]: expected a field",
+    ),
+    "a curve of numbers": (lambda p, t: p.update(curve=[1]), r"progress\.curve\[0\]: expected `object`"),
+    "no curve at the end": (lambda p, t: p.update(curve=[]), r"progress\.curve: expected a point at the end"),
+    "a step below 0": (lambda p, t: p.update(step=-1), r"progress\.step: expected `int` >= 0"),
+    "seconds below 0": (lambda p, t: p.update(seconds=-1.0), r"progress\.seconds: expected `float` >= 0"),
+    "no weight": (lambda p, t: t.pop("model/layers.6.bias"), "the part 'model'.*layers.6.bias"),
+    "a weight of another shape": (
+        lambda p, t: t.update({"model/layers.6.bias": torch.zeros(3, 5)}),
+        "the part 'model'",
+    ),
+    "no moment": (lambda p, t: t.pop("optimizer/0/exp_avg"), "the part 'optimizer'.*0: expected step, exp_avg, "),
+    "a moment of another shape": (
+        lambda p, t: t.update({"optimizer/1/exp_avg": torch.zeros(3, 5)}),
+        r"the part 'optimizer'.*1/exp_avg: expected the shape \(4, 32\), got \(3, 5\)",
+    ),
+    "a moment of no parameter": (
+        lambda p, t: t.update({"optimizer/99/exp_avg": torch.zeros(3)}),
+        "the part 'optimizer'.*99/exp_avg: expected .* of one of 5 parameters",
+    ),
+    "a moment of no number": (
+        lambda p, t: t.update({"optimizer/x/step": torch.zeros(())}),
+        "the part 'optimizer'.*x/step",
+    ),
+    "no state of the generator": (lambda p, t: t.pop("rng/cpu"), "the part 'rng'.*KeyError: 'cpu'"),
+    "no state of a generator": (lambda p, t: t.update({"rng/cpu": torch.zeros(3, 5)}), "the part 'rng'"),
+    "averages without their count": (lambda p, t: p["parts"].pop("ema"), "the part 'ema'.*KeyError: 'updates'"),
+    "averages of a count below 0": (
+        lambda p, t: p["parts"]["ema"].update(updates=-10),
+        "the part 'ema'.*updates: expected",
+    ),
+    "best weights of another network": (
+        lambda p, t: t.pop("best/layers.6.bias"),
+        "the part 'best'.*best weights of this",
+    ),
+    "a lowest error of no number": (lambda p, t: p["parts"]["best"].update(lowest="x"), "the part 'best'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_refused_by_file_and_field(damage: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, ema_decay=0.9, early_stop=EarlyStopConfig(evaluations=3))
+    train(_Network(), TRAIN, VALIDATION, config, tmp_path)
+    path = tmp_path / "checkpoint.json"
+    document = json.loads(path.read_text())
+    tensors = load_file(tmp_path / document["value"]["tensors"])
+    change, told = DAMAGES[damage]
+    change(document["value"]["progress"], tensors)
+    path.write_text(json.dumps(document))
+    save_file(tensors, tmp_path / document["value"]["tensors"])
+    with pytest.raises(InputError, match=f"^{path}: {told}"):
+        train(_Network(), TRAIN, VALIDATION, config, tmp_path)
 
 
 class _NanAt(nn.Module):
