@@ -24,8 +24,9 @@ WHOLE_BYTE = 0xFF
 _SEARCH_STEPS = 20_000
 _ENUMERATED_RUNS = 1 << 22
 # The bytes of elements that begin within bytes at odd distances are written out, and a layout of more of them is refused.
-# Rows begin on whole bytes: MobileNetV2, ResNet-18 and DoReFa's networks of 1, 2 and 4 bits have none, of the 256 that may be.
-_MOST_RAGGED = 256
+# Rows begin on whole bytes: MobileNetV2, ResNet-18 and DoReFa's networks of 1, 2 and 4 bits have none of the 1,024 that may be; every other
+# column of a map 2,048 wide is as many.
+_MOST_RAGGED = 1024
 _STEPS_OF_ALL_PAIRS = 10 * _SEARCH_STEPS
 
 

@@ -6,7 +6,7 @@
 
 Layout: the last axis of a stored tensor is a row; every row starts on a whole byte, so that a tile of rows always has a
 byte address. Elements narrower than a byte are packed within their row, the first in the lowest bits. At odd
-distances from each other, as every third of a row, a region has 256 of them at most.
+distances from each other, as every third of a row, a region has 1,024 of them at most.
 """
 
 import math

@@ -132,7 +132,7 @@ BROKEN: list[tuple[str, str, tuple]] = [
     (
         "layout",
         "every other bit, more often than is written out",
-        ("vector", Copy(), (Region("sram", 0, (257,), (2,), 1),), (at(128, 257, bits=1),)),
+        ("vector", Copy(), (Region("sram", 0, (1025,), (2,), 1),), (at(512, 1025, bits=1),)),
     ),
     ("operands", "no table", (*LEGAL[EVERYTHING][:2], LEGAL[EVERYTHING][2][:3], LEGAL[EVERYTHING][3])),
     ("operands", "two results", (*LEGAL["copy"][:3], (at(256, 144), at(512, 144)))),

@@ -78,7 +78,7 @@ SEQUENTIAL: list[tuple[str, str, Callable[[Program], Program]]] = [
         "bindings",
         "bits at odd distances, more than are written out",
         lambda p: bound(
-            p, "inputs", 0, region=Region("dram", 0, (257,), (3,), 1), format=Format(1, "code", 1.0, levels=1)
+            p, "inputs", 0, region=Region("dram", 0, (1025,), (3,), 1), format=Format(1, "code", 1.0, levels=1)
         ),
     ),
     ("inside", "a load past the end of dram in use", lambda p: placed(p, X1, 500, "reads")),
@@ -200,7 +200,7 @@ def test_every_other_bit_is_not_the_whole_output(legal) -> None:
 @pytest.mark.timeout(20)
 def test_bindings_that_interlock_bit_by_bit_are_answered_at_once(legal) -> None:
     bits = Format(1, "code", 1.0, levels=1)
-    for count, rules in ((256, []), (30_000, ["bindings", "bindings"])):
+    for count, rules in ((1024, []), (30_000, ["bindings", "bindings"])):
         regions = (Region("dram", offset, (count,), (17,), 1) for offset in (0, 1))
         constants = tuple(Binding(f"c{number}", region, bits) for number, region in enumerate(regions))
         program = replace(

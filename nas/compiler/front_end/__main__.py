@@ -1,7 +1,6 @@
 """`python -m nas.compiler.front_end models:build --arch arch.json --shape 1x3x32x32 folder`: a module to cmds.json."""
 
 import argparse
-import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from nas.compiler.files import CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.naive import naive_program
+from nas.compiler.front_end.own_module import own_module
 from nas.compiler.parts.fit import cut_to_fit
 from nas.core.errors import InputError
 from nas.hw.load import find_processor
@@ -67,24 +67,7 @@ def _described(arch: Path) -> dict[str, Any]:
 
 
 def _module(builder: str, arch: Path | None, weights: Path | None) -> nn.Module:
-    module_name, _, attribute = builder.partition(":")
-    try:
-        make: Any = getattr(importlib.import_module(module_name), attribute or "build")
-    except (ImportError, AttributeError) as error:
-        raise InputError("builder", "", "package.module:callable", f"{builder!r}: {error}") from error
-    arguments = [_described(arch)] if arch else []
-    try:
-        module = make(*arguments)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # the last two: weights that fit no memory
-        raise InputError(arch or builder, "", "what the builder takes", str(error) or type(error).__name__) from error
-    if not isinstance(module, nn.Module):
-        raise InputError("builder", "", "a callable that returns an nn.Module", type(module).__name__)
+    module = own_module(builder, _described(arch), source=arch) if arch else own_module(builder)
     if weights:
         try:
             module.load_state_dict(load_file(weights))
