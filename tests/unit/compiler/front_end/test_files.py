@@ -36,14 +36,14 @@ def test_the_files_of_a_description(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (staged(width=1 << 16, depth=2, kernel=11), "expected what the builder takes, got "),
+        (staged(width=1 << 16, depth=2, kernel=11), "expected what the callable takes, got "),
         ("[1]", "expected a file with a JSON object, got "),
         ("null", "expected a file with a JSON object, got "),
         ('"x"', "expected a file with a JSON object, got "),
         ("[" * 100_000, "expected a file with a JSON object, got "),
         ('{"a":' * 100_000, "expected a file with a JSON object, got "),
         ("", "expected a file with a JSON object, got "),
-        ("{}", "expected what the builder takes, got model: expected a known network"),
+        ("{}", "expected what the callable takes, got model: expected a known network"),
         (staged(depth=1_000_000_000), "depth must be at most 1024, got 1000000000"),
         (staged(width=1_000_000_000), "width must be at most 65536, got 1000000000"),
         (staged(expansion=1_000_000_000), "expansion must be at most 65536, got 1000000000"),
