@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from nas.core.units import amount
+
 _LONGEST = 1000
 _MISSING = "Object missing required field "
 
@@ -48,7 +50,10 @@ class Violation(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         advice = f"; {self.help}" if self.help else ""
-        return f"{self.what} ({self.where}): needs {self.need:g} {self.unit}, has {self.have:g} {self.unit}{advice}"
+        need, have = amount(self.need, self.unit), amount(self.have, self.unit)
+        if need == have:  # they differ in digits that people need not read elsewhere
+            need, have = f"{self.need:,.12g} {self.unit}", f"{self.have:,.12g} {self.unit}"
+        return f"{self.what} ({self.where}): needs {need}, has {have}{advice}"
 
 
 class DoesNotFit(CoevoError):

@@ -1,5 +1,7 @@
 """Amounts to words. Units are in every name (`_bytes _cycles _s _pj _bits`); this file is how people read them."""
 
+import math
+
 _SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 
 
@@ -29,3 +31,18 @@ def binary(size_bytes: float) -> str:
         if size_bytes >= scale:
             return f"{size_bytes / scale:.4g} {prefix}"
     return f"{size_bytes:.0f} B"
+
+
+def amount(value: float, unit: str) -> str:
+    """An amount of any unit, short: bytes with a binary prefix, seconds with an SI one, all else in whole numbers where it is one."""
+    if unit == "bytes":
+        return binary(value)
+    if unit == "s":
+        return si(value, unit)
+    return f"{value:,.0f} {unit}" if value == int(value) else f"{value:g} {unit}"
+
+
+def rounded_up(value: float) -> float:
+    """`value` > 0 with two significant digits, none less than before: 0.0004163 is 0.00042."""
+    digits = 1 - math.floor(math.log10(value))
+    return round(math.ceil(round(value * 10**digits, 6)) / 10**digits, digits)

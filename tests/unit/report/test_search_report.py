@@ -86,7 +86,7 @@ def test_every_outcome_has_its_line():
     assert summary(failed) == "failed: ValueError: no"
     violation = Violation("latency_s", "constraints", 2e-3, 1e-3, "s")
     rejected = make_record(5, 0.5, 1e-5, state="rejected", violations=[violation])
-    assert "needs 0.002 s, has 0.001 s" in summary(rejected)
+    assert "needs 2 ms, has 1 ms" in summary(rejected)
 
 
 def test_the_table_holds_the_front_in_order_of_latency():
