@@ -11,6 +11,7 @@ from rich.console import Console
 import models
 from nas.core.config import from_config
 from nas.report.searches.search_run import RunOptions, search_and_report
+from nas.report.terminal import PLANNING
 from nas.search.running.evaluate import Parts
 from nas.search.running.standard import standard_parts, standard_plan
 
@@ -23,11 +24,13 @@ def parts(settings: Mapping[str, Any]) -> Parts:
 @script("search", "Search networks for accuracy and speed on a processor.")
 def main(config: DictConfig) -> None:
     """Search, compare with random networks, write the best."""
-    plan = standard_plan(config, factory=f"{Path(__file__).resolve()}:parts")
+    console = Console()
+    with console.status(PLANNING):
+        plan = standard_plan(config, factory=f"{Path(__file__).resolve()}:parts", build=models.build)
     folder = Path(config.resume or config.folder)
     retrain = f"python scripts/train.py arch_file={{arch}} data={plan.settings['data']['source']} trainer.epochs=20"
     chosen = {"workers": config.workers, "baseline": config.baseline, "retrain": retrain}
-    search_and_report(folder, plan, from_config(chosen, RunOptions, "search"), Console())
+    search_and_report(folder, plan, from_config(chosen, RunOptions, "search"), console)
 
 
 if __name__ == "__main__":

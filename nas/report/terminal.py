@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LOADING = "data: loading, or drawing it the first time ..."  # what a terminal says while it waits
+PLANNING = "looking at what networks need on this processor ..."
 COMPILING = "compiling, checking and simulating ..."
 _PLAIN_LINES = 20  # that a whole training leaves where there is no terminal
 

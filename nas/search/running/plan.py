@@ -16,7 +16,8 @@ PLAN_NAME = "search.json"
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """space: the template; sampler: {"name": ..., its options}; trials: how many trainings; factory and settings: where a
     worker gets its `Parts` from; lease_s: after so long without a heartbeat a worker counts as dead;
-    redraws: how many rejected candidates are bearable per training; early_stopping: see `stopping`.
+    redraws: how many rejected candidates are bearable per training; early_stopping: see `stopping`; limit_found: in words, where
+    the limit of the latency comes from if nobody has chosen it.
     """
 
     space: dict[str, Any]
@@ -32,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     redraws: int = 50
     early_stopping: bool = False
     study_name: str = "search"
+    limit_found: str = ""
 
 
 def write_plan(folder: Path, plan: Plan) -> Plan:

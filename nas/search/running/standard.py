@@ -14,7 +14,7 @@ from torch import nn
 from nas.compiler.driver import compile_network
 from nas.compiler.memo import Memo
 from nas.core.config import from_config
-from nas.core.errors import InputError, Violation
+from nas.core.errors import ContractError, InputError, Violation
 from nas.core.seeding import stream_seed
 from nas.cost.model import CostModel
 from nas.cost.simulated import SimulatedCost
@@ -22,10 +22,13 @@ from nas.data.load import SOURCES, load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
 from nas.hw.spec import Processor
-from nas.search.running.evaluate import FitResult, Parts, ShouldStop
-from nas.search.running.plan import Plan, read_plan
+from nas.search.running.evaluate import FitResult, Parts, ShouldStop, price
+from nas.search.running.limit import FoundLimit, found_limit, with_latency
+from nas.search.running.plan import PLAN_NAME, Plan, read_plan
 from nas.search.running.study import check_plan
+from nas.search.trials.objective import Limits
 from nas.search.trials.record import Record
+from nas.search.trials.space import Space
 from nas.train.config import TrainConfig
 from nas.train.machine.device import device_of
 from nas.train.options import Options
@@ -35,11 +38,12 @@ from nas.train.trainer import train
 Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network
 
 
-def standard_plan(config: DictConfig, factory: str) -> Plan:
+def standard_plan(config: DictConfig, factory: str, build: Build) -> Plan:
     """The plan of conf/search.yaml; what does not fit is an `InputError` that names the key.
 
     With `resume` it is the plan that the search in that folder began with. The image's size and the classes are put
-    into the space's network from the data source.
+    into the space's network from the data source. A latency that is `auto` is that of the search which is in the folder
+    already, or what the processor has in `usual_latency_s`, or else found from random networks.
     """
     if config.resume:
         return msgspec.structs.replace(read_plan(Path(config.resume)), factory=factory)
@@ -60,11 +64,29 @@ def standard_plan(config: DictConfig, factory: str) -> Plan:
         "lease_s": float(plain["lease_s"]),
         **{name: plain[name] for name in ("sampler", "trials", "reference", "seed", "storage", "early_stopping")},
     }
-    plan = from_config(chosen, Plan, "search")
     _trainer(settings)
-    _processor(settings, {})
-    check_plan(plan)
-    return plan
+    hardware = _processor(settings, {}).name
+
+    def auto() -> FoundLimit:
+        if (Path(config.folder) / PLAN_NAME).exists():
+            before = read_plan(Path(config.folder))
+            return FoundLimit(before.limits.latency_s or before.reference.latency_s, before.limit_found)
+        if hardware in plain["usual_latency_s"]:
+            return FoundLimit(float(plain["usual_latency_s"][hardware]))
+        memo = Memo()
+        parts = Parts(
+            input_shape=(1, source.channels, source.size_px, source.size_px),
+            build=lambda description: build(description, 0),
+            cost_model=lambda overrides: SimulatedCost(_processor(settings, overrides), memo=memo),
+            fit=_untrained,
+        )
+        networks = Space(space)
+        return found_limit(networks, lambda params: price(networks.assemble(params), parts, Limits()), plain["seed"])
+
+    check_plan(
+        from_config(with_latency(chosen, lambda: FoundLimit(1.0)), Plan, "search")
+    )  # before anything that takes time
+    return from_config(with_latency(chosen, auto), Plan, "search")
 
 
 def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
@@ -102,6 +124,10 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
         return {"test_error": error.rate, "test_error_low": error.low, "test_error_high": error.high}
 
     return Parts(input_shape, build_network, cost_model, fit, export)
+
+
+def _untrained(network: nn.Module, folder: Path | None, should_stop: ShouldStop | None) -> FitResult:
+    raise ContractError("networks of which only the latency is asked are not trained")
 
 
 def _trainer(settings: Mapping[str, Any]) -> TrainConfig:

@@ -101,7 +101,8 @@ class Search:
             if trained + len(running) >= self.plan.trials:
                 return Wait()
             rejected = len(records) - trained
-            if rejected >= self.plan.redraws * self.plan.trials:
+            # Of as many trainings as have been begun, and the next one: who finds nothing shall not wait for all of them.
+            if rejected >= self.plan.redraws * (trained + len(running) + 1):
                 return Done(
                     f"{rejected} candidates rejected for {trained} trained: loosen the constraints or change the space"
                 )
