@@ -13,6 +13,7 @@ from rich.text import Text
 from nas.report.searches.search_table import front_table, summary
 from nas.search.running.best import front
 from nas.search.running.supervise import Progress
+from nas.search.trials.objective import Reference
 from nas.search.trials.record import Record
 from nas.search.trials.space import Space
 
@@ -39,6 +40,8 @@ class LiveView:
         lines = (
             [self._line(progress, record) for record in new] if progress.elapsed_s > 0.5 or len(new) < _SHOWN else []
         )
+        if lines and self._live is None:  # a terminal has it in the head
+            lines[-1].append(f"  ({self._how_far(progress)})")
         lines += [Text(f"! {note}", style="yellow") for note in progress.notes[self._notes :]]
         self._notes = len(progress.notes)
         for line in lines:
@@ -47,7 +50,7 @@ class LiveView:
             self._live.update(self._screen(progress))
 
     def _line(self, progress: Progress, record: Record) -> Text:
-        on_front = record.number in {other.number for other in front(progress.records)}
+        on_front = record.number in {other.number for other in front(progress.records, progress.plan.reference)}
         styles = {"failed": "red", "rejected": "dim", "stopped": "dim"}
         mark = "*" if on_front else " "
         text = f"{mark} {record.number:>3}  {summary(record)}  {record.origin}"
@@ -55,14 +58,14 @@ class LiveView:
 
     def _screen(self, progress: Progress) -> RenderableType:
         assert self._space is not None
-        return Group(self._head(progress), scatter(progress.records), front_table(progress.records, self._space))
+        records, reference = progress.records, progress.plan.reference
+        return Group(self._head(progress), scatter(records, reference), front_table(records, self._space, reference))
 
     def _head(self, progress: Progress) -> RenderableType:
         counts = {state: sum(record.state == state for record in progress.records) for state in ("rejected", "failed")}
         grid = Table.grid(padding=(0, 1))
         done, total = progress.trained, progress.plan.trials
-        words = [f"{done} of {total} trained", *(f"{count} {state}" for state, count in counts.items() if count)]
-        words.append(f"{_clock(progress.elapsed_s)}{self._time_to_go(progress)}")
+        words = [self._how_far(progress), *(f"{count} {state}" for state, count in counts.items() if count)]
         bar = ProgressBar(total=total, completed=done, width=30)
         grid.add_row(Text(self._title, style="bold"), bar, Text(", ".join(words)))
         now = "  ".join(f"{lease.worker}: trial {lease.number}" for lease in progress.running) or (
@@ -70,9 +73,12 @@ class LiveView:
         )
         return Group(Text(), grid, Text(f"now  {now}", style="dim"))
 
+    def _how_far(self, progress: Progress) -> str:
+        return f"{progress.trained} of {progress.plan.trials} trained, {_clock(progress.elapsed_s)}{self._time_to_go(progress)}"
+
     def _time_to_go(self, progress: Progress) -> str:
         fresh = progress.trained - self._before
-        if fresh < 2:
+        if fresh < 2 or progress.trained >= progress.plan.trials:
             return ""
         return f", about {_clock((progress.plan.trials - progress.trained) * progress.elapsed_s / fresh)} to go"
 
@@ -88,9 +94,11 @@ class LiveView:
             self._live.stop()
 
 
-def scatter(records: Sequence[Record], columns: int = _PLOT_COLUMNS, rows: int = _PLOT_ROWS) -> Text:
+def scatter(
+    records: Sequence[Record], reference: Reference, columns: int = _PLOT_COLUMNS, rows: int = _PLOT_ROWS
+) -> Text:
     """Error (up) against the logarithm of latency (right) in characters: · evaluated, ● on the front."""
-    chosen = {record.number for record in front(records)}
+    chosen = {record.number for record in front(records, reference)}
     placed = [(*record.point, record.number in chosen) for record in records if record.point is not None]
     if len(placed) < 2:
         return Text()

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from nas.report.searches.front_picture import front_figure
 from nas.search.running.supervise import Progress
+from nas.search.trials.objective import Reference
 from nas.search.trials.pareto import hypervolume
 from nas.search.trials.record import Record
 from nas.search.trials.space import Space
@@ -51,7 +52,7 @@ class SearchBoard:
         share = hypervolume(points, progress.plan.reference.point)
         self._front.add_scalar("front/hypervolume", share, progress.trained)
         found, others = ((), progress.records) if self._name == BY_CHANCE else (progress.records, ())
-        write_front(self._front, found, others, progress.trained)
+        write_front(self._front, found, others, progress.plan.reference, progress.trained)
 
     def __enter__(self) -> "SearchBoard":
         return self
@@ -63,9 +64,11 @@ class SearchBoard:
             self._front.close()
 
 
-def write_front(writer: SummaryWriter, records: Sequence[Record], others: Sequence[Record], step: int) -> None:
+def write_front(
+    writer: SummaryWriter, records: Sequence[Record], others: Sequence[Record], reference: Reference, step: int
+) -> None:
     """The picture of the front after `step` trainings; `others` are the random networks."""
-    figure = front_figure(records, others, f"after {step} trainings", size_inches=(5.4, 3.8))
+    figure = front_figure(records, others, reference, f"after {step} trainings", size_inches=(5.4, 3.8))
     writer.add_figure("front", figure, step)
     writer.flush()
 

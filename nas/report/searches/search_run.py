@@ -15,12 +15,13 @@ from torch.utils.tensorboard import SummaryWriter
 from nas.core.artifact import write_json
 from nas.core.errors import CoevoError, InputError
 from nas.core.machine import usable_cores
+from nas.core.units import si
 from nas.report.searches.front_picture import save_front
 from nas.report.searches.live import LiveView
 from nas.report.searches.search_board import BY_CHANCE, SearchBoard, write_front
-from nas.report.searches.search_table import comparison, front_table, summary, write_front_csv
+from nas.report.searches.search_table import comparison, corner, front_table, none_fits, summary, write_front_csv
 from nas.report.terminal import LOADING
-from nas.search.running.best import write_best
+from nas.search.running.best import within, write_best
 from nas.search.running.evaluate import load_parts
 from nas.search.running.plan import PLAN_NAME, Plan, write_plan
 from nas.search.running.study import Search
@@ -60,18 +61,20 @@ def search_and_report(folder: Path, plan: Plan, options: RunOptions, console: Co
     goes_on = (folder / PLAN_NAME).exists()
     write_plan(folder, plan)
     console.print(f"{'going on with' if goes_on else 'searching in'} {folder}", highlight=False, soft_wrap=True)
+    if plan.limit_found and plan.limits.latency_s:
+        limit = f"constraints.latency_s: {si(plan.limits.latency_s, 's')}, {plan.limit_found}"
+        console.print(limit, highlight=False, soft_wrap=True)
     with console.status(LOADING):
         parts = load_parts(plan.factory, plan.settings)
-    try:
-        found, others = _search(folder, plan, workers, max(1, cores // workers), options.baseline, console)
-    except KeyboardInterrupt:
-        console.print(f"to go on:  python scripts/search.py resume={folder}", highlight=False, soft_wrap=True)
-        raise
+    found, others = _search(folder, plan, workers, max(1, cores // workers), options.baseline, console)
     with console.status("best networks: testing and compiling ..."):
-        rows = write_best(folder, found, parts, options.retrain)
+        rows = write_best(folder, found, plan.reference, parts, options.retrain)
     write_front_csv(folder / "front.csv", rows)
-    save_front(folder / "front.png", found, others, "networks found, by error and latency")
-    console.print(front_table(found, Space(plan.space), rows))
+    save_front(folder / "front.png", found, others, plan.reference, _title(plan, found))
+    console.print(front_table(found, Space(plan.space), plan.reference, rows))
+    if not others and not within(found, plan.reference):
+        worse = f"none of them lies within the reference point ({corner(plan.reference)})"
+        console.print(worse, style="yellow", highlight=False, soft_wrap=True)
     if others:
         _compare(folder, plan, found, others, console)
     _say_where(folder, rows[-1].folder if rows else None, options.retrain, console)
@@ -85,14 +88,25 @@ def _search(
         _run(folder, workers, threads, f"search by {plan.sampler['name']}", board, console)
     found = read_records(folder)
     if not any(record.point for record in found):
-        raise NothingFoundError(_why_nothing(folder, found))
+        raise NothingFoundError(_why_nothing(folder, plan, found))
     return found, _by_chance(folder, plan, found, workers, threads, console) if baseline else []
 
 
-def _why_nothing(folder: Path, found: Sequence[Record]) -> str:
+def _why_nothing(folder: Path, plan: Plan, found: Sequence[Record]) -> str:
+    reason = none_fits(found, plan.limits)
+    if reason and not any(record.trained for record in found):
+        return f"{folder}: expected at least one network within the constraints, got none of {len(found)}; {reason}"
     reasons = Counter(summary(record) for record in found).most_common(1)
     most = f"; most often: {reasons[0][0]}" if reasons else ""
     return f"{folder}: expected at least one network that can be trained, got none of {len(found)}{most}"
+
+
+def _title(plan: Plan, found: Sequence[Record]) -> str:
+    """Of the picture: on which data, for which processor. A plan of other parts need not say."""
+    data = plan.settings.get("data", {}).get("source", "networks found")
+    processor = plan.settings.get("hardware", {}).get("name")
+    on = f" on {processor}" if processor else ""
+    return f"{data}{on}, {sum(record.trained for record in found)} trainings"
 
 
 def _run(folder: Path, workers: int, threads: int, title: str, board: SearchBoard, console: Console) -> None:
@@ -117,7 +131,7 @@ def _by_chance(
         _run(place, workers, threads, "random, to compare", board, console)
     others = read_records(place)
     with SummaryWriter(str(folder / "tensorboard" / "compared")) as writer:
-        write_front(writer, found, others, plan.trials)
+        write_front(writer, found, others, plan.reference, plan.trials)
     return others
 
 

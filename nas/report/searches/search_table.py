@@ -2,15 +2,18 @@
 
 import csv
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from nas.core.artifact import write_bytes
-from nas.core.units import binary, si
+from nas.core.errors import Violation
+from nas.core.units import amount, binary, rounded_up, si
 from nas.search.running.best import FrontRow, front
 from nas.search.running.plan import Plan
+from nas.search.trials.objective import Limits, Reference
 from nas.search.trials.pareto import hypervolume
 from nas.search.trials.record import Record
 from nas.search.trials.space import Space
@@ -51,8 +54,8 @@ def describe(params: Mapping[str, object], space: Space) -> str:
     return " | ".join(" ".join(words) for words in groups.values())
 
 
-def front_table(records: Sequence[Record], space: Space, rows: Sequence[FrontRow] = ()) -> Table:
-    """The front, the fastest first; `rows` add the test errors."""
+def front_table(records: Sequence[Record], space: Space, reference: Reference, rows: Sequence[FrontRow] = ()) -> Table:
+    """The front within the reference point, the fastest first; `rows` add the test errors."""
     table = Table(title="Pareto front", title_justify="left", title_style="bold", pad_edge=False, box=None)
     tests = {row.number: row.figures.get("test_error") for row in rows}
     table.add_column("#", justify="right", style="dim")
@@ -63,7 +66,7 @@ def front_table(records: Sequence[Record], space: Space, rows: Sequence[FrontRow
     table.add_column("weights", justify="right", no_wrap=True)
     table.add_column("SRAM", justify="right", no_wrap=True)
     table.add_column("network", overflow="fold")
-    for record in front(records):
+    for record in front(records, reference):
         assert record.cost is not None and record.error is not None
         low, high = record.error_low, record.error_high
         between = f" ({low:.1%}-{high:.1%})" if low is not None and high is not None else ""
@@ -110,13 +113,45 @@ def comparison(
         for records in (found, by_chance)
     ]
     trained = [sum(record.trained for record in records) for records in (found, by_chance)]
+    terms = (
+        f"{trained[0]} trainings each"
+        + ("" if trained[0] == trained[1] else f" (by chance {trained[1]})")
+        + f", the first {shared} random ones shared; reference point {corner(plan.reference)}."
+    )
+    if not any(values):
+        return *values, f"no verdict: no network lies within the reference point, by search or by chance. {terms}"
     change = f" ({values[0] / values[1] - 1:+.1%})" if values[1] > 0 else ""
     verdict = "ahead of" if values[0] > values[1] else "not ahead of"
     text = (
-        f"hypervolume {values[0]:.4f} by search, {values[1]:.4f} by chance{change}: {verdict} random networks. "
-        f"{trained[0]} trainings each"
-        + ("" if trained[0] == trained[1] else f" (by chance {trained[1]})")
-        + f", the first {shared} random ones shared; reference point error {plan.reference.error:g}, "
-        f"latency {si(plan.reference.latency_s, 's')}."
+        f"hypervolume {values[0]:.4f} by search, {values[1]:.4f} by chance{change}: {verdict} random networks. {terms}"
     )
-    return values[0], values[1], text
+    return *values, text
+
+
+def corner(reference: Reference) -> str:
+    """The reference point in words."""
+    return f"error {reference.error:g}, latency {si(reference.latency_s, 's')}"
+
+
+def none_fits(records: Sequence[Record], limits: Limits) -> str:
+    """Why constraints let nothing pass: what the rejected networks need, the limit, and one to try; "" if no constraint did it."""
+    needs: dict[str, list[Violation]] = {}
+    for record in records:
+        for violation in record.violations:
+            if violation.where == "constraints":
+                needs.setdefault(violation.what, []).append(violation)
+    if not needs:
+        return ""
+    what = max(needs, key=lambda name: len(needs[name]))
+    unit, needed = needs[what][0].unit, [violation.need for violation in needs[what]]
+    typical = statistics.median(needed)
+    value = rounded_up(typical)
+    return (
+        f"{what}: needs {amount(min(needed), unit)} to {amount(max(needed), unit)} (median {amount(typical, unit)}), "
+        f"limit {amount(getattr(limits, what), unit)}; try constraints.{what}={_typed(value)}"
+    )
+
+
+def _typed(value: float) -> str:
+    """As one would type it: 4.2e-4, 52000."""
+    return f"{value:.0f}" if value >= 1 else f"{value:.1e}".replace("e-0", "e-").replace(".0e", "e")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from nas.core.artifact import write_bytes, write_json
 from nas.cost.model import Cost
 from nas.search.running.evaluate import WEIGHTS_NAME, Parts
+from nas.search.trials.objective import Reference
 from nas.search.trials.pareto import front_indices
 from nas.search.trials.record import Record, trial_folder
 
@@ -37,22 +38,34 @@ class FrontRow(msgspec.Struct, frozen=True):
     figures: dict[str, Any] = {}
 
 
-def front(records: Sequence[Record]) -> list[Record]:
-    """The non-dominated evaluated records, the fastest first."""
-    placed = [(record, record.point) for record in records if record.point is not None]
-    points = [point for _, point in placed if point is not None]
-    return [placed[index][0] for index in front_indices(points)]
+def within(records: Sequence[Record], reference: Reference) -> list[Record]:
+    """The evaluated records that are worth something: no worse than the reference in error, nor in latency."""
+    corner = reference.point
+    return [
+        record
+        for record in records
+        if record.point is not None and all(value <= most for value, most in zip(record.point, corner, strict=True))
+    ]
 
 
-def write_best(folder: Path, records: Sequence[Record], parts: Parts, retrain_command: str) -> list[FrontRow]:
+def front(records: Sequence[Record], reference: Reference) -> list[Record]:
+    """The non-dominated records within the reference point, the fastest first; where none is within, of all evaluated ones."""
+    placed = within(records, reference) or [record for record in records if record.point is not None]
+    points = [record.point for record in placed if record.point is not None]
+    return [placed[index] for index in front_indices(points)]
+
+
+def write_best(
+    folder: Path, records: Sequence[Record], reference: Reference, parts: Parts, retrain_command: str
+) -> list[FrontRow]:
     """Write `best/` and `front.json` of the search in `folder`, replacing those of an earlier run.
 
-    retrain_command: a command in which {arch} stands for the path of the network's description.
+    reference: what is worse stays out, see `front`. retrain_command: a command in which {arch} stands for the path of the network's description.
     """
     fresh, best = folder / ".best", folder / "best"
     shutil.rmtree(fresh, ignore_errors=True)
     rows = []
-    for rank, record in enumerate(front(records), start=1):
+    for rank, record in enumerate(front(records, reference), start=1):
         name = f"{rank:02d}_{record.key}"
         figures = _write_network(fresh / name, folder, record, parts)
         command = retrain_command.format(arch=best / name / "arch.json")

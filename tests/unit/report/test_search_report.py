@@ -4,6 +4,7 @@ import csv
 import io
 
 import matplotlib.image
+import msgspec
 import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,11 +15,11 @@ from nas.cost.model import Cost
 from nas.report.searches.front_picture import front_figure, save_front
 from nas.report.searches.live import LiveView, scatter
 from nas.report.searches.search_board import SearchBoard, write_trial
-from nas.report.searches.search_table import comparison, describe, front_table, summary, write_front_csv
+from nas.report.searches.search_table import comparison, describe, front_table, none_fits, summary, write_front_csv
 from nas.search.running.best import FrontRow, front
 from nas.search.running.plan import Plan
 from nas.search.running.supervise import Progress
-from nas.search.trials.objective import Limits, Reference
+from nas.search.trials.objective import Limits, Reference, violations
 from nas.search.trials.record import Record
 from nas.search.trials.space import Space
 
@@ -42,6 +43,7 @@ PARAMS = {
     "network.stages.0.expansion": 2,
     "network.stages.0.weight_bits": 4,
 }
+WIDE = Reference(error=1.0, latency_s=1e-4)
 PLAN = Plan(
     space=SPACE,
     sampler={"name": "random"},
@@ -49,7 +51,7 @@ PLAN = Plan(
     factory="",
     settings={},
     limits=Limits(),
-    reference=Reference(error=1.0, latency_s=1e-4),
+    reference=WIDE,
 )
 
 
@@ -91,7 +93,7 @@ def test_every_outcome_has_its_line():
 
 def test_the_table_holds_the_front_in_order_of_latency():
     console = Console(width=120, file=io.StringIO())
-    console.print(front_table(RECORDS, Space(SPACE)))
+    console.print(front_table(RECORDS, Space(SPACE), WIDE))
     lines = [line for line in console.file.getvalue().splitlines() if "us" in line]
     assert [line.split()[0] for line in lines] == ["0", "1", "3"]
 
@@ -99,7 +101,7 @@ def test_the_table_holds_the_front_in_order_of_latency():
 def test_the_csv_has_a_row_per_network_and_units_in_its_names(tmp_path):
     rows = [
         FrontRow(rank, item.number, item.key, item.error, 0.0, 1.0, item.cost, {}, {}, "best/x", {"test_error": 0.3})
-        for rank, item in enumerate(front(RECORDS), 1)
+        for rank, item in enumerate(front(RECORDS, WIDE), 1)
     ]
     write_front_csv(tmp_path / "front.csv", rows)
     read = list(csv.DictReader((tmp_path / "front.csv").open()))
@@ -117,29 +119,73 @@ def test_the_comparison_says_who_is_ahead_and_on_what_terms():
     assert "not ahead of" in comparison(PLAN, RECORDS[:1], RECORDS, shared=0)[2]
 
 
+def test_what_is_worse_than_the_reference_is_on_no_front_unless_all_are():
+    corner = Reference(error=0.45, latency_s=6e-5)
+    assert [record.number for record in front(RECORDS, corner)] == [1]
+    assert [record.number for record in front(RECORDS, Reference(error=0.05, latency_s=1.0))] == [0, 1, 3]
+
+
+def test_where_no_network_lies_within_the_reference_there_is_no_verdict():
+    plan = msgspec.structs.replace(PLAN, reference=Reference(error=0.05, latency_s=1e-4))
+    ours, chance, text = comparison(plan, RECORDS, RECORDS[:3], shared=2)
+    assert ours == chance == 0
+    assert "no verdict: no network lies within the reference point" in text
+    assert "ahead" not in text
+
+
+def test_a_limit_that_nothing_keeps_to_comes_with_one_to_try():
+    limits = Limits(latency_s=5e-5)
+    records = [
+        make_record(number, 0.5, latency_s, state="rejected", violations=violations(limits, Cost(latency_s, *[1] * 7)))
+        for number, latency_s in enumerate((4.156e-4, 1.587e-3, 1.37e-4))
+    ]
+    assert none_fits(records, limits) == (
+        "latency_s: needs 137 us to 1.59 ms (median 416 us), limit 50 us; try constraints.latency_s=4.2e-4"
+    )
+    assert none_fits([RECORDS[0]], limits) == ""
+
+
+def test_networks_that_learnt_nothing_do_not_squeeze_the_picture():
+    hopeless = make_record(7, 0.9, 2e-5)
+    (axes,) = front_figure([*RECORDS, hopeless], [], Reference(error=0.6, latency_s=1e-4)).axes
+    low, high = axes.get_ylim()
+    assert high == pytest.approx(60)
+    assert 0 <= low < 10
+    assert "1 above 60 % not shown" in [text.get_text() for text in axes.texts]
+
+
+def test_every_decade_of_latencies_has_several_labels():
+    figure = front_figure(RECORDS, [], WIDE)
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_xlim()
+    places = [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high]
+    assert len(places) >= 5
+
+
 def test_the_picture_shows_every_network_and_has_readable_axes(tmp_path):
-    figure = front_figure(RECORDS, RECORDS[:2], "title")
+    figure = front_figure(RECORDS, RECORDS[:2], WIDE, "title")
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert "µs" in axes.get_xlabel()
     assert "%" in axes.get_ylabel()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "random: 2 on the front",
-        "search: 3 on the front",
+        "search: 1 behind the front",
+        "random: 2 on the front, with 95 % intervals",
+        "search: 3 on the front, with 95 % intervals",
     ]
     drawn = sum(len(points.get_offsets()) for points in axes.collections if hasattr(points, "get_sizes"))
     assert drawn == 1  # the dominated one; the others are on the line
-    save_front(tmp_path / "front.png", RECORDS)
+    save_front(tmp_path / "front.png", RECORDS, [], WIDE)
     assert matplotlib.image.imread(tmp_path / "front.png").shape[:2] == (550, 825)
 
 
 def test_no_networks_at_all_are_a_picture_too(tmp_path):
-    save_front(tmp_path / "front.png", [])
+    save_front(tmp_path / "front.png", [], [], WIDE)
     assert (tmp_path / "front.png").stat().st_size > 0
 
 
 def test_the_plot_of_characters_places_the_ends_of_the_front_in_the_corners():
-    lines = scatter(RECORDS, columns=20, rows=5).plain.splitlines()
+    lines = scatter(RECORDS, WIDE, columns=20, rows=5).plain.splitlines()
     assert lines[0][8] == "●"
     assert lines[4][8 + 19] == "●"
     assert lines[0].startswith(" 50.0%")
@@ -176,7 +222,7 @@ def test_the_board_writes_each_trial_once_and_the_front_as_it_grows(tmp_path):
 
 
 def test_random_networks_alone_are_called_so():
-    (text,) = front_figure([], RECORDS).axes[0].get_legend().get_texts()
+    (text,) = front_figure([], RECORDS[:2], WIDE).axes[0].get_legend().get_texts()
     assert text.get_text().startswith("random")
 
 
@@ -200,4 +246,5 @@ def test_the_view_tells_what_is_new_once(tmp_path, terminal):
     text = console.file.getvalue()
     assert text.count("! worker-1 died") == 1
     assert text.count("latency   40 us") == 1
-    assert ("4 of 4 trained" in text) == terminal
+    assert "4 of 4 trained" in text
+    assert ("(2 of 4 trained" in text) == (not terminal)
