@@ -101,11 +101,10 @@ class Search:
             if trained + len(running) >= self.plan.trials:
                 return Wait()
             rejected = len(records) - trained
-            # Of as many trainings as have been begun, and the next one: who finds nothing shall not wait for all of them.
-            if rejected >= self.plan.redraws * (trained + len(running) + 1):
-                return Done(
-                    f"{rejected} candidates rejected for {trained} trained: loosen the constraints or change the space"
-                )
+            # Of the next training, not of all that are to come: who finds nothing shall not wait for so many.
+            if rejected >= self.plan.redraws * (trained + 1):
+                reason = f"{rejected} candidates rejected for {trained} trained"
+                return Wait() if running else Done(f"{reason}: loosen the constraints or change the space")
             return self._ask(worker) or (Wait() if running else Done("every candidate of the space has been tried"))
 
     def finish(self, task: Task, record: Record) -> bool:
