@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 import models
+from nas.core.command import python_command
 from nas.core.config import from_config
 from nas.report.searches.search_run import RunOptions, search_and_report
 from nas.report.terminal import PLANNING
@@ -28,7 +29,8 @@ def main(config: DictConfig) -> None:
     with console.status(PLANNING):
         plan = standard_plan(config, factory=f"{Path(__file__).resolve()}:parts", build=models.build)
     folder = Path(config.resume or config.folder)
-    retrain = f"python scripts/train.py arch_file={{arch}} data={plan.settings['data']['source']} trainer.epochs=20"
+    train = python_command(Path(__file__).with_name("train.py"))
+    retrain = f"{train} arch_file={{arch}} data={plan.settings['data']['source']} trainer.epochs=20"
     chosen = {"workers": config.workers, "baseline": config.baseline, "retrain": retrain}
     search_and_report(folder, plan, from_config(chosen, RunOptions, "search"), console)
 
