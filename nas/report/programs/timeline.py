@@ -1,22 +1,28 @@
 """Trace -> a picture of who worked when (PNG).
 
-Rows are engines, colours are layers, light grey is waiting for a token. Times are microseconds on the processor's clock.
+Rows are engines, colours are layers, light grey is waiting for a token. The layers that take longest have a colour of their own
+each; the others take turns in muted ones, so that neighbours can be told apart. Times are microseconds on the processor's clock.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from nas.core.units import binary, si
 from nas.report.figure import new_figure, save_figure
-from nas.report.programs.trace_rows import engine_rows
+from nas.report.programs.trace_rows import core_and_engine, engine_rows
 from nas.sim.trace import Span, Trace
 
+Colour = tuple[float, float, float]
+
 _WAIT_COLOUR = "#ececec"
-_OTHER_COLOUR = "#8f979f"
+_GREY, _GREY_SHARE = (0.62, 0.65, 0.68), 0.62  # what the colours of the other layers are mixed with
 _LEAST_SATURATION = 0.1
 _EDGED_SHARE = 0.002  # of the whole time axis
 _MOST_NAMED_LAYERS = 14
@@ -27,7 +33,7 @@ _CHARACTER_SHARE = 0.0072  # width of a letter in a bar, as a part of the whole 
 def draw_timeline(trace: Trace, path: Path) -> None:
     """Write the timeline of `trace` as a PNG file."""
     engines = engine_rows(trace)
-    colours = _layer_colours(trace)
+    colours = layer_colours(trace)
     height_inches = 1.6 + 0.55 * max(1, len(engines)) + 0.16 * min(len(colours), _MOST_NAMED_LAYERS)
     figure = new_figure(14, height_inches, layout=None)
     axes = figure.add_subplot()
@@ -44,21 +50,33 @@ def draw_timeline(trace: Trace, path: Path) -> None:
         edges = ["white" if is_wide else face for is_wide, face in zip(wide, faces, strict=True)]
         axes.broken_barh(bars, place, facecolors=faces, edgecolors=edges, linewidth=0.5)
         _name_bars(axes, row, spans, trace)
-    _label(axes, trace, engines, scale)
-    _legend(figure, colours)
+    _label(axes, trace, scale)
+    _legend(figure, colours, _longest(trace))
     save_figure(path, figure, bbox_inches="tight")
 
 
-def _layer_colours(trace: Trace) -> dict[str, Any]:
-    """A colour for each of the layers that take most of the engines' time, in order of appearance, and one for the rest."""
-    busy: dict[str, int] = {}
-    for span in trace.spans:
-        busy[span.layer] = busy.get(span.layer, 0) + span.busy_cycles
-    longest = set(sorted(busy, key=lambda layer: -busy[layer])[:_MOST_NAMED_LAYERS])
+def layer_colours(trace: Trace) -> dict[str, Colour]:
+    """A colour of its own for each layer of `_longest`, in order of appearance, and for the others muted ones in turn."""
+    longest = _longest(trace)
     palette = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
-    # The map holds pairs of dark and light: all dark ones first. Its grey would look like the rest, or like waiting.
-    colours = iter([c for c in (*palette[0::2], *palette[1::2]) if max(c) - min(c) > _LEAST_SATURATION])
-    return {layer: next(colours) if layer in longest else _OTHER_COLOUR for layer in busy}
+    # The map holds pairs of dark and light: all dark ones first. Its grey would look like waiting.
+    own = [c for c in (*palette[0::2], *palette[1::2]) if max(c) - min(c) > _LEAST_SATURATION]
+    named, others = itertools.cycle(own), itertools.cycle([_muted(colour) for colour in own[: len(own) // 2]])
+    layers = dict.fromkeys(span.layer for span in trace.spans)
+    return {layer: next(named) if layer in longest else next(others) for layer in layers}
+
+
+def _muted(colour: Colour) -> Colour:
+    red, green, blue = (_GREY_SHARE * grey + (1 - _GREY_SHARE) * part for grey, part in zip(_GREY, colour, strict=True))
+    return red, green, blue
+
+
+def _longest(trace: Trace) -> set[str]:
+    """The layers that take most of the engines' time."""
+    busy: Counter[str] = Counter()
+    for span in trace.spans:
+        busy[span.layer] += span.busy_cycles
+    return {layer for layer, _ in busy.most_common(_MOST_NAMED_LAYERS)}
 
 
 def _name_bars(axes: Any, row: int, spans: Sequence[Span], trace: Trace) -> None:
@@ -70,9 +88,10 @@ def _name_bars(axes: Any, row: int, spans: Sequence[Span], trace: Trace) -> None
             axes.text(middle, row, span.layer, ha="center", va="center", fontsize=7, color="black", clip_on=True)
 
 
-def _label(axes: Any, trace: Trace, engines: Sequence[str], scale: float) -> None:
-    axes.set_yticks(range(len(engines)), [_engine_label(engine, trace) for engine in engines])
-    axes.set_ylim(len(engines) - 0.4, -0.6)
+def _label(axes: Any, trace: Trace, scale: float) -> None:
+    labels = row_labels(trace)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(0, max(trace.cycles, 1) * scale)
     axes.set_xlabel("time in microseconds")
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -85,16 +104,25 @@ def _label(axes: Any, trace: Trace, engines: Sequence[str], scale: float) -> Non
     )
 
 
-def _engine_label(engine: str, trace: Trace) -> str:
-    busy_cycles = sum(span.busy_cycles for span in trace.spans if span.engine == engine)
-    return f"{engine}\n{busy_cycles / max(trace.cycles, 1):.0%} busy"
+def row_labels(trace: Trace) -> list[str]:
+    """What each row is: an engine, of which core if there are several, and how much of the time it works."""
+    engines = engine_rows(trace)
+    cores = {engine: core_and_engine(engine) for engine in engines}
+    several = any(core for core, _ in cores.values() if core is not None)
+    labels = []
+    for engine, (core, kind) in cores.items():
+        busy_cycles = sum(span.busy_cycles for span in trace.spans if span.engine == engine)
+        name = f"core {core} {kind}" if several and core is not None else engine
+        labels.append(f"{name}\n{busy_cycles / max(trace.cycles, 1):.0%} busy")
+    return labels
 
 
-def _legend(figure: Any, colours: dict[str, Any]) -> None:
+def _legend(figure: Figure, colours: dict[str, Colour], longest: set[str]) -> None:
     """Name the layers that have a colour of their own."""
-    named = [layer for layer, colour in colours.items() if colour != _OTHER_COLOUR]
-    handles = [Patch(color=colours[layer], label=layer or "(no layer)") for layer in named]
-    if len(named) < len(colours):
-        handles.append(Patch(color=_OTHER_COLOUR, label=f"{len(colours) - len(named)} other layers"))
+    handles = [
+        Patch(color=colour, label=layer or "(no layer)") for layer, colour in colours.items() if layer in longest
+    ]
+    others = len(colours) - len(handles)
+    handles += [Patch(color=_GREY, label=f"{others} other layers, muted colours in turn")] if others else []
     handles.append(Patch(color=_WAIT_COLOUR, label="waiting"))
     figure.axes[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)

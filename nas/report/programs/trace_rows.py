@@ -1,6 +1,6 @@
 """Trace -> the engines at work in it, in the order in which pictures and trace files show them."""
 
-from nas.ir.cores import MOST_CORES, SHARED_ENGINES, queue_name
+from nas.ir.cores import MOST_CORES, SHARED_ENGINES, engine_of_queue, queue_name
 from nas.sim.trace import Trace
 
 _ENGINE_ORDER = ("dma_in", "matrix", "vector", "host", "dma_out")
@@ -11,6 +11,12 @@ def engine_rows(trace: Trace) -> list[str]:
     seen = dict.fromkeys(span.engine for span in trace.spans)
     known = [name for core in range(MOST_CORES) for name in _core_engines(core) if name in seen]
     return known + [engine for engine in seen if engine not in known]
+
+
+def core_and_engine(row: str) -> tuple[int | None, str]:
+    """(core, engine) of a row; None for an engine that all cores share, and for what is no engine's."""
+    engine, core = engine_of_queue(row)
+    return (core, engine) if engine in _ENGINE_ORDER and engine not in SHARED_ENGINES else (None, row)
 
 
 def _core_engines(core: int) -> list[str]:

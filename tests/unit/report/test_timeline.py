@@ -1,12 +1,13 @@
 """The timeline as a picture and as events: complete, true to the trace, readable by other tools."""
 
+import itertools
 import json
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-from nas.report.programs.timeline import draw_timeline
+from nas.report.programs.timeline import draw_timeline, layer_colours, row_labels
 from nas.report.programs.trace_events import trace_events, write_trace_events
 from nas.sim.trace import Span, Trace
 
@@ -55,11 +56,22 @@ def test_the_picture_can_be_read_and_shows_the_layers(tmp_path, spans):
     assert shown == bool(spans)
 
 
-def test_layers_that_hardly_matter_share_a_colour(tmp_path):
-    """30 layers: the 14 longest keep colours of their own, so that none is mistaken for another."""
+def test_layers_that_hardly_matter_take_turns_in_muted_colours(tmp_path):
+    """30 layers: the 14 longest keep colours of their own, so that none is mistaken for another; neighbours differ, too."""
     spans = tuple(span("matrix", f"l{i}", 100 * i, 100 * i + 1 + i) for i in range(30))
-    draw_timeline(Trace("net", "small", 2e9, 3000, 0.0, spans), tmp_path / "timeline.png")
+    trace = Trace("net", "small", 2e9, 3000, 0.0, spans)
+    colours = list(layer_colours(trace).values())
+    assert len(set(colours[16:])) == 14
+    assert not set(colours[16:]) & set(colours[:16])
+    assert all(one != other for one, other in itertools.pairwise(colours))
+    draw_timeline(trace, tmp_path / "timeline.png")
     picture = matplotlib.image.imread(tmp_path / "timeline.png")[..., :3]
-    colours = {tuple(pixel) for pixel in (picture[::2, ::2].reshape(-1, 3) * 255).round().astype(int)}
-    assert (143, 151, 159) in colours
-    assert (31, 119, 180) in colours
+    shown = {tuple(pixel) for pixel in (picture.reshape(-1, 3) * 255).round().astype(int)}
+    assert (31, 119, 180) in shown
+
+
+def test_rows_say_whose_engine_they_are_where_there_are_several_cores():
+    spans = (span("matrix", "a", 0, 2), span("matrix1", "a", 0, 4), span("host", "b", 4, 8))
+    many = Trace("net", "small", 2e9, 8, 0.0, spans)
+    assert row_labels(many) == ["core 0 matrix\n25% busy", "host\n50% busy", "core 1 matrix\n50% busy"]
+    assert row_labels(TRACE)[1] == "matrix\n55% busy"
