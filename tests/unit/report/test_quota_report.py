@@ -51,6 +51,9 @@ def test_where_widths_come_from_curves_the_picture_shows_why():
     for index, place in enumerate(axes):
         curve, width = place.lines
         assert curve.get_xdata().tolist() == list(range(21))
-        assert np.allclose(curve.get_ydata()[:-1], falling[f"layer{index}"][:-1])
+        assert np.allclose(curve.get_ydata(), falling[f"layer{index}"]), "nothing is drawn where nothing is lost, but 0"
         assert (width.get_xdata()[0], width.get_ydata()[0]) == (10, falling[f"layer{index}"][10])
         assert place.get_ylim() == axes[0].get_ylim()
+        assert all(tick == int(tick) for tick in place.get_xticks()), "no half channels"
+    assert "%" in axes[0].get_ylabel()
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()][1] == "the width chosen"
