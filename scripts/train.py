@@ -51,7 +51,8 @@ def main(config: DictConfig) -> None:
             observers = [open_until_the_end.enter_context(observer) for observer in watching]
         options = Options(observer=Observers(*observers), teacher=teacher)
         result = train_and_test(model, data, trainer, folder, options)
-    console.print(f"test error {result.test}, {result.train.seconds:.0f} s", style="bold", highlight=False)
+    took = f"{'' if result.train.images_per_s else 'trained already, in '}{result.train.seconds:.0f} s"
+    console.print(f"test error {result.test}, {took}", style="bold", highlight=False, soft_wrap=True)
     console.print(
         f"in {folder}: result.json, arch.json, model.safetensors, checkpoint.json, tensorboard/", soft_wrap=True
     )

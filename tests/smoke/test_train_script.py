@@ -48,6 +48,8 @@ def test_the_same_folder_goes_on_and_another_network_is_refused(tmp_path: Path) 
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert " of " in first.stdout
     assert " of " not in again.stdout, "a finished run is not trained again"
+    assert "trained already, in " in again.stdout
+    assert "trained already" not in first.stdout
     last_lines = [run.stdout.splitlines()[-2].partition(", ")[0] for run in (first, again)]
     assert last_lines[0] == last_lines[1]
     other = _train(tmp_path, *SMALL, "folder=out", "model.fc_width=9")
