@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nas.core.errors import InputError
+from nas.core.errors import InputError, listed
 from nas.core.seeding import stream
 from nas.core.units import rounded_up, si
 from nas.search.sampling.proposal import Price
@@ -59,5 +59,5 @@ def _check(where: str, latency_s: object, *words: str | None) -> None:
     if latency_s in words:
         return
     if isinstance(latency_s, bool) or not isinstance(latency_s, int | float) or not latency_s > 0:
-        known = ["null, which is no limit," if word is None else word for word in words]
-        raise InputError(where, "latency_s", f"{' or '.join(known)} or seconds above 0 such as 5e-5", latency_s)
+        choices = ["seconds above 0 such as 5e-5", AUTO, *(["null for no limit"] if None in words else [])]
+        raise InputError(where, "latency_s", listed(choices), repr(latency_s))

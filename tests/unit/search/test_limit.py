@@ -59,7 +59,7 @@ def test_the_reference_follows_the_limit_unless_it_is_given(limit, reference, ex
 @pytest.mark.parametrize(("where", "value"), [("limits", "fast"), ("limits", 0), ("reference", None), ("limits", True)])
 def test_what_is_no_latency_is_refused(where, value):
     chosen = {"limits": {"latency_s": 1.0}, "reference": {"latency_s": 1.0}} | {where: {"latency_s": value}}
-    with pytest.raises(InputError, match="latency_s: expected auto"):
+    with pytest.raises(InputError, match="latency_s: expected seconds above 0 such as 5e-5"):
         with_latency(chosen, lambda: FoundLimit(1.0))
 
 
