@@ -14,6 +14,7 @@ from torch import nn
 
 from models.alexnet import AlexNetArch
 from models.arch import Arch
+from models.choices import complaint
 from models.dorefa_svhn import DorefaSvhnArch
 from models.fcn import FcnArch
 from models.googlenet import GoogLeNetArch
@@ -74,7 +75,7 @@ def arch_from(mapping: Mapping[str, Any]) -> Arch:
     try:
         return msgspec.convert(dict(mapping), kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {complaint(error, kind)}") from error
 
 
 def fitted(arch: Arch, in_channels: int, classes: int, image_size_px: int) -> Arch:

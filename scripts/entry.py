@@ -72,13 +72,13 @@ def script(name: str, purpose: str) -> Callable[[Main], Callable[[], None]]:
 
 @contextmanager
 def input_of(where: str) -> Iterator[None]:
-    """Errors of packages that do not know Coevo's own, such as `models`, become the user's `InputError`."""
+    """Errors of packages that do not know Coevo's own, such as `models`, become the user's to mend: "where: what they say"."""
     try:
         yield
     except OSError as error:
         raise InputError(where, "", "a file that can be read", f"{error.strerror} ({error.filename})") from error
     except ValueError as error:
-        raise InputError(where, "", "something usable", error) from error
+        raise CoevoError(f"{where}: {error}") from error
 
 
 def _told_in_one_line(main: Main, overrides: list[str]) -> Main:

@@ -31,7 +31,7 @@ def from_config(config: DictConfig | Mapping[str, Any], kind: type[Config], wher
     try:
         return msgspec.convert(plain, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise invalid(where, error) from error
+        raise invalid(where, error, kind=kind) from error
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -7,12 +7,15 @@ A `Violation` is no error at all but an answer: "this does not fit", with what w
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
+from nas.core.choices import choices_at
 from nas.core.units import amount
 
 _LONGEST = 1000
+_NO_CHOICE = "Invalid enum value "
 _MISSING = "Object missing required field "
 
 
@@ -69,20 +72,38 @@ def _clipped(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
-def invalid(where: object, error: Exception, field: str = "") -> InputError:
-    """A msgspec complaint as an `InputError`: its field (as msgspec says it, unless given), what was expected and got."""
+def invalid(where: object, error: Exception, field: str = "", kind: Any = None) -> InputError:
+    """A msgspec complaint as an `InputError`: its field (as msgspec says it, unless given), what was expected and got.
+
+    kind: the type that was expected of the whole, to tell the choices where there are some.
+    """
     message, _, path = str(error).partition(" - at ")
     field = field or path.strip("`").removeprefix("$").lstrip(".")
     if message.startswith(_MISSING):
         return InputError(where, field, f"a field {message.removeprefix(_MISSING)}", "none")
+    choices = choices_at(kind, path.strip("`")) if kind is not None and message.startswith(_NO_CHOICE) else []
+    if choices:
+        got = message.removeprefix(_NO_CHOICE)
+        return InputError(where, field, listed(choices), got, near(got.strip("'"), choices))
     if not message.startswith("Expected "):
         return InputError(where, field, "a valid value", message)
     expected, _, got = message.removeprefix("Expected ").partition(", got ")
     return InputError(where, field, expected, got or "a value outside of that")
 
 
+def listed(names: Iterable[str]) -> str:
+    """Several names to choose from: "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt `name`, "" where no known one is like it."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the nearest known one, or the list of them."""
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices)}"
+    return near(name, choices) or f"known: {', '.join(choices)}"

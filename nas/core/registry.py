@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from nas.core.errors import ContractError, InputError, suggestion
+from nas.core.errors import ContractError, InputError, listed, near
 
 Member = TypeVar("Member")
 
@@ -28,7 +28,7 @@ class Registry(Mapping[str, Member], Generic[Member]):
 
     def __getitem__(self, name: str) -> Member:
         if name not in self._members:
-            raise InputError(self.family, "name", "a registered name", repr(name), suggestion(name, self._members))
+            raise InputError(self.family, "", listed(self._members), repr(name), near(name, self._members))
         return self._members[name]
 
     def __contains__(self, name: object) -> bool:

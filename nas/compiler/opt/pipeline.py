@@ -77,7 +77,8 @@ _ROOMY = frozenset({"stripes", "coalesce"})
 
 
 def check_switches(names: Iterable[str]) -> frozenset[str]:
-    """The passes to leave out, by name; an unknown one is an `InputError`."""
+    """The passes to leave out, by name, or the only one; an unknown one is an `InputError`."""
+    names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in SWITCHES:
             raise InputError("without", "", "a pass", repr(name), suggestion(name, SWITCHES))

@@ -130,3 +130,9 @@ def test_nested_concats_lie_in_the_last_of_them() -> None:
     made = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})
     for name, values in made.items():
         np.testing.assert_allclose(values, compiled.truth[name], atol=1e-5)
+
+
+def test_one_pass_to_leave_out_may_be_a_word_of_its_own():
+    assert check_switches("fuse") == {"fuse"} == check_switches(["fuse"])
+    with pytest.raises(InputError, match="expected a pass, got 'fus'.*did you mean 'fuse'"):
+        check_switches("fus")

@@ -138,7 +138,8 @@ def test_full_precision_has_no_quantisers() -> None:
         ({"block": "shuffle_v1", "width": 40, "groups": 5}, "groups must be one of"),
         ({"block": "shuffle_v2", "width": 8, "skip": True}, "skip of a shuffle_v2 stage must be left out"),
         ({"block": "mobile_v2", "width": 8, "factorised": True}, "factorised is for conv, residual, bottleneck"),
-        ({"block": "convolution", "width": 8}, "Invalid enum value 'convolution'"),
+        ({"block": "convolution", "width": 8}, r"expected bottleneck, conv, .* or shuffle_v2, got 'convolution'"),
+        ({"block": "mobile_v4", "width": 8}, r"block: expected .*did you mean 'mobile_v"),
         ({"block": "conv", "width": "wide"}, "Expected `int`"),
     ],
 )

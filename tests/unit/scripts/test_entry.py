@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from nas.core.errors import CoevoError
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 CONF = SCRIPTS.parent / "conf"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -70,3 +72,11 @@ def test_a_python_without_the_packages_is_told_what_to_do(name: str) -> None:
     assert run.returncode == 2
     assert "run `make install`" in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_what_other_packages_say_of_the_input_is_told_as_it_is(scripts_module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    entry = scripts_module("entry")
+    with pytest.raises(CoevoError, match=r"^model: width must be even$"), entry.input_of("model"):
+        raise ValueError("width must be even")
+    with pytest.raises(CoevoError, match=r"^arch_file=a: No such file or directory$"), entry.input_of("arch_file=a"):
+        (tmp_path / "a").read_bytes()
