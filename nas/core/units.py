@@ -45,4 +45,5 @@ def amount(value: float, unit: str) -> str:
 def rounded_up(value: float) -> float:
     """`value` > 0 with two significant digits, none less than before: 0.0004163 is 0.00042."""
     digits = 1 - math.floor(math.log10(value))
-    return round(math.ceil(round(value * 10**digits, 6)) / 10**digits, digits)
+    rounded: float = round(math.ceil(round(value * 10**digits, 6)) / 10**digits, digits)
+    return rounded

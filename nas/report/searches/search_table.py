@@ -108,24 +108,22 @@ def comparison(
     plan: Plan, found: Sequence[Record], by_chance: Sequence[Record], shared: int
 ) -> tuple[float, float, str]:
     """The two hypervolumes and the sentence that compares them; `shared` random networks began both."""
-    values = [
+    ours, chance = (
         hypervolume([record.point for record in records if record.point is not None], plan.reference.point)
         for records in (found, by_chance)
-    ]
+    )
     trained = [sum(record.trained for record in records) for records in (found, by_chance)]
     terms = (
         f"{trained[0]} trainings each"
         + ("" if trained[0] == trained[1] else f" (by chance {trained[1]})")
         + f", the first {shared} random ones shared; reference point {corner(plan.reference)}."
     )
-    if not any(values):
-        return *values, f"no verdict: no network lies within the reference point, by search or by chance. {terms}"
-    change = f" ({values[0] / values[1] - 1:+.1%})" if values[1] > 0 else ""
-    verdict = "ahead of" if values[0] > values[1] else "not ahead of"
-    text = (
-        f"hypervolume {values[0]:.4f} by search, {values[1]:.4f} by chance{change}: {verdict} random networks. {terms}"
-    )
-    return *values, text
+    if not ours and not chance:
+        return ours, chance, f"no verdict: no network lies within the reference point, by search or by chance. {terms}"
+    change = f" ({ours / chance - 1:+.1%})" if chance > 0 else ""
+    verdict = "ahead of" if ours > chance else "not ahead of"
+    text = f"hypervolume {ours:.4f} by search, {chance:.4f} by chance{change}: {verdict} random networks. {terms}"
+    return ours, chance, text
 
 
 def corner(reference: Reference) -> str:

@@ -134,5 +134,5 @@ def test_nested_concats_lie_in_the_last_of_them() -> None:
 
 def test_one_pass_to_leave_out_may_be_a_word_of_its_own():
     assert check_switches("fuse") == {"fuse"} == check_switches(["fuse"])
-    with pytest.raises(InputError, match="expected a pass, got 'fus'.*did you mean 'fuse'"):
+    with pytest.raises(InputError, match=r"expected a pass, got 'fus'.*did you mean 'fuse'"):
         check_switches("fus")
