@@ -31,7 +31,8 @@ def front_figure(
     """The picture; `others` are the random networks of equal budget, drawn in grey behind."""
     figure = new_figure(*size_inches)
     axes = figure.add_subplot()
-    points = [record.point for record in (*records, *others) if record.point is not None]
+    by_key = {record.key: record.point for record in (*records, *others)}  # those that both have are one
+    points = [point for point in by_key.values() if point is not None]
     if not points:
         axes.text(0.5, 0.5, "no network evaluated yet", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()

@@ -147,7 +147,7 @@ def test_a_limit_that_nothing_keeps_to_comes_with_one_to_try():
 
 def test_networks_that_learnt_nothing_do_not_squeeze_the_picture():
     hopeless = make_record(7, 0.9, 2e-5)
-    (axes,) = front_figure([*RECORDS, hopeless], [], Reference(error=0.6, latency_s=1e-4)).axes
+    (axes,) = front_figure([*RECORDS, hopeless], [hopeless], Reference(error=0.6, latency_s=1e-4)).axes
     low, high = axes.get_ylim()
     assert high == pytest.approx(60)
     assert 0 <= low < 10
