@@ -3,8 +3,9 @@
 The design is conditional Poisson sampling (Hájek 1964), of all designs with these means the one of greatest entropy
 (Chen, Dempster and Liu 1994); since the balls of a colour are exchangeable, the counts follow Fisher's noncentral
 multivariate hypergeometric law, P(y) ~ prod_g C(m_g, y_g) exp(y_g t_g). With equal odds t it is the plain urn. The odds that
-give the wanted means have no formula; Newton-like steps find them to 1e-10. (Drawing one by one with odds, or the
-Gumbel top-k trick, is Wallenius' law: its means are off by tens of channels of a thousand.)
+give the wanted means have no formula; steps as long as the last one says (Barzilai and Borwein 1988) find them to 1e-10.
+(Drawing one by one with odds, or the Gumbel top-k trick, is Wallenius' law: its means are off by tens of channels of a
+thousand.)
 
 All sums over the ways to draw run in log space from the last colour to the first: exact to rounding for thousands of balls,
 where the textbook recursion is not. One table costs (balls x drawn) operations.
@@ -23,6 +24,7 @@ Ints = NDArray[np.int64]
 
 _TOLERANCE = 1e-10  # of a mean, in channels
 _STEPS = 200
+_SHORTEST, _LONGEST = 0.5, 8.0  # a step, of what is missing
 
 
 class Design(NamedTuple):
@@ -47,21 +49,29 @@ def solve(balls: Ints, means: Floats) -> Design:
     share = np.clip(means / np.maximum(balls, 1), 1e-15, 1 - 1e-15)
     wanted = np.log(share) - np.log1p(-share)
     log_odds[free] = wanted[free]
-    factor, last = 1.0, np.inf
+    before: tuple[Floats, Floats] | None = None  # the move of the last step, and what was missing then
     for _ in range(_STEPS):
         design = Design(balls, drawn, log_odds, _tails(balls, drawn, log_odds))
         have = np.clip(moments(design) / np.maximum(balls, 1), 1e-15, 1 - 1e-15)
-        away = np.abs(have * balls - means)[free].max(initial=0.0)
-        if away < _TOLERANCE:
+        if np.abs(have * balls - means)[free].max(initial=0.0) < _TOLERANCE:
             return design
-        factor, last = (
-            (factor / 2 if away >= last else factor),
-            away,
-        )  # few groups, all but drawn: steps swing about the goal
+        missing = (wanted - np.log(have) + np.log1p(-have))[free]
+        missing -= missing.mean()  # only the ratios of odds matter
+        move = missing if before is None else _factor(*before, missing) * missing
+        before = move, missing
         log_odds = log_odds.copy()
-        log_odds[free] += factor * (wanted - np.log(have) + np.log1p(-have))[free]
-        log_odds[free] -= log_odds[free].mean()  # only their ratios matter
+        log_odds[free] += move
     raise ContractError(f"no odds found for means {means.tolist()} of {balls.tolist()} balls")
+
+
+def _factor(move: Floats, missed: Floats, missing: Floats) -> float:
+    """How far to go for what is missing, if `move` made that of what was missed.
+
+    Near the goal the means of few groups of few balls move by up to twice what was meant, as no count varies by more than that of
+    draws with replacement: a half is never too far.
+    """
+    curvature = move @ (missed - missing)
+    return float(np.clip(move @ move / curvature, _SHORTEST, _LONGEST)) if curvature > 0 else 1.0
 
 
 def moments(design: Design) -> Floats:

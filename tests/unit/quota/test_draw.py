@@ -134,3 +134,15 @@ def test_odds_are_found_for_means_next_to_their_bounds():
         if means.sum() < 1 or (means > balls).any():
             continue
         assert moments(solve(balls, means)) == pytest.approx(means, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("balls", "means"),
+    [
+        ((1, 2, 0, 1), (0.49165583111750766, 1.978957542525523, 0.0, 0.5293866263569698)),
+        ((1, 1, 1, 3), (0.5015393399352106, 0.5223504720822447, 0.9761101879825433, 3.0)),
+        ((8, 7, 20, 29), (0.4, 0.1, 19.5000029, 28.9999971)),
+    ],
+)
+def test_odds_are_found_where_full_steps_swing_about_them(balls, means):
+    assert moments(solve(np.array(balls), np.array(means))) == pytest.approx(means, abs=1e-9)
