@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nas.core.errors import Violation
+from nas.quota.channels.sizes import counts_in
 from nas.search.pruning.prune_methods import METHODS, Case, trained
 
 _HALVINGS = 12
@@ -35,8 +36,7 @@ def _method(importance: Callable[[], object]) -> Callable[[Case], nn.Module | Vi
         for _ in range(_HALVINGS):
             ratio = (low + high) / 2
             network = _pruned(case, importance(), ratio)
-            counts = {name: len(network.get_submodule(name).weight) for name in case.sizes}
-            price = lookup(counts)
+            price = lookup(counts_in(network, case.network, case.groups))
             least = min(least, price)
             if price <= limit:
                 high, best = ratio, network

@@ -6,6 +6,7 @@ and grouped convolutions, concatenation, channel shuffle, squeeze-and-excitation
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -29,7 +30,9 @@ class Part(NamedTuple):
 
 
 class Group(NamedTuple):
-    """name: of the first layer whose outputs these channels are; size: how many; parts: all that a channel consists of."""
+    """name: of the first layer whose outputs these channels are, with @2, @3 where they are several groups; size: how many
+    channels; parts: all that a channel consists of.
+    """
 
     name: str
     size: int
@@ -88,14 +91,16 @@ def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]
     alike: dict[tuple[tuple[str, int, int], ...], list[list[tuple[str, int, Ints]]]] = {}
     for members in parts.values():
         alike.setdefault(tuple((name, axis, len(places)) for name, axis, places in members), []).append(members)
-    groups = []
+    groups, begun = [], Counter[str]()
     for shape, channels in alike.items():
         together = tuple(
             Part(name, axis, np.stack([members[index][2] for members in channels]))
             for index, (name, axis, _) in enumerate(shape)
         )
-        begins = next((name for name, axis, _ in shape if axis == 0), shape[0][0])
-        groups.append(Group(_layer(begins), len(channels), together))
+        layer = _layer(next((name for name, axis, _ in shape if axis == 0), shape[0][0]))
+        begun[layer] += 1
+        name = layer if begun[layer] == 1 else f"{layer}@{begun[layer]}"
+        groups.append(Group(name, len(channels), together))
     return tuple(groups)
 
 

@@ -18,6 +18,7 @@ from nas.core.errors import InputError, Violation, suggestion
 from nas.cost.model import CostModel
 from nas.data.load import Data
 from nas.quota.channels.groups import find_groups
+from nas.quota.channels.sizes import counts_in
 from nas.quota.training.config import QuotaConfig
 from nas.quota.worth.price import PRICES, CostOf, Counts
 from nas.search.pruning.prune_methods import METHODS, Case
@@ -129,7 +130,7 @@ def _run(case: Case, point: str, method: str, cost: CostModel) -> PruneRecord | 
     if isinstance(network, Violation):
         return network
     taken_s = time.process_time() - began_s
-    counts = {name: len(network.get_parameter(f"{name}.weight")) for name in case.sizes}
+    counts = counts_in(network, case.network, case.groups)
     share = case.lookup(counts) / case.lookup.whole
     measured = (evaluate(network, case.data.test), taken_s)
     return _record(

@@ -12,6 +12,7 @@ import models
 from nas.core.errors import InputError
 from nas.quota.channels.cut import cut
 from nas.quota.channels.groups import find_groups
+from nas.quota.channels.sizes import counts_in
 
 
 def zeros_at(places, axis):
@@ -188,6 +189,28 @@ def test_a_layer_used_twice_ties_both_its_inputs():
         ("shared.weight", 1),
         ("last.weight", 1),
     }
+
+
+def test_groups_that_begin_in_one_layer_have_names_of_their_own():
+    def forward(net, x):
+        y = net.first(x)
+        return net.last((y + torch.cat([net.left(y), net.right(y)], 1)).relu())
+
+    network = Toy(
+        forward,
+        first=nn.Conv2d(3, 8, 1),
+        left=nn.Conv2d(8, 4, 1),
+        right=nn.Conv2d(8, 4, 3, padding=1),
+        last=nn.Conv2d(8, 5, 1),
+    )
+    groups = find_groups(network, (1, 3, 8, 8))
+    assert [(group.name, group.size) for group in groups.cut] == [("first", 4), ("first@2", 4)]
+    small = cut(network, groups, {"first": np.arange(3), "first@2": np.arange(1)})
+    assert (small.first.out_channels, small.left.out_channels, small.right.out_channels) == (4, 3, 1)
+    assert counts_in(small, network, groups) == {"first": 3, "first@2": 1}
+    small.last = nn.Conv2d(3, 5, 1)
+    with pytest.raises(InputError, match="shapes tell the channels of each group"):
+        counts_in(small, network, groups)
 
 
 def test_the_network_is_left_as_it_was():
