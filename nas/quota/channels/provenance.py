@@ -10,7 +10,7 @@ keeps its channels whole. A tensor carries one array of atoms of its own shape, 
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten
 from torch.utils.module_tracker import ModuleTracker
@@ -30,6 +30,8 @@ class Provenance(TorchDispatchMode):
         self._names = {id(tensor): name for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
         self._weights = set(self._names)  # ids of what is computed from parameters alone
         self._labels: dict[int, Labels] = {}
+        # Memory and shape of what has another's shape, and nothing else of it: torch hands out such tensors under a new id.
+        self._blank: set[tuple[int, Size]] = set()
         self._alive: list[Tensor] = []  # an id is a name only as long as its tensor lives
         self._modules = ModuleTracker()
 
@@ -52,8 +54,10 @@ class Provenance(TorchDispatchMode):
                 rule = rule_of(call)
                 if rule is None or not rule(self, call):
                     self._keep_all(call, labelled)
-            if all(self.is_weight(tensor) for tensor in labelled):
-                self._weights.update(id(item) for item in tree_flatten(call.result)[0] if isinstance(item, Tensor))
+            if all(self.is_weight(tensor) for tensor in call.tensors if tensor.is_floating_point() and tensor.dim()):
+                made = [item for item in tree_flatten(call.result)[0] if isinstance(item, Tensor)]
+                self._weights.update(map(id, made))
+                self._alive += made
         return call.result
 
     def of(self, tensor: Tensor) -> Labels:
@@ -75,6 +79,15 @@ class Provenance(TorchDispatchMode):
         for labels in self.of(tensor):
             with _disable_current_modes():
                 self.atoms.keep(short(labels), reason)
+
+    def set_blank(self, tensor: Tensor) -> None:
+        """Say that `tensor` is new, and of another's shape whatever that will be."""
+        self._blank.add((tensor.untyped_storage()._cdata, tensor.shape))
+        self._alive.append(tensor)
+
+    def is_blank(self, tensor: Tensor) -> bool:
+        """Whether `tensor` has another's shape, and nothing else of it."""
+        return (tensor.untyped_storage()._cdata, tensor.shape) in self._blank
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether `tensor` was computed from parameters alone."""

@@ -44,6 +44,8 @@ class Trace(Protocol):
     def set(self, tensor: Tensor, labels: Labels) -> None: ...
     def keep(self, tensor: Tensor, reason: str) -> None: ...
     def is_weight(self, tensor: Tensor) -> bool: ...
+    def set_blank(self, tensor: Tensor) -> None: ...
+    def is_blank(self, tensor: Tensor) -> bool: ...
 
 
 Rule = Callable[[Trace, Call], bool]
@@ -53,6 +55,7 @@ _UNTAGGED = frozenset(
 )  # but pointwise all the same
 READS_INPUT = "reads the network's input"
 MIXED = "its consumer mixes channels and places"
+NO_CHANNELS = "it meets what has no channels that could be cut"
 
 
 def rule_of(call: Call) -> Rule | None:
@@ -73,7 +76,9 @@ def _rule(names: str) -> Callable[[Rule], Rule]:
 
 @_rule("empty_like zeros_like ones_like full_like rand_like randn_like new_zeros new_empty new_full")
 def make(trace: Trace, call: Call) -> bool:
-    """Only the shape of what went in counts."""
+    """Only the shape of what went in counts, if no other is given."""
+    if call.name.endswith("_like"):
+        trace.set_blank(call.result)
     return True
 
 
@@ -141,8 +146,11 @@ def join(trace: Trace, call: Call) -> bool:
 
 
 def pointwise(trace: Trace, call: Call) -> bool:
-    """Channels that meet are tied; one that meets many, as a gate of a whole map does, must stay."""
+    """Channels that meet are tied; one that meets many, as a gate of a whole map does, must stay, and so must those that meet what
+    has as many of something else: an image, or zeros.
+    """
     labelled = [tensor for tensor in call.tensors if trace.of(tensor) and tensor.dim()]
+    others = [tensor for tensor in call.tensors if not trace.of(tensor) and not trace.is_blank(tensor)]
     if len({len(trace.of(tensor)) for tensor in labelled}) > 1:
         return False
     kept: Labels = []
@@ -157,6 +165,9 @@ def pointwise(trace: Trace, call: Call) -> bool:
                 trace.atoms.keep(short(labels), "one channel acts on many")
         for labels in full[1:]:
             trace.atoms.tie(short(full[0], axes), short(labels, axes))
+        if any(size_along(tensor, axis, call.result) > 1 for tensor in others for axis in axes):
+            for labels in full:
+                trace.atoms.keep(short(labels), NO_CHANNELS)
         kept.append(full[0] if full else whole[0])
     trace.set(call.result, kept)
     return True

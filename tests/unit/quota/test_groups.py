@@ -255,3 +255,52 @@ def test_what_cannot_be_cut_is_refused_by_name():
         cut(network, groups, {"classifier": np.array([0])})
     with pytest.raises(InputError, match=r"expected a plain nn.Module, got one that torch.compile made"):
         find_groups(torch.compile(network), (1, 3, 32, 32))
+
+
+def _of_all(net, x):
+    y = net.first(x).relu()
+    return net.last(y / y.amax())
+
+
+def _by_its_mean(net, x):
+    y = net.first(x)
+    return net.last(y * y.mean())
+
+
+def _option_a(net, x):
+    return net.last(net.first(x) + nn.functional.pad(net.second(x), (0, 0, 0, 0, 1, 1)))
+
+
+def _with_zeros(net, x):
+    zeros = torch.zeros(len(x), 2, *x.shape[2:])
+    return net.last(net.first(x) + torch.cat([net.second(x), zeros], 1))
+
+
+def _with_the_image(net, x):
+    return net.last(net.first(x) + x.repeat(1, 2, 1, 1))
+
+
+@pytest.mark.parametrize("forward", [_of_all, _by_its_mean, _option_a, _with_zeros, _with_the_image])
+def test_what_depends_on_all_channels_or_meets_none_is_kept(forward):
+    layers = {"first": nn.Conv2d(3, 6, 1), "second": nn.Conv2d(3, 4, 1), "last": nn.Conv2d(6, 2, 1)}
+    groups = find_groups(Toy(forward, **layers), (1, 3, 4, 4))
+    assert groups.cut == ()
+    assert "first" in groups.kept
+
+
+def test_what_is_new_and_of_the_same_shape_does_not_keep_channels():
+    def forward(net, x):
+        y = net.first(x)
+        other = torch.empty_like(y)
+        other.copy_(net.second(x))
+        return net.last(other + y + torch.zeros_like(y))
+
+    layers = {"first": nn.Conv2d(3, 6, 1), "second": nn.Conv2d(3, 6, 1), "last": nn.Conv2d(6, 2, 1)}
+    groups = assert_cut_is_blind(lively(Toy(forward, **layers)), 8, 0)
+    assert [group.size for group in groups.cut] == [6]
+
+
+def test_circular_padding_keeps_what_it_pads():
+    layers = {"first": nn.Conv2d(3, 6, 3, padding=1), "last": nn.Conv2d(6, 5, 3, padding=1, padding_mode="circular")}
+    groups = find_groups(Toy(lambda net, x: net.last(net.first(x)), **layers), (1, 3, 4, 4))
+    assert groups.cut == ()
