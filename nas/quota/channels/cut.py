@@ -67,8 +67,9 @@ def fill(
             held = module._parameters if attribute in module._parameters else module._buffers
             held[attribute] = tensors[name]  # type: ignore[assignment]
     for module in dict.fromkeys(slot.module for slot in slots):
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(module.running_mean, Tensor):
-            module.num_features = len(module.running_mean)
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            told = module.weight if module.running_mean is None else module.running_mean  # one of its slots
+            module.num_features = len(told)
         elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
             (rows, columns, *_), groups = whole[module]
             depthwise = groups > 1 and columns == 1

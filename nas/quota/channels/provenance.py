@@ -10,7 +10,9 @@ keeps its channels whole. A tensor carries one array of atoms of its own shape, 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Size, Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten
 from torch.utils.module_tracker import ModuleTracker
@@ -18,6 +20,26 @@ from torch.utils.module_tracker import ModuleTracker
 from nas.quota.channels.labels import Atoms, Ints
 from nas.quota.channels.rules import Call, Labels, rule_of
 from nas.quota.channels.spread import along, short
+
+
+class _SizesAsWritten(TorchFunctionMode):
+    """Inside of it a split into parts of a size is one with a list of sizes. In PyTorch's core it would look like one into so many
+    parts, which may become smaller; a size is a number of the network's code, and stays.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.split, Tensor.split):
+            return _split(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _split(tensor: Tensor, size: int | Sequence[int], dim: int = 0) -> Any:
+    whole = tensor.shape[dim]
+    if isinstance(size, int) and 0 < size < whole:
+        size = [min(size, whole - at) for at in range(0, whole, size)]
+    return tensor.split(size, dim)
 
 
 class Provenance(TorchDispatchMode):
@@ -33,15 +55,17 @@ class Provenance(TorchDispatchMode):
         # Memory and shape of what has another's shape, and nothing else of it: torch hands out such tensors under a new id.
         self._blank: set[tuple[int, Size]] = set()
         self._alive: list[Tensor] = []  # an id is a name only as long as its tensor lives
-        self._modules = ModuleTracker()
+        self._modules, self._sizes = ModuleTracker(), _SizesAsWritten()
 
     def __enter__(self) -> "Provenance":
         self._modules.__enter__()
+        self._sizes.__enter__()
         super().__enter__()
         return self
 
     def __exit__(self, *arguments: Any) -> None:
         super().__exit__(*arguments)
+        self._sizes.__exit__(*arguments)
         self._modules.__exit__(*arguments)
 
     def __torch_dispatch__(

@@ -114,7 +114,7 @@ def reshape(trace: Trace, call: Call) -> bool:
 
 @_rule("slice select split split_with_sizes unbind")
 def split(trace: Trace, call: Call) -> bool:
-    """Parts. Channels split into equal parts are cut alike in each part; other splits are written in numbers that would not change."""
+    """Parts. Channels split into so many equal parts are cut alike in each; other splits are written in sizes that would not change."""
     results = list(call.result) if isinstance(call.result, list | tuple) else [call.result]
     collected: list[Labels] = [[] for _ in results]
     for labels in trace.of(call.args[0]):
@@ -122,7 +122,8 @@ def split(trace: Trace, call: Call) -> bool:
         parts = list(found) if isinstance(found, list | tuple) else [found]
         sizes = [labels.shape[axis] for axis in varying(labels)]
         divides = any([part.shape[axis] for axis in varying(part)] != sizes for part in parts)
-        if divides and (len(parts) == 1 or len({part.shape for part in parts}) > 1):
+        written = call.name == "split_with_sizes" or len(parts) == 1 or len({part.shape for part in parts}) > 1
+        if divides and written:
             return False
         for part in parts[1:] if divides else ():
             trace.atoms.tie(short(parts[0]), short(part))

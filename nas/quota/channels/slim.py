@@ -68,7 +68,7 @@ def _shapes(network: nn.Module, input_shape: Sequence[int]) -> list[tuple[int, .
     with evaluating(probe), torch.no_grad():
         try:
             output = probe(torch.zeros(tuple(input_shape), device=weight.device))
-        except (RuntimeError, ValueError, IndexError) as error:  # what torch raises for shapes that do not meet
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # of torch, where shapes do not meet
             hint = "its code counts on channels that are gone; keep this layer whole"
             raise InputError("quota", "the slim network", "a network that runs", error, hint) from error
     return [tuple(tensor.shape) for tensor in tree_flatten(output)[0] if isinstance(tensor, Tensor)]

@@ -13,6 +13,7 @@ from nas.core.errors import InputError
 from nas.quota.channels.cut import cut
 from nas.quota.channels.groups import find_groups
 from nas.quota.channels.sizes import counts_in
+from nas.quota.channels.slim import slim
 
 
 def zeros_at(places, axis):
@@ -42,10 +43,12 @@ def lively(network):
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
+            if module.track_running_stats:
+                module.running_mean.normal_(0, 0.3)
+                module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                nn.init.normal_(module.weight, 1, 0.3)
+                nn.init.normal_(module.bias, 0, 0.3)
     for name, weight in network.named_parameters():
         if name.endswith("layer_scale"):  # or else the blocks of a fresh ConvNeXt do next to nothing
             nn.init.normal_(weight, 1, 0.3)
@@ -304,3 +307,48 @@ def test_circular_padding_keeps_what_it_pads():
     layers = {"first": nn.Conv2d(3, 6, 3, padding=1), "last": nn.Conv2d(6, 5, 3, padding=1, padding_mode="circular")}
     groups = find_groups(Toy(lambda net, x: net.last(net.first(x)), **layers), (1, 3, 4, 4))
     assert groups.cut == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes"),
+    [
+        (lambda y: y.chunk(2, 1), [3]),
+        (lambda y: y.unflatten(1, (2, -1)).unbind(1), [3]),
+        (lambda y: y.split(3, 1), []),
+        (lambda y: torch.split(y, 3, dim=1), []),
+        (lambda y: y.split([3, 3], 1), []),
+        (lambda y: torch.split_with_sizes(y, [3, 3], 1), []),
+        (lambda y: [part.squeeze(3) for part in y.split(1, dim=3)][:2], [6]),
+    ],
+)
+def test_parts_whose_size_is_written_in_the_code_keep_it(split, sizes):
+    def forward(net, x):
+        left, right = split(net.first(x))
+        return net.last((left * right).flatten(2).mean(2))
+
+    torch.manual_seed(0)
+    network = lively(Toy(forward, first=nn.Conv2d(3, 6, 1), last=nn.Linear(sizes[0] if sizes else 3, 2)))
+    assert [group.size for group in find_groups(network, (1, 3, 4, 4)).cut] == sizes
+    if sizes:
+        assert_cut_is_blind(network, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.InstanceNorm2d(6, affine=True),
+        nn.InstanceNorm2d(6, track_running_stats=True),
+        nn.BatchNorm2d(6, track_running_stats=False),
+        nn.BatchNorm2d(6, affine=False),
+    ],
+)
+def test_norms_of_all_kinds_tell_how_many_channels_are_left(norm):
+    network = Toy(
+        lambda net, x: net.last(net.norm(net.first(x))),
+        first=nn.Conv2d(3, 6, 1),
+        norm=norm,
+        last=nn.Conv2d(6, 2, 1),
+    )
+    groups = assert_cut_is_blind(lively(network), 8, 0)
+    assert slim(network, groups, {"first": np.arange(2)}, (1, 3, 8, 8)).norm.num_features == 2
+    assert cut(network, groups, {}).norm.num_features == 6
