@@ -1,5 +1,6 @@
 """How a network is trained, as one frozen value: conf/trainer says what each choice costs."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,11 +48,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, value in (("epochs", self.epochs), ("learning_rate", self.learning_rate)):
-            if not value > 0:
-                raise InputError("trainer", name, "a number above 0", value)
+            if not 0 < value < math.inf:
+                raise InputError("trainer", name, "a finite number above 0", value)
         for name in ("weight_decay", "clip_norm", "evaluate_every_epochs", "checkpoint_every_s"):
-            if not getattr(self, name) >= 0:
-                raise InputError("trainer", name, "0 or more", getattr(self, name))
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError("trainer", name, "a finite number, 0 or more", getattr(self, name))
         if not 0 <= self.momentum < 1:
             raise InputError("trainer", "momentum", "0 <= momentum < 1", self.momentum)
         if not 0 <= self.ema_decay < 1:

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 import conf
 from nas.core.config import from_config, load_yaml
+from nas.core.errors import InputError
 from nas.train.config import TrainConfig
 
 FILES = sorted((Path(str(conf.__file__)).parent / "trainer").glob("*.yaml"))
@@ -28,3 +29,10 @@ def test_every_field_is_there(path: Path) -> None:
 def test_every_line_says_what_it_means(path: Path) -> None:
     bare = [line for line in path.read_text().splitlines() if "#" not in line]
     assert {line.partition(":")[0] for line in bare} <= {"epochs", "seed", "batch_size"}
+
+
+@pytest.mark.parametrize("name", ["epochs", "learning_rate", "weight_decay", "clip_norm", "evaluate_every_epochs"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_numbers_without_an_end_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"trainer: {name}: expected a finite number"):
+        TrainConfig(**{name: value})
