@@ -74,6 +74,13 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
     return Groups(_grouped(parts), kept)
 
 
+def sizes_to_cut(groups: Groups) -> dict[str, int]:
+    """Channels by group; InputError where there is no group, with the reasons."""
+    if not groups.cut:
+        raise InputError("quota", "network", "channels that can be cut", "none", "; ".join(set(groups.kept.values())))
+    return {group.name: group.size for group in groups.cut}
+
+
 def refuse_compiled(network: nn.Module) -> None:
     """Raise InputError where the network or a part of it cannot be cut: compiled, scripted, or without weights yet."""
     for name, module in network.named_modules():

@@ -23,7 +23,34 @@ from nas.quota.worth.price import CostOf, Lookup
 
 Floats = NDArray[np.float64]
 
+_SPENT = 1e-9
 _CALM = 0.7  # of the mean over the latest adjustments, whose widths swing around the best
+
+
+def limit_of(config: QuotaConfig, lookup: Lookup, least: Mapping[str, int]) -> float:
+    """The quota as a price; InputError where the whole network has none, or where `least`, the minima, cost more."""
+    whole, minima = lookup.whole, lookup(least)
+    if not math.isfinite(whole):
+        hint = "its share has no price; choose a larger processor, a smaller network, or another price"
+        raise InputError("quota", "price", "a whole network that fits the processor", "one that does not", hint)
+    if minima > config.share * whole * (1 + _SPENT):
+        expected = f"{minima / whole:.4g} or more, which the minima of all groups cost"
+        hint = (
+            f"or a smaller minimum than {config.minimum}, or align than {config.align}, of which widths are multiples"
+        )
+        raise InputError("quota", "share", expected, config.share, hint)
+    return config.share * whole
+
+
+def refuse_start(config: QuotaConfig, sizes: Mapping[str, int], floor: Mapping[str, int]) -> None:
+    """Raise InputError where the urn cannot begin as `config` says. floor: least channels by group, 1 of others."""
+    for name, count in (config.start or {}).items():
+        known = f"groups: {', '.join(sizes)}"
+        if name not in sizes:
+            raise InputError("quota", f"start.{name}", "the name of a group that can be cut", repr(name), known)
+        if not floor.get(name, 1) <= count <= sizes[name]:
+            expected = f"{floor.get(name, 1)} to {sizes[name]} balls of a group that can be cut"
+            raise InputError("quota", f"start.{name}", expected, count, known)
 
 
 class Holding:
@@ -37,7 +64,7 @@ class Holding:
         self._config, self.sizes = config, dict(sizes)
         self.lookup = Lookup(cost_of or (lambda counts: float(sum(counts.values()))), self.sizes, config.align)
         self._least = {name: min(size, self.lookup.aligned(config.minimum)) for name, size in self.sizes.items()}
-        self.limit = max(config.share * self.lookup.whole, self.lookup(self._least))
+        self.limit = limit_of(config, self.lookup, self._least)
         self._even = fitted(self.sizes, self.lookup, self.limit, self._least)
         self.floor = self.floor_at(config.floor)
         self.blocks = blocks_of(self.sizes, config.align, self.floor)
@@ -131,9 +158,6 @@ class Holding:
 
     def _start(self, even: Widths) -> Widths:
         """The mean widths that the urn begins with: in proportion to its balls."""
+        refuse_start(self._config, self.sizes, self.floor)
         balls = {**self.sizes, **(self._config.start or {})}
-        for name, count in balls.items():
-            if name not in self.sizes or not self.floor[name] <= count <= self.sizes[name]:
-                expected = f"{self.floor.get(name, 1)} to {self.sizes.get(name, 0)} balls of a group that can be cut"
-                raise InputError("quota", f"start.{name}", expected, count, f"groups: {', '.join(self.sizes)}")
         return even if self._config.start is None else fitted(balls, self.lookup, self.limit, self.floor)

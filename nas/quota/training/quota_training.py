@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from nas.core.errors import InputError
 from nas.core.seeding import stream
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import Groups
+from nas.quota.channels.groups import Groups, sizes_to_cut
 from nas.quota.channels.slices import Keep
 from nas.quota.channels.subnet import Subnet
 from nas.quota.training.adjuster import Adjuster, Judges
@@ -51,11 +51,8 @@ class QuotaTraining:
     def __init__(
         self, network: nn.Module, groups: Groups, optimizer: Optimizer, config: QuotaConfig, judges: Judges, seed: int = 0
     ) -> None:  # fmt: skip
-        if not groups.cut:
-            reasons = "; ".join(set(groups.kept.values()))
-            raise InputError("quota", "network", "channels that can be cut", "none", reasons)
         self._config, self._seed, self._groups = config, seed, groups
-        self.sizes = {group.name: group.size for group in groups.cut}
+        self.sizes = sizes_to_cut(groups)
         self.holding = Holding(self.sizes, config, judges.cost_of)
         self._subnet = Subnet(network, groups, optimizer)
         self._adjuster = self._adjuster_of(network, groups, judges)

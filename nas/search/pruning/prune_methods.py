@@ -37,6 +37,7 @@ from nas.quota.channels.groups import Groups
 from nas.quota.channels.slim import first_channels, slim
 from nas.quota.training.adjuster import Judges
 from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import limit_of
 from nas.quota.training.widths import fitted, rounded
 from nas.quota.worth.importance import IMPORTANCES, judge
 from nas.quota.worth.price import Lookup
@@ -179,7 +180,7 @@ def trained(case: Case, network: nn.Module) -> nn.Module:
 def _priced(case: Case, wanted: Mapping[str, float]) -> dict[str, int]:
     lookup, align = case.lookup, case.quota.align
     floor = {name: min(size, lookup.aligned(case.quota.minimum)) for name, size in case.sizes.items()}
-    limit = case.quota.share * lookup.whole
+    limit = limit_of(case.quota, lookup, floor)
     return rounded(fitted(wanted, lookup, limit, floor), lookup, limit, floor, align)
 
 

@@ -23,10 +23,11 @@ from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost, CostModel
 from nas.data.load import Data
-from nas.quota.channels.groups import Groups, find_groups
+from nas.quota.channels.groups import Groups, find_groups, sizes_to_cut
 from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
 from nas.quota.training.adjuster import Judges
 from nas.quota.training.config import QuotaConfig
+from nas.quota.training.holding import Holding, refuse_start
 from nas.quota.training.quota_training import Look, QuotaTraining
 from nas.quota.worth.price import PRICES, Subject
 from nas.search.pruning.try_out import TryOut
@@ -102,10 +103,10 @@ def prune(
     """Prune `network`, which is changed, for images of `data`; the slim network and what became of it."""
     shape = (1, data.channels, data.size_px, data.size_px)
     groups = find_groups(network, shape)
+    judges = _checked(judges_of(network, groups, data, config, cost, observer), groups, config.quota)
     whole = _whole(network, data, config, folder, observer)
     teacher = Teacher(copy.deepcopy(network)) if config.distil else None
     base = copy.deepcopy(network)
-    judges = judges_of(network, groups, data, config, cost, observer)
     training = _under_quota(network, groups, data, config, judges, folder, observer)
     keep = training.keep()
     small = slim(network, groups, keep, shape)
@@ -115,7 +116,7 @@ def prune(
     fine = read_result(folder / "slim")
     load_exactly(small, folder / "slim")
     speeds = steps_per_s([base, small], config.fine_trainer, shape[1:])
-    sizes = {group.name: group.size for group in groups.cut}
+    sizes = sizes_to_cut(groups)
     counts = {name: len(channels) for name, channels in keep.items()}
     channels = sum(sizes.values())
     before = _row("whole", base, (sizes, channels), (speeds[0], whole), cost.cost(base, shape))
@@ -191,6 +192,15 @@ def judges_of(
 
     price = PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of, config.quota.align))
     return Judges(price, loss_of, batches, TryOut(network, groups, data, config.quota_trainer, observer))
+
+
+def _checked(judges: Judges, groups: Groups, config: QuotaConfig) -> Judges:
+    """The same judges, who know the prices that were asked for here; a quota that cannot be met is refused before a training."""
+    sizes = sizes_to_cut(groups)
+    refuse_start(config, sizes, {})
+    if config.price == "time":  # measured, beside the training under the quota
+        return judges
+    return judges._replace(cost_of=Holding(sizes, config, judges.cost_of).lookup)
 
 
 def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, observer: Observer) -> ErrorRate:

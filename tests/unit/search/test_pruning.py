@@ -1,0 +1,84 @@
+"""A network is cut under a quota in a folder that goes on with the same settings alone; what cannot be is refused before a training."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nas.core.errors import InputError, Violation
+from nas.cost.model import Cost
+from nas.data.load import Data
+from nas.data.source import Split
+from nas.quota.training.config import QuotaConfig
+from nas.search.pruning.pruning import PruneConfig, prune
+from nas.train.config import TrainConfig
+from nas.train.observer import Observers
+
+TRAINER = TrainConfig(epochs=0.5, batch_size=16, precision="float32", device="cpu")
+
+
+class Counted:
+    """A network costs its parameters, and fits where they are no more than `most`."""
+
+    name = "counted"
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+
+    def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
+        del input_shape
+        count = sum(weight.numel() for weight in network.parameters())
+        if count > self.most:
+            return Violation("dram_bytes", "weights", count, self.most, "bytes")
+        return Cost(count / 1e9, count, 0.0, 0, 0, count, count, 0)
+
+
+def split(count: int, seed: int) -> Split:
+    """Bright and dark pictures."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (count,), generator=generator)
+    noise = torch.randint(0, 120, (count, 1, 8, 8), generator=generator)
+    return Split((noise + 100 * labels[:, None, None, None]).to(torch.uint8), labels)
+
+
+@pytest.fixture
+def data() -> Data:
+    return Data(split(64, 0), split(48, 1), split(8, 2), classes=2, channels=1, size_px=8, name="bright")
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
+            nn.Linear(8 * 16, 2),
+        )  # fmt: skip
+
+
+def plan(quota: QuotaConfig | None = None, start: str | None = None) -> PruneConfig:
+    return PruneConfig(quota or QuotaConfig(adjust="nobody"), TRAINER, TRAINER, TRAINER, start=start)
+
+
+@pytest.mark.parametrize(
+    ("quota", "most", "message"),
+    [
+        (QuotaConfig(share=0.01), math.inf, r"share: expected 0\.25 or more, .* minima .* got 0\.01 .*minimum than 2"),
+        (QuotaConfig(minimum=100), math.inf, r"share: expected 1 or more, .* got 0\.5 "),
+        (QuotaConfig(align=16), math.inf, r"share: expected 1 or more, .* align than 16"),
+        (
+            QuotaConfig(price="cycles"),
+            100,
+            "price: expected a whole network that fits the processor, got one that does",
+        ),
+        (QuotaConfig(start={"0": 4, "features.3": 4}), math.inf, r"start\.features\.3: expected .* \(groups: 0, 3\)"),
+        (QuotaConfig(start={"0": 9}, price="time"), math.inf, r"start\.0: expected 1 to 8 balls"),
+    ],
+)
+def test_a_quota_that_cannot_be_met_is_refused_before_anything_is_trained(
+    tmp_path: Path, data: Data, quota: QuotaConfig, most: float, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prune(network(), data, plan(quota), Counted(most), tmp_path, Observers())
+    assert not list(tmp_path.iterdir())
