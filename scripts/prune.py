@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from entry import script
 from networks import described_network, narrowed_arch
 from omegaconf import DictConfig, OmegaConf
@@ -45,7 +46,8 @@ def main(config: DictConfig) -> None:
     processor = processor_from(config.hardware, "hardware")
     describe(folder / "arch.json", models.arch_to_json(network.arch))
     with TerminalObserver(console) as terminal, TensorBoardObserver(folder / "tensorboard") as board:
-        _, result = prune(network, data, plan, SimulatedCost(processor), folder, Observers(terminal, board))
+        simulated, watching = SimulatedCost(processor), Observers(terminal, board)
+        _, result = prune(network, data, plan, simulated, folder, watching, msgspec.to_builtins(processor))
     show_quota(folder, result)
     narrowed_arch(network.arch, result.channels, folder / "slim")
     for layer, reason in result.kept.items():

@@ -1,7 +1,8 @@
 """A configuration -> the pictures to train, to choose and to report with, resident on one device."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -20,7 +21,10 @@ SOURCES.add("fashion_mnist", FashionMnist)
 
 @dataclass(frozen=True)
 class Data:
-    """Three disjoint splits. A search sees train and validation; the test split is for the last word."""
+    """Three disjoint splits. A search sees train and validation; the test split is for the last word.
+
+    identity: what decides which pictures these are, as plain data; {} where nobody says.
+    """
 
     train: Split
     validation: Split
@@ -29,6 +33,7 @@ class Data:
     channels: int
     size_px: int
     name: str
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def put_aside(self) -> Split:
@@ -59,6 +64,7 @@ def load_data(config: DataConfig, device: torch.device | str) -> Data:
         channels=source.channels,
         size_px=source.size_px,
         name=source.name,
+        identity=config.identity(),
     )
 
 

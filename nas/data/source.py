@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -73,6 +74,11 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError("data", name, f"at least {least}", value)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which pictures these are, as plain data: not where their files lie, and what a training makes of them."""
+        free = ("root", "augment")
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in free}
 
 
 class Source(Protocol):

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from nas.core.errors import InputError
 from nas.data.augment import AugmentConfig
@@ -65,3 +67,8 @@ class TrainConfig:
         if not 0 <= self.label_smoothing < 1:
             raise InputError("trainer", "label_smoothing", "0 <= share < 1", self.label_smoothing)
         check_schedule(self.schedule, self.shape)
+
+    def identity(self) -> dict[str, Any]:
+        """What two sessions of one run have in common, as plain data: not how often it is saved, and where it is computed."""
+        free = ("checkpoint_every_s", "device", "compile")
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in free}

@@ -1,7 +1,7 @@
 """A network and a data set -> a folder with everything that a finished training leaves behind.
 
 model.safetensors   the weights         result.json       `RunResult`
-checkpoint.*        to resume from
+checkpoint.*        to resume from      settings.json     which images it is of
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from nas.train.options import Options
 from nas.train.recipe.metrics import ErrorRate, evaluate
 from nas.train.state.checkpoint import save_tensors
 from nas.train.state.result import TrainResult
+from nas.train.state.settings import hold_settings
 from nas.train.trainer import train
 
 RESULT_KIND, RESULT_VERSION = "train_result", 1
@@ -38,8 +39,13 @@ def train_and_test(
     folder: Path,
     options: Options | None = None,
 ) -> RunResult:
-    """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder."""
+    """Train `model` on `data`, or go on where `folder` stopped, test it once, and write the folder.
+
+    InputError where the folder is of other images or of another training.
+    """
     options = options or Options()
+    if current_group().is_first:
+        hold_settings(folder, {"data": data.identity})
     trained = train(model, data.train, data.validation, config, folder, options)
     group = current_group()
     test = evaluate(model, data.test, group=group)

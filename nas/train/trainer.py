@@ -117,14 +117,11 @@ class _Trainer:
 
     def identity(self) -> dict[str, Any]:
         """What two sessions of one run have in common."""
-        same: dict[str, Any] = msgspec.to_builtins(self.config)
-        for free in ("checkpoint_every_s", "device", "compile"):
-            del same[free]
         network = hashlib.sha256(str(self.model).encode()).hexdigest()[:16]
         teacher, stepper = self.options.teacher, self.options.stepper
         taught = {} if teacher is None else {"teacher": teacher.identity()}
         stepped = {} if stepper is None else {"stepper": self.train_step.stepper.identity()}
-        run = {**same, **taught, **stepped, "steps": self.steps, "network": network}
+        run = {**self.config.identity(), **taught, **stepped, "steps": self.steps, "network": network}
         return msgspec.json.decode(msgspec.json.encode(run))  # as it will be read from the checkpoint
 
     def loop(self, folder: Path | None, run: dict[str, Any]) -> float:

@@ -61,6 +61,10 @@ def test_a_speed_quota_meets_the_cycles_and_the_same_folder_goes_on(tmp_path: Pa
     after = json.loads((tmp_path / "out" / "result.json").read_text())["value"]
     assert after["channels"] == result["channels"]
     assert after["slim"]["error"] == result["slim"]["error"]
+    for changed in ("hardware=micro_npu", "data.seed=1"):
+        other = _prune(tmp_path, *small, changed)
+        assert other.returncode == 2
+        assert "choose another folder" in other.stderr
 
 
 @pytest.mark.slow

@@ -55,6 +55,9 @@ def test_the_same_folder_goes_on_and_another_network_is_refused(tmp_path: Path) 
     other = _train(tmp_path, *SMALL, "folder=out", "model.fc_width=9")
     assert other.returncode == 2
     assert "choose another folder" in other.stderr
+    drawn_anew = _train(tmp_path, *SMALL, "folder=out", "data.seed=1")
+    assert drawn_anew.returncode == 2
+    assert "data.seed: expected 0, got 1" in drawn_anew.stderr
 
 
 @pytest.mark.slow

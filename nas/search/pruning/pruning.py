@@ -2,7 +2,7 @@
 
 whole/    the base, where no trained one is given           quota.json   the history of the widths
 quota/    the checkpoint of the training under the quota    slim/        the weights, the result and the description
-result.json: `PruneResult`. A run that was killed goes on in the same folder, and ends the same.
+result.json: `PruneResult`. A run that was killed goes on in the same folder, with the same settings.json, and ends the same.
 """
 
 import copy
@@ -39,7 +39,8 @@ from nas.train.recipe.distillation import Teacher
 from nas.train.recipe.metrics import ErrorRate, evaluate
 from nas.train.recipe.precision import autocast_dtype
 from nas.train.run import RunResult, read_result, train_and_test
-from nas.train.state.transfer import load_exactly, read_weights
+from nas.train.state.settings import hold_settings
+from nas.train.state.transfer import digest_of, load_exactly, read_weights
 from nas.train.step import TrainStep
 from nas.train.trainer import train
 
@@ -98,12 +99,17 @@ class UnderQuota:
 
 
 def prune(
-    network: nn.Module, data: Data, config: PruneConfig, cost: CostModel, folder: Path, observer: Observer
-) -> tuple[nn.Module, PruneResult]:
-    """Prune `network`, which is changed, for images of `data`; the slim network and what became of it."""
+    network: nn.Module, data: Data, config: PruneConfig, cost: CostModel, folder: Path, observer: Observer,
+    hardware: Mapping[str, Any] | None = None,
+) -> tuple[nn.Module, PruneResult]:  # fmt: skip
+    """Prune `network`, which is changed, for images of `data`; the slim network and what became of it.
+
+    hardware: what `cost` simulates, as plain data: a quota of its cycles goes on with no other.
+    """
     shape = (1, data.channels, data.size_px, data.size_px)
     groups = find_groups(network, shape)
     judges = _checked(judges_of(network, groups, data, config, cost, observer), groups, config.quota)
+    hold_settings(folder, _settings(data, config, hardware))
     whole = _whole(network, data, config, folder, observer)
     teacher = Teacher(copy.deepcopy(network)) if config.distil else None
     base = copy.deepcopy(network)
@@ -192,6 +198,18 @@ def judges_of(
 
     price = PRICES[config.quota.price](Subject(network, groups, cycles_of, step_of, config.quota.align))
     return Judges(price, loss_of, batches, TryOut(network, groups, data, config.quota_trainer, observer))
+
+
+def _settings(data: Data, config: PruneConfig, hardware: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What decides what becomes of the network."""
+    start = None if config.start is None else f"weights {digest_of(read_weights(Path(config.start)))}"
+    settings = {"start": start, "data": data.identity, "quota": msgspec.to_builtins(config.quota)}
+    if config.quota.price == "cycles":
+        settings["hardware"] = hardware
+    if start is None:
+        settings["whole_trainer"] = config.trainer.identity()
+    trainers = {"quota_trainer": config.quota_trainer.identity(), "fine_trainer": config.fine_trainer.identity()}
+    return {**settings, **trainers, "distil": config.distil}
 
 
 def _checked(judges: Judges, groups: Groups, config: QuotaConfig) -> Judges:

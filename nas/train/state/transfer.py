@@ -6,7 +6,9 @@ the last layer, other classes    fresh: a class of one data set is none of anoth
 a name that only one has         fresh here, unused there, as after a change of depth
 """
 
+import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -106,6 +108,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         hint = "nothing is unpickled here; write it anew with safetensors.torch.save_file(state_dict, path)"
         raise InputError(path, "", "a folder or a safetensors file", path.name, hint)
     return load_tensors(path)
+
+
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The same for the same weights, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_exactly(model: nn.Module, path: Path) -> None:

@@ -1,8 +1,10 @@
 """A network is cut under a quota in a folder that goes on with the same settings alone; what cannot be is refused before a training."""
 
+import dataclasses
 import math
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -10,7 +12,7 @@ from torch import nn
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost
 from nas.data.load import Data
-from nas.data.source import Split
+from nas.data.source import DataConfig, Split
 from nas.quota.training.config import QuotaConfig
 from nas.search.pruning.pruning import PruneConfig, prune
 from nas.train.config import TrainConfig
@@ -82,3 +84,29 @@ def test_a_quota_that_cannot_be_met_is_refused_before_anything_is_trained(
     with pytest.raises(InputError, match=message):
         prune(network(), data, plan(quota), Counted(most), tmp_path, Observers())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_goes_on_with_the_same_settings_alone(tmp_path: Path, data: Data) -> None:
+    data = dataclasses.replace(data, identity=DataConfig(source="bright").identity())
+    quota, hardware = QuotaConfig(adjust="nobody", price="cycles"), {"name": "edge_npu", "sram": {"size_bytes": 4096}}
+    out, given = tmp_path / "out", (Counted(), tmp_path / "out", Observers())
+    _, first = prune(network(), data, plan(quota), *given, hardware)
+    _, again = prune(network(), data, plan(quota), *given, hardware)
+    assert (again.channels, again.slim.error) == (first.channels, first.slim.error)
+    written = (out / "result.json").read_bytes()
+    whole = str(out / "whole")
+    other_data = dataclasses.replace(data, identity=DataConfig(source="bright", seed=1).identity())
+    longer = msgspec.structs.replace(plan(quota), fine_trainer=dataclasses.replace(TRAINER, epochs=1.0))
+    for pictures, config, processor, message in (
+        (other_data, plan(quota), hardware, r"data\.seed: expected 0, got 1"),
+        (data, plan(quota), {**hardware, "name": "micro_npu"}, r"hardware\.name: expected 'edge_npu', got 'micro_npu'"),
+        (data, plan(quota), {"name": "edge_npu", "sram": {"size_bytes": 1}}, r"hardware\.sram\.size_bytes: .* got 1 "),
+        (data, plan(quota, start=whole), hardware, "start: expected None, got 'weights"),
+        (data, longer, hardware, r"fine_trainer\.epochs: expected 0\.5, got 1\.0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prune(network(), pictures, config, *given, processor)
+    assert (out / "result.json").read_bytes() == written
+    started = plan(QuotaConfig(adjust="nobody"), start=whole)
+    prune(network(), data, started, Counted(), tmp_path / "started", Observers(), hardware)
+    prune(network(), data, started, Counted(), tmp_path / "started", Observers(), {})  # it is a quota of channels

@@ -1,0 +1,42 @@
+"""What decides what a run comes to <-> settings.json of its folder, so that the folder goes on with the same values alone.
+
+Checkpoints know how a network is trained; this is for what they do not see, such as which images it was trained on, and for runs
+of several trainings, whose finished parts nobody opens again.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nas.core.artifact import read_json, write_json
+from nas.core.errors import InputError
+
+_FILE, _KIND, _VERSION = "settings.json", "run_settings", 1
+
+
+def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write `settings`, plain data by name, into `folder`, once: InputError for the first that is another than it was then.
+
+    A folder without the file, of an earlier version, takes those of now.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        write_json(path, settings, _KIND, _VERSION)
+        return
+    now = dict(_flat(msgspec.json.decode(msgspec.json.encode(settings))))  # as it is read from the file
+    before = dict(_flat(read_json(path, dict[str, Any], _KIND, _VERSION)))
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            hint = "the folder holds another run; choose another folder, or give the same values to resume"
+            raise InputError(folder, name, repr(before.get(name)), repr(now.get(name)), hint)
+
+
+def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Names as they are given to scripts: data.seed."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value
