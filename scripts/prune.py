@@ -44,7 +44,8 @@ def main(config: DictConfig) -> None:
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
     network = described_network(config, image, stream_seed(trainers[0].seed, "weights"))
     processor = processor_from(config.hardware, "hardware")
-    describe(folder / "arch.json", models.arch_to_json(network.arch))
+    for place in (folder, *([] if config.start else [folder / "whole"])):
+        describe(place / "arch.json", models.arch_to_json(network.arch))
     with TerminalObserver(console) as terminal, TensorBoardObserver(folder / "tensorboard") as board:
         simulated, watching = SimulatedCost(processor), Observers(terminal, board)
         _, result = prune(network, data, plan, simulated, folder, watching, msgspec.to_builtins(processor))

@@ -42,6 +42,10 @@ def test_half_of_the_channels_and_a_network_that_anybody_can_build(tmp_path: Pat
     again = shrunk(models.build(described.arch), (1, 3, 32, 32), described.channels)
     again.load_state_dict(weights, strict=True)
     images = torch.rand(2, 3, 32, 32)
+    whole = models.build(models.arch_from_json((tmp_path / "out" / "whole" / "arch.json").read_text()))
+    whole.load_state_dict(
+        load_file(tmp_path / "out" / "whole" / "model.safetensors"), strict=True
+    )  # it can be a teacher
     assert torch.equal(network.eval()(images), again.eval()(images))
     given = ["arch_file=out/slim/slim.json", "weights_file=out/slim/model.safetensors", "folder=compiled"]
     command = [sys.executable, str(SCRIPT.with_name("compile.py")), *given]
