@@ -19,7 +19,7 @@ class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     ladder: bool = False
     module: str | None = None
-    shape: Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(x[1-9]\d*)*$")] | None = None
+    shape: AtLeastOne | Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(x[1-9]\d*)*$")] | None = None
     image_size_px: AtLeastOne | None = None
     in_channels: AtLeastOne | None = None
     classes: AtLeastOne | None = None
@@ -32,7 +32,7 @@ class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of the module, batch first."""
-        return (self.batch, *map(int, (self.shape or "").split("x")))
+        return (self.batch, *map(int, str(self.shape).split("x")))
 
     @property
     def image(self) -> dict[str, int | None]:

@@ -99,6 +99,8 @@ class Tensor(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 @lru_cache(maxsize=1 << 14)
 def row_strides(shape: tuple[int, ...], bits: int) -> tuple[int, ...]:
     """The strides, in elements, of a dense tensor whose rows start on whole bytes."""
+    if not shape:
+        return ()
     per_byte = max(1, 8 // bits)
     strides, step = [1], 1
     for axis in range(len(shape) - 1, 0, -1):

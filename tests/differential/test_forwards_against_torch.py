@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.compiler.driver import compile_network
 from nas.compiler.front_end.lower import network_of
+from nas.compiler.precision import Precision
 from nas.core.errors import InputError
-from tests.differential.test_compiler_against_torch import check_values, compiled_of
+from tests.differential.test_compiler_against_torch import EDGE_NPU, check_values, compiled_of
 from tests.differential.test_precision import INT8, cosine, results
 
 SHAPE = (2, 3, 8, 8)
@@ -76,6 +78,19 @@ def attention_with_a_hook() -> nn.Module:
     return made
 
 
+def attention_whose_last_layer_has_a_hook() -> nn.Module:
+    made = nn.MultiheadAttention(8, 2, batch_first=True)
+    made.out_proj.register_forward_hook(lambda module, given, result: result * 2)  # which torch never calls
+    return made
+
+
+def looking_at_nothing(m: Two, x: Tensor) -> Tensor:
+    tokens = x.flatten(2).mT
+    mask = torch.ones(64, 64, dtype=torch.bool)
+    mask[2] = False
+    return F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask)
+
+
 def encoder() -> nn.Module:
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     return nn.TransformerEncoder(layer, 1, enable_nested_tensor=True)
@@ -92,6 +107,10 @@ FORWARDS: dict[str, Two] = {
     "out": Two(given_out),
     "shifted": Two(shifted_in_time),
     "a hook": Two(hooked, attention=attention_with_a_hook),
+    "a hook of a part": Two(hooked, attention=attention_whose_last_layer_has_a_hook),
+    "a query that may look at nothing": Two(looking_at_nothing),
+    "a number for each image": Two(lambda m, x: m.second(x).mean((1, 2, 3))),
+    "the largest of each image": Two(lambda m, x: x.amax((1, 2, 3))),
     "a padding mask": Two(masked, encoder=encoder),
     "a state of zeros": Two(
         lambda m, x: m.gru(x.flatten(2).mT, torch.zeros(1, x.shape[0], 5))[0],
@@ -131,6 +150,52 @@ def test_ranges_in_int8_are_those_of_the_numbers_that_are_coded(function: Any) -
     """Of numbers before a view, and of tensors that were written to in place, too."""
     ours, theirs, _ = results(Two(function), SHAPE, INT8)
     assert cosine(ours, theirs) > 0.99
+
+
+class Lora(nn.Module):
+    """Adds its difference for good in evaluation, and takes it away again in training, as libraries of these do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.difference = (nn.Parameter(torch.eye(8) * scale) for scale in (1.0, 0.5))
+        self.is_merged = False
+
+    def train(self, mode: bool = True) -> "Lora":
+        super().train(mode)
+        if mode == self.is_merged:
+            self.weight.data += self.difference.data * (-1.0 if mode else 1.0)
+            self.is_merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight if self.is_merged else self.weight + self.difference)
+
+
+def test_a_module_is_what_it_was_whatever_its_forward_does() -> None:
+    def counting(m: Any, x: Tensor) -> Tensor:
+        m.count += 1
+        m.mean.mul_(0.9).add_(x.mean(0))
+        m.latest = m.mean
+        return x * m.count - m.mean
+
+    module = Two(
+        counting, count=nn.Buffer(torch.zeros(1)), mean=nn.Buffer(torch.zeros(8, 8, 8)), latest=nn.Buffer(torch.ones(2))
+    )
+    buffers = dict(module.named_buffers())
+    numbers = {name: buffer.clone() for name, buffer in buffers.items()}
+    batch = torch.rand(SHAPE)
+    before = batch.clone()
+    for precision in (Precision("float"), Precision("int8", [batch])):
+        compile_network(nn.Sequential(nn.ReLU(inplace=True), module), SHAPE, EDGE_NPU, precision=precision)
+        assert all(buffer is buffers[name] for name, buffer in module.named_buffers())
+        assert all(torch.equal(buffer, numbers[name]) for name, buffer in module.named_buffers())
+    assert torch.equal(batch, before)
+    lora = nn.Sequential(Lora(), nn.Sequential(nn.ReLU().eval())).train()
+    lora[1][0].eval()
+    network_of(lora, ((2, 8),))
+    assert [each.training for each in lora.modules()] == [True, True, True, False]
+    assert not lora[0].is_merged
+    assert torch.equal(lora[0].weight, torch.eye(8))
 
 
 def stale_view(m: Two, x: Tensor) -> Tensor:

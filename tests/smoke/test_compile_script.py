@@ -37,6 +37,9 @@ def test_a_module_of_the_users_own_is_found_where_they_are(tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
     assert "x the lower bound" in ended.stdout
     assert json.loads((tmp_path / "out/cmds.json").read_text())["value"]["inputs"][0]["region"]["shape"][0] == 3
+    (tmp_path / "my_net.py").write_text("from torch import nn\n\n\ndef build():\n    return nn.Linear(12, 3)\n")
+    ended = run("module=my_net", "shape=12", "folder=vectors", here=tmp_path)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def observed_ranges(module: nn.Module, batches: Sequence[torch.Tensor], percenti
     _, builder = lowered(module, (tuple(batches[0].shape),), "")
     names = builder.meanings()
     ranges: dict[str, Range] = {}
-    for batch in batches:
+    for given in batches:
+        batch = given.clone()  # a forward may write to its input
         observer = _Observer(module, percentile)
         observer.new_value(batch)
         with evaluating(module), torch.no_grad(), observer.installed():

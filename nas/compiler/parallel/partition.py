@@ -117,4 +117,4 @@ def _cuts(network: Network, name: str, way: Way, parts: int) -> list[Range] | No
         return shares(shape[ROWS], parts) if len(shape) == MAP_RANK + 1 else None
     (operator,) = (each for each in network.operators if name in each.outputs)
     step = cut_step(operator, network)
-    return None if step >= shape[CHANNELS] else shares(shape[CHANNELS], parts, step)
+    return None if len(shape) <= CHANNELS or step >= shape[CHANNELS] else shares(shape[CHANNELS], parts, step)

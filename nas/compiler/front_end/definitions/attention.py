@@ -34,10 +34,16 @@ def _attention(given: _Given) -> Tensor:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape).masked_fill(mask.logical_not(), -math.inf)
+    blind = None if mask is None or mask.device.type == "meta" else (mask == -math.inf).all(-1, keepdim=True)
+    if mask is not None and blind is not None and bool(blind.any()):
+        mask = mask.masked_fill(blind, 0.0)
+    else:
+        blind = None
     if mask is not None:
         scores = scores + mask
     result: Tensor = scores.softmax(-1) @ value
-    return result
+    # torch gives zeros to who may look at nothing.
+    return result if blind is None else result * blind.logical_not().to(result.dtype)
 
 
 def usual(module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Given | None:

@@ -48,6 +48,13 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
 
 def module_definition(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Definition | None:
     """As `definition_of`, of the forward of a module."""
-    if type(module) is not nn.MultiheadAttention or module._forward_hooks or module._forward_pre_hooks:
-        return None
+    if type(module) is not nn.MultiheadAttention or _has_hooks(module) or _has_hooks(module.out_proj):
+        return None  # of the second, torch reads the weights and never calls it
     return partial(attention.multi_head, module, given) if (given := attention.usual(module, args, kwargs)) else None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether others are called along with `module`, or with all modules."""
+    of_all = nn.modules.module
+    own = module._forward_hooks or module._forward_pre_hooks
+    return bool(own or of_all._global_forward_hooks or of_all._global_forward_pre_hooks)

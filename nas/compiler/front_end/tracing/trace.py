@@ -58,16 +58,34 @@ def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> Trace
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the time of the trace, attention written out; every module gets its own mode back."""
-    training = [inner for inner in module.modules() if inner.training]
-    if training:
+    """Evaluation mode for the time of the trace, attention written out. Every module gets its own mode back, and buffers that its
+    forward writes to get their numbers.
+    """
+    was = {inner: inner.training for inner in module.modules()}
+    buffers = _buffers(module)
+    if any(was.values()):
         module.eval()
     try:
         with written_out():
             yield
     finally:
-        for inner in training:
-            inner.training = True
+        for inner, training in was.items():  # parents first; what a module did on its way to this mode it undoes
+            if inner.training != training:
+                inner.train(training)
+        for inner, name, buffer, numbers, version in buffers:
+            inner._buffers[name] = buffer
+            if buffer._version != version:
+                buffer.copy_(numbers)
+
+
+def _buffers(module: nn.Module) -> list[tuple[nn.Module, str, torch.Tensor, torch.Tensor, int]]:
+    """(who has it, its name there, the buffer, its numbers apart from it, its version)."""
+    return [
+        (inner, name, buffer, buffer.detach().clone(), buffer._version)
+        for inner in module.modules()
+        for name, buffer in inner._buffers.items()
+        if buffer is not None
+    ]
 
 
 def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
