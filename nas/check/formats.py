@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import lru_cache
 
 from nas.check.memory import repeats
 from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Matmul, Pool, Store
@@ -104,6 +105,7 @@ def host_call(command: Command) -> str:
     return ""
 
 
+@lru_cache(maxsize=1 << 12)
 def _largest_number(form: Format) -> int:
     """The largest magnitude of multiplier * code + offset, for any code that the bits can be."""
     codes = (-(1 << 31), (1 << 31) - 1) if form.bits == 32 else (0, (1 << form.bits) - 1)

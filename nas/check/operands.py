@@ -49,7 +49,7 @@ def layout(command: Command) -> str:
             return f"{name}: expected sizes of at least 1 and of a memory's size at most, got shape {region.shape}"
         if min(region.strides, default=0) < 0 or max(region.strides, default=0) > LARGEST:
             return f"{name}: expected strides of 0 or more and of a memory's size at most, got {region.strides}"
-        if wrong := ragged_breach(region):
+        if region.bits < 8 and (wrong := ragged_breach(region)):
             return f"{name}: {wrong}"
     return ""
 
