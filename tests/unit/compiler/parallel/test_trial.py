@@ -17,7 +17,7 @@ PROCESSORS = [find_processor("edge_npu"), find_processor("micro_npu")]
 
 def program(channels):
     torch.manual_seed(0)
-    found = compile_network(nn.Conv2d(3, channels, 3).eval(), (1, 3, 9, 9), PROCESSORS[0], "it")
+    found = compile_network(nn.Conv2d(3, channels, 3).eval(), (1, 3, 9, 9), PROCESSORS[0])
     assert isinstance(found, Compiled)
     return found.optimised
 
