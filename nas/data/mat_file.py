@@ -25,7 +25,7 @@ _TAG_BYTES = 8
 
 def check_mat_file(path: Path) -> int:
     """The number of images in `path`, if it is a sound SVHN file as far as headers and labels tell."""
-    _refuse_truncated(path)
+    refuse_truncated(path)
     try:
         variables = {name: (shape, kind) for name, shape, kind in whosmat(path)}
     except READ_ERRORS as error:
@@ -57,7 +57,7 @@ def _check_labels(path: Path, images: int) -> None:
         raise InputError(path, "y", "labels from 1 to 10 (10 is the digit 0)", got, f"{len(wrong)} such labels")
 
 
-def _refuse_truncated(path: Path) -> None:
+def refuse_truncated(path: Path) -> None:
     """Walk the tags (type, length) of the file's elements: a file that was cut short ends inside one."""
     try:
         size_bytes = path.stat().st_size

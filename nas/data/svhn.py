@@ -16,7 +16,7 @@ from torchvision.datasets.utils import calculate_md5, download_url
 
 from nas.core.errors import InputError
 from nas.data.lock import exclusive
-from nas.data.mat_file import READ_ERRORS, check_mat_file
+from nas.data.mat_file import READ_ERRORS, check_mat_file, refuse_truncated
 from nas.data.source import DataConfig, Split, data_root, images_asked
 
 SPLIT_IMAGES = {"train": 73257, "test": 26032, "extra": 531131}
@@ -48,11 +48,11 @@ class Svhn:
 
 def read_mat_split(reader: type[SVHN], path: Path, split: str, images: int) -> Split:
     """The first `images` images of the SVHN file `path`, read by torchvision's class or a subclass of it."""
-    available = check_mat_file(path)
-    if available < images:
-        raise InputError(path, "X", f"at least {images} images", available)
+    refuse_truncated(path)
     try:
-        data = reader(str(path.parent), split=split)
+        data = reader(
+            str(path.parent), split=split
+        )  # the checksum first: some damaged bytes end scipy, and Python with it
     except RuntimeError as error:  # torchvision's word for a wrong checksum
         hint = "the file differs from the published one: delete it, or put a fresh copy there"
         raise InputError(path, "MD5", SVHN.split_list[split][2], calculate_md5(str(path)), hint) from error
@@ -60,6 +60,9 @@ def read_mat_split(reader: type[SVHN], path: Path, split: str, images: int) -> S
         raise InputError(
             path, "X", "readable pixels", f"{type(error).__name__}: {error}", "the file is damaged"
         ) from error
+    available = check_mat_file(path)
+    if available < images:
+        raise InputError(path, "X", f"at least {images} images", available)
     pixels = np.ascontiguousarray(data.data[:images])
     return Split(torch.from_numpy(pixels), torch.from_numpy(data.labels[:images].copy()))
 

@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from nas.core.errors import InputError
 from nas.core.seeding import stream_seed
 from nas.data.loader import Batches
 from nas.data.source import Split
@@ -66,7 +67,10 @@ class _Trainer:
         seed, channels_last = stream_seed(config.seed, "batches"), config.channels_last is not False
         self.batches = Batches(data_train, config.batch_size, seed, config.augment, channels_last=channels_last)
         self.steps = max(1, round(config.epochs * len(self.batches)))
-        self.evaluate_every = round(config.evaluate_every_epochs * len(self.batches)) or self.steps
+        every = config.evaluate_every_epochs
+        self.evaluate_every = max(1, round(every * len(self.batches))) if every else self.steps
+        if not len(data_validation):
+            raise InputError("data", "validation_images", "at least 1, to evaluate the training on", 0)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.group.as_first_([*self.model.parameters(), *self.model.buffers()])

@@ -53,7 +53,8 @@ def checksum_path(path: Path | str) -> Path:
 
 def _find(home: Path, split: str, images: int) -> Path | None:
     """The smallest finished file with enough images."""
-    sizes = sorted(int(entry.name.rsplit("-", 1)[1]) for entry in home.glob(f"{split}-[0-9]*"))
+    ends = (entry.name.rsplit("-", 1)[1] for entry in home.glob(f"{split}-[0-9]*"))
+    sizes = sorted(int(end) for end in ends if end.isdecimal())
     for size in sizes:
         path = home / f"{split}-{size}" / SVHN.split_list[split][1]
         if size >= images and path.exists() and checksum_path(path).exists():

@@ -25,7 +25,7 @@ from nas.search.running.best import within, write_best
 from nas.search.running.evaluate import load_parts
 from nas.search.running.plan import PLAN_NAME, Plan, write_plan
 from nas.search.running.study import Search
-from nas.search.running.supervise import Watcher, run_search
+from nas.search.running.supervise import Watcher, alone, run_search
 from nas.search.sampling.proposal import START
 from nas.search.trials.record import Record, read_records
 from nas.search.trials.space import Space
@@ -59,7 +59,8 @@ def search_and_report(folder: Path, plan: Plan, options: RunOptions, console: Co
     if not console.is_terminal:
         console.width = _FILE_COLUMNS
     goes_on = (folder / PLAN_NAME).exists()
-    write_plan(folder, plan)
+    with alone(folder):  # before anybody's plan is written over
+        write_plan(folder, plan)
     console.print(f"{'going on with' if goes_on else 'searching in'} {folder}", highlight=False, soft_wrap=True)
     if plan.limit_found and plan.limits.latency_s:
         limit = f"constraints.latency_s: {si(plan.limits.latency_s, 's')}, {plan.limit_found}"

@@ -13,6 +13,8 @@ from urllib.parse import urlparse
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from nas.core.errors import InputError
 
@@ -23,8 +25,16 @@ def check_storage(url: str) -> None:
     if scheme.startswith("sqlite"):
         servers = '"journal" (one host) or the URL of a server such as postgresql://'
         raise InputError("storage", "", servers, url, "sqlite loses trials when several workers write at once")
+    known = '"journal" or a URL such as postgresql://user@host/database'
     if not scheme and url != "journal":
-        raise InputError("storage", "", '"journal" or a URL such as postgresql://user@host/database', url)
+        raise InputError("storage", "", known, url)
+    try:
+        if scheme == "grpc":
+            _ = urlparse(url).port
+        elif scheme:
+            make_url(url).get_dialect().import_dbapi()
+    except (ValueError, ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise InputError("storage", "", known, url, str(error)) from error
 
 
 def open_storage(url: str, folder: Path) -> BaseStorage:

@@ -4,7 +4,8 @@ Ctrl-C ends the workers and leaves a folder that can be gone on with; so does an
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -60,15 +61,24 @@ def run_search(
     """
     if workers < 1:
         raise InputError("workers", "", "at least 1", workers)
-    alone = FileLock(folder / "running.lock")
-    if not alone.acquire(wait=False):
+    with alone(folder):
+        supervisor = _Supervisor(folder, threads, launcher or LocalLauncher(), watchers)
+        try:
+            return supervisor.run(workers)
+        finally:
+            supervisor.stop()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """For so long no other process runs or plans the search in `folder`; InputError where one does."""
+    lock = FileLock(folder / "running.lock")
+    if not lock.acquire(wait=False):
         raise InputError(folder, "", "a search that nobody runs", "one that another process is running")
-    supervisor = _Supervisor(folder, threads, launcher or LocalLauncher(), watchers)
     try:
-        return supervisor.run(workers)
+        yield
     finally:
-        supervisor.stop()
-        alone.release()
+        lock.release()
 
 
 class _Supervisor:

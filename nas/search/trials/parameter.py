@@ -101,7 +101,10 @@ def parse(name: str, node: Mapping[str, Any], where: object) -> Parameter:
             )
     prefix = name.rpartition(".")[0]
     conditions = []
-    for other, allowed in dict(node.get("when", {})).items():
+    when = node.get("when", {})
+    if not isinstance(when, Mapping):
+        raise InputError(where, f"{name}.when", "a mapping of parameters to their values", repr(when))
+    for other, allowed in when.items():
         absolute = other if "." in other or not prefix else f"{prefix}.{other}"
         conditions.append((absolute, tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)))
     try:

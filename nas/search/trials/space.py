@@ -34,6 +34,8 @@ class Space:
         self._where = where
         self.parameters: dict[str, Parameter] = {}
         self._collect(template, "")
+        if not self.parameters:
+            raise InputError(where, "", "a space with something to choose", "none")
         self._order = self._resolve_order()
         self.distributions: dict[str, BaseDistribution] = {
             name: parameter.distribution for name, parameter in self.parameters.items()
@@ -125,11 +127,18 @@ class Space:
         order: list[str] = []
         waiting = dict(self.parameters)
         for name, parameter in self.parameters.items():
-            for other, _ in parameter.when:
+            for other, allowed in parameter.when:
                 if other not in self.parameters:
                     raise InputError(
                         self._where, f"{name}.when", "another parameter", other, suggestion(other, self.parameters)
                     )
+                values = self.parameters[other].values()
+                for value in allowed if values is not None else ():
+                    if not _among(value, tuple(values or ())):
+                        hint = suggestion(str(value), map(str, values or ()))
+                        raise InputError(
+                            self._where, f"{name}.when", f"a value that {other} can have", repr(value), hint
+                        )
         while waiting:
             ready = [name for name, item in waiting.items() if all(other in order for other, _ in item.when)]
             if not ready:

@@ -58,6 +58,16 @@ def test_a_sound_file_with_another_checksum_is_refused(installed: Path, monkeypa
         source(installed).load("train", 5)
 
 
+def test_a_damaged_type_of_the_labels_is_refused_before_scipy_reads_it(installed: Path) -> None:
+    """It ends the process where scipy does read it."""
+    damaged = bytearray(installed.read_bytes())
+    place = damaged.rfind(b"\x02\0\0\0")
+    damaged[place + 1] = 0xF0
+    installed.write_bytes(bytes(damaged))
+    with pytest.raises(InputError, match=r"train_32x32\.mat: MD5"):
+        source(installed).load("train", 5)
+
+
 def test_damaged_pixels_are_refused_by_name(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = bytearray(installed.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF

@@ -129,11 +129,20 @@ def test_a_random_draw_covers_every_value_about_equally():
         ({"int": [8]}, "pair"),
         ({"float": [0, "x"]}, "pair"),
         ({"choice": [1], "when": {"blok": 1}}, "did you mean 'network.block'"),
+        ({"choice": [1], "when": {"block": "aa"}}, r"x\.when: expected a value that network\.block can have, got 'aa'"),
+        ({"choice": [1], "when": "block"}, r"x\.when: expected a mapping"),
+        ({"choice": [1], "when": None}, r"x\.when: expected a mapping"),
     ],
 )
 def test_a_malformed_leaf_is_an_input_error_that_says_what_is_wrong(leaf, message):
     with pytest.raises(InputError, match=message):
         Space({"network": {"block": {"choice": ["a", "b"]}, "x": leaf}})
+
+
+def test_a_space_without_a_choice_is_refused():
+    """Nothing in it is new after the first candidate, so that a search of it would never end."""
+    with pytest.raises(InputError, match="something to choose"):
+        Space({"network": {"model": "svhn_net", "width": {"choices": [4, 8]}}})
 
 
 def test_a_circle_of_conditions_is_refused():

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from nas.core.errors import InputError
-from nas.search.running.storage import FileLock, open_storage
+from nas.search.running.storage import FileLock, check_storage, open_storage
 
 
 def _study(folder: Path) -> optuna.Study:
@@ -21,6 +21,12 @@ def test_sqlite_is_refused_and_the_error_says_why(tmp_path):
 def test_a_word_that_is_no_url_is_refused(tmp_path):
     with pytest.raises(InputError, match="journal"):
         open_storage("jurnal", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["foo://x", "mysql:x", "grpc://localhost:abc", "oracle://localhost/x"])
+def test_a_url_that_nobody_can_open_is_refused_at_once(url):
+    with pytest.raises(InputError, match="storage: expected"):
+        check_storage(url)
 
 
 def test_a_line_torn_by_a_kill_does_not_spoil_the_journal(tmp_path):

@@ -7,10 +7,12 @@ import sys
 import time
 
 import pytest
+from rich.console import Console
 
 from nas.core.errors import InputError
+from nas.report.searches.search_run import RunOptions, search_and_report
 from nas.search.running.lease import leases
-from nas.search.running.plan import write_plan
+from nas.search.running.plan import read_plan, write_plan
 from nas.search.running.study import Search
 from nas.search.running.supervise import WorkersFailedError, run_search
 from nas.search.trials.record import read_records
@@ -95,6 +97,11 @@ def test_a_search_is_run_by_one_process_at_a_time(make_plan, tmp_path):
         time.sleep(0.1)
         with pytest.raises(InputError, match="another process is running"):
             run_search(tmp_path, workers=1, threads=1)
+        with pytest.raises(InputError, match="another process is running"):
+            search_and_report(
+                tmp_path, make_plan(trials=99), RunOptions(workers=1, baseline=False), Console(quiet=True)
+            )
+        assert read_plan(tmp_path) == make_plan(trials=1)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

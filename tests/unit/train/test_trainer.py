@@ -250,6 +250,16 @@ def test_a_fraction_of_an_epoch_and_a_single_evaluation() -> None:
     assert [point.step for point in result.curve] == [5]
 
 
+def test_a_small_part_of_an_epoch_is_a_step() -> None:
+    config = dataclasses.replace(CONFIG, epochs=0.5, evaluate_every_epochs=0.01)
+    assert [point.step for point in train(_Network(), TRAIN, VALIDATION, config).curve] == [1, 2, 3, 4, 5]
+
+
+def test_no_images_to_evaluate_on() -> None:
+    with pytest.raises(InputError, match="validation_images: expected at least 1"):
+        train(_Network(), TRAIN, _split(0, 1), CONFIG)
+
+
 def test_too_few_images_for_a_batch() -> None:
     with pytest.raises(InputError, match="at least one batch of 16"):
         train(_Network(), _split(15, 1), VALIDATION, CONFIG)

@@ -67,6 +67,13 @@ def test_a_longer_file_serves_a_shorter_request(tmp_path: Path) -> None:
     assert [path.parent.name for path in tmp_path.rglob("*.mat")] == ["train-2048"]
 
 
+def test_folders_of_other_names_are_none_of_its_own(tmp_path: Path) -> None:
+    source(tmp_path).load("train", 20)
+    (path,) = tmp_path.rglob("train-*")
+    (path.parent / "train-12old").mkdir()
+    assert len(source(tmp_path).load("train", 20).images) == 20
+
+
 def test_seeds_have_files_of_their_own(tmp_path: Path) -> None:
     one, two = (source(tmp_path, seed).load("train", 100) for seed in (0, 1))
     assert not torch.equal(one.images, two.images)
