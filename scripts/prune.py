@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from entry import script
+from msgspec import to_builtins
 from networks import described_network, narrowed_arch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
         describe(place / "arch.json", models.arch_to_json(network.arch))
     with TerminalObserver(console) as terminal, TensorBoardObserver(folder / "tensorboard") as board:
         simulated, watching = SimulatedCost(processor), Observers(terminal, board)
-        _, result = prune(network, data, plan, simulated, folder, watching, msgspec.to_builtins(processor))
+        _, result = prune(network, data, plan, simulated, folder, watching, to_builtins(processor))
     show_quota(folder, result)
     narrowed_arch(network.arch, result.channels, folder / "slim")
     for layer, reason in result.kept.items():
