@@ -13,11 +13,11 @@ SMALL = [
 
 
 def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> None:
-    def run(*more: str) -> str:
+    def run(*more: str, status: int = 0) -> str:
         command = [sys.executable, str(SCRIPT), *SMALL, *more]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr
 
     run()
     page = (tmp_path / "out" / "comparison.md").read_text()
@@ -32,3 +32,4 @@ def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> 
     run("missing=skip", "seeds=[0,1]", "methods=[quota,even,random]")
     assert records == {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "0").glob("half-*.json")}
     assert (tmp_path / "out" / "comparison.md").read_text() == page
+    assert "the folder holds another run" in run("data.train_images=300", status=2)

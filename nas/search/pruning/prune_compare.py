@@ -27,6 +27,7 @@ from nas.train.config import TrainConfig
 from nas.train.machine.kept_memory import kept_memory
 from nas.train.recipe.metrics import ErrorRate, evaluate
 from nas.train.run import train_and_test
+from nas.train.state.settings import hold_settings
 from nas.train.state.transfer import load_exactly
 
 _KIND, _PRICES_KIND, _VERSION = "prune_record", "measured_prices", 1
@@ -91,8 +92,10 @@ def compare(
     """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights. told: what begins, in
     words, and what came of it.
 
-    A method that has no network of a point's price leaves no record.
+    A method that has no network of a point's price leaves no record. Raises InputError for a folder of other images, trainers or quotas.
     """
+    trainers = {"trainer": contest.trainer.identity(), "method_trainer": contest.method_trainer.identity()}
+    hold_settings(folder, {"data": data.identity, **trainers, "quota": msgspec.to_builtins(contest.quota)})
     records = []
     for seed in contest.seeds:
         if contest.missing == "skip" and not (folder / str(seed) / "whole.json").exists():
