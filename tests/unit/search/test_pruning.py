@@ -6,17 +6,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
 from torch import nn
 
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost
 from nas.data.load import Data
-from nas.data.source import DataConfig, Split
+from nas.data.source import DataConfig
 from nas.quota.training.config import QuotaConfig
 from nas.search.pruning.pruning import PruneConfig, prune
 from nas.train.config import TrainConfig
 from nas.train.observer import Observers
+from tests.pictures import bright_or_dark, two_convolutions
 
 TRAINER = TrainConfig(epochs=0.5, batch_size=16, precision="float32", device="cpu")
 
@@ -37,26 +37,9 @@ class Counted:
         return Cost(count / 1e9, count, 0.0, 0, 0, count, count, 0)
 
 
-def split(count: int, seed: int) -> Split:
-    """Bright and dark pictures."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 2, (count,), generator=generator)
-    noise = torch.randint(0, 120, (count, 1, 8, 8), generator=generator)
-    return Split((noise + 100 * labels[:, None, None, None]).to(torch.uint8), labels)
-
-
 @pytest.fixture
 def data() -> Data:
-    return Data(split(64, 0), split(48, 1), split(8, 2), classes=2, channels=1, size_px=8, name="bright")
-
-
-def network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
-            nn.Linear(8 * 16, 2),
-        )  # fmt: skip
+    return bright_or_dark()
 
 
 def plan(quota: QuotaConfig | None = None, start: str | None = None) -> PruneConfig:
@@ -82,7 +65,7 @@ def test_a_quota_that_cannot_be_met_is_refused_before_anything_is_trained(
     tmp_path: Path, data: Data, quota: QuotaConfig, most: float, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        prune(network(), data, plan(quota), Counted(most), tmp_path, Observers())
+        prune(two_convolutions(), data, plan(quota), Counted(most), tmp_path, Observers())
     assert not list(tmp_path.iterdir())
 
 
@@ -90,8 +73,8 @@ def test_a_folder_goes_on_with_the_same_settings_alone(tmp_path: Path, data: Dat
     data = dataclasses.replace(data, identity=DataConfig(source="bright").identity())
     quota, hardware = QuotaConfig(adjust="nobody", price="cycles"), {"name": "edge_npu", "sram": {"size_bytes": 4096}}
     out, given = tmp_path / "out", (Counted(), tmp_path / "out", Observers())
-    _, first = prune(network(), data, plan(quota), *given, hardware)
-    _, again = prune(network(), data, plan(quota), *given, hardware)
+    _, first = prune(two_convolutions(), data, plan(quota), *given, hardware)
+    _, again = prune(two_convolutions(), data, plan(quota), *given, hardware)
     assert (again.channels, again.slim.error) == (first.channels, first.slim.error)
     written = (out / "result.json").read_bytes()
     whole = str(out / "whole")
@@ -105,8 +88,10 @@ def test_a_folder_goes_on_with_the_same_settings_alone(tmp_path: Path, data: Dat
         (data, longer, hardware, r"fine_trainer\.epochs: expected 0\.5, got 1\.0"),
     ):
         with pytest.raises(InputError, match=message):
-            prune(network(), pictures, config, *given, processor)
+            prune(two_convolutions(), pictures, config, *given, processor)
     assert (out / "result.json").read_bytes() == written
     started = plan(QuotaConfig(adjust="nobody"), start=whole)
-    prune(network(), data, started, Counted(), tmp_path / "started", Observers(), hardware)
-    prune(network(), data, started, Counted(), tmp_path / "started", Observers(), {})  # it is a quota of channels
+    prune(two_convolutions(), data, started, Counted(), tmp_path / "started", Observers(), hardware)
+    prune(
+        two_convolutions(), data, started, Counted(), tmp_path / "started", Observers(), {}
+    )  # it is a quota of channels

@@ -8,36 +8,23 @@ import torch
 from torch import nn
 
 from nas.data.load import Data
-from nas.data.source import Split
 from nas.quota.channels.groups import find_groups
 from nas.search.pruning.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.recipe.metrics import mistaken
+from tests.pictures import bright_or_dark, two_convolutions
 
 CONFIG = TrainConfig(epochs=4, batch_size=16, learning_rate=0.02, precision="float32")
 
 
-def split(count: int, seed: int) -> Split:
-    """Bright and dark pictures."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 2, (count,), generator=generator)
-    noise = torch.randint(0, 120, (count, 1, 8, 8), generator=generator)
-    return Split((noise + 100 * labels[:, None, None, None]).to(torch.uint8), labels)
-
-
 @pytest.fixture
 def data() -> Data:
-    return Data(split(64, 0), split(48, 1), split(8, 2), classes=2, channels=1, size_px=8, name="bright")
+    return bright_or_dark()
 
 
 @pytest.fixture
 def network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(),
-            nn.Linear(8 * 16, 2),
-        )  # fmt: skip
+    return two_convolutions()
 
 
 def test_it_learns_and_leaves_the_network_alone(network: nn.Module, data: Data) -> None:
