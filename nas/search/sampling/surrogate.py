@@ -13,6 +13,7 @@ choice one-hot; 0 where it does not matter.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ from nas.search.trials.space import Params, Space
 
 _BOX = 1.05  # the reference point relative to the worst values seen, where the study has none
 _TYPICAL = 75  # percentile: how much worse a bad one is than that (a training that went wrong) teaches nothing
+_WORSE = 0.2  # of the logarithm of an error
 _COST_SPREAD = 0.5  # standard deviation of a cost as a feature
 _CHOICE_WEIGHT = 0.3  # of a step across the whole range of a parameter
 _DRAWS = 4  # for each place in the pool at most, where many candidates are known already or cannot run
@@ -66,13 +68,13 @@ class Surrogate(msgspec.Struct, frozen=True):
             return Proposal(space.random(generator), "random")
         rows = features(space, known + running + pool)
         inputs, waiting, wanted = np.split(rows, [len(known), len(known) + len(running)])
-        errors = np.log(np.maximum(points[:, 0], 1e-12))
-        errors = np.minimum(errors, np.percentile(errors, _TYPICAL) + 0.2)
+        reference = study.user_attrs.get(REFERENCE_ATTRIBUTE)
+        errors = _bounded(np.log(np.maximum(points[:, 0], 1e-12)), reference)
         believed = fit(inputs, errors).predict(waiting)[0]
         mean, deviation = fit(np.vstack([inputs, waiting]), np.append(errors, believed)).predict(wanted)
         optimistic = _points(mean - self.caution * deviation, pool)
         base = np.vstack([points[front], _points(believed, running)])
-        box = study.user_attrs.get(REFERENCE_ATTRIBUTE) or (points.max(axis=0) * _BOX).tolist()
+        box = reference or (points.max(axis=0) * _BOX).tolist()
         gains = [hypervolume(np.vstack([base, point]).tolist(), box) for point in optimistic]
         return Proposal(pool[int(np.argmax(gains))].params, "surrogate")
 
@@ -100,6 +102,15 @@ class Surrogate(msgspec.Struct, frozen=True):
             params = space.canonical(params | {name: space.parameters[name].random(generator)})
             if generator.random() < 0.5:
                 return params
+
+
+def _bounded(log_errors: Array, reference: Sequence[float] | None) -> Array:
+    """The same, but that bad ones are little worse than typical ones, or than the reference, beyond which networks are worth nothing."""
+    bound = np.percentile(log_errors, _TYPICAL) + _WORSE
+    if reference is not None:
+        bound = np.maximum(bound, math.log(reference[0]) + _WORSE)
+    bounded: Array = np.minimum(log_errors, bound)
+    return bounded
 
 
 def features(space: Space, candidates: list[_Priced]) -> Array:

@@ -1,10 +1,13 @@
+import math
+
+import numpy as np
 import optuna
 import pytest
 
 from nas.core.errors import InputError
 from nas.cost.model import Cost
 from nas.search.sampling.samplers import make_sampler
-from nas.search.sampling.surrogate import Surrogate, choice_features
+from nas.search.sampling.surrogate import Surrogate, _bounded, choice_features
 from nas.search.trials.objective import STATE_ATTRIBUTE
 from nas.search.trials.pareto import hypervolume
 from nas.search.trials.space import Space
@@ -95,6 +98,13 @@ def test_twelve_proposals_add_more_than_twelve_random_candidates():
 
     found, by_chance = (sum(covered(start, seed) for seed in range(8)) / 8 for start in (6, 100))
     assert found > by_chance + 0.01
+
+
+def test_who_is_worse_than_the_reference_is_known_to_be_and_no_worse_than_that_counts():
+    errors = np.log([0.2, 0.25, 0.22, 0.3, 0.9])
+    assert np.array_equal(_bounded(errors, (0.6, LIMIT_S))[:4], errors[:4])
+    assert math.log(0.6) < _bounded(errors, (0.6, LIMIT_S))[4] < errors[4]
+    assert _bounded(errors, None)[4] < math.log(0.4), "where nothing is known to be worthless"
 
 
 def test_a_candidate_in_training_elsewhere_is_not_proposed_and_counts_as_if_known():
