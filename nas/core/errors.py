@@ -6,7 +6,7 @@ A `Violation` is no error at all but an answer: "this does not fit", with what w
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -91,9 +91,9 @@ def invalid(where: object, error: Exception, field: str = "", kind: Any = None) 
     return InputError(where, field, expected, got or "a value outside of that")
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Collection[str]) -> str:
     """Several names to choose from: "a, b or c"."""
-    *others, last = names
+    *others, last = names or ("nothing",)
     return f"{', '.join(others)} or {last}" if others else last
 
 
@@ -101,6 +101,12 @@ def near(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`, "" where no known one is like it."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {found[0]!r}?" if found else ""
+
+
+def refuse_other(where: object, field: str, name: str, known: Collection[str]) -> None:
+    """Raise InputError, with all that may stand there and the near one, for a `name` that is none of them."""
+    if name not in known:
+        raise InputError(where, field, listed(known), repr(name), near(name, known))
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

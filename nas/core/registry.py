@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from nas.core.errors import ContractError, InputError, listed, near
+from nas.core.errors import ContractError, refuse_other
 
 Member = TypeVar("Member")
 
@@ -27,8 +27,7 @@ class Registry(Mapping[str, Member], Generic[Member]):
         return lambda member: self.add(name, member)
 
     def __getitem__(self, name: str) -> Member:
-        if name not in self._members:
-            raise InputError(self.family, "", listed(self._members), repr(name), near(name, self._members))
+        refuse_other(self.family, "", name, self._members)
         return self._members[name]
 
     def __contains__(self, name: object) -> bool:

@@ -50,9 +50,8 @@ def read_mat_split(reader: type[SVHN], path: Path, split: str, images: int) -> S
     """The first `images` images of the SVHN file `path`, read by torchvision's class or a subclass of it."""
     refuse_truncated(path)
     try:
-        data = reader(
-            str(path.parent), split=split
-        )  # the checksum first: some damaged bytes end scipy, and Python with it
+        # It looks at the checksum first: some damaged bytes end scipy, and Python with it.
+        data = reader(str(path.parent), split=split)
     except RuntimeError as error:  # torchvision's word for a wrong checksum
         hint = "the file differs from the published one: delete it, or put a fresh copy there"
         raise InputError(path, "MD5", SVHN.split_list[split][2], calculate_md5(str(path)), hint) from error

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from nas.core.errors import InputError, suggestion
+from nas.core.errors import InputError, refuse_other
 from nas.quota.worth.importance import IMPORTANCES
 from nas.quota.worth.price import PRICES
 
@@ -49,10 +49,8 @@ class QuotaConfig(msgspec.Struct, frozen=True):
     start: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("price", PRICES), ("importance", IMPORTANCES)):
-            chosen = getattr(self, name)
-            if chosen not in known:
-                raise InputError("quota", name, " or ".join(known), repr(chosen), suggestion(chosen, known))
+        refuse_other("quota", "price", self.price, PRICES)
+        refuse_other("quota", "importance", self.importance, IMPORTANCES)
         if not 0 < self.share <= 1:
             raise InputError("quota", "share", "0 < share <= 1", self.share)
         if not 0 <= self.begin <= self.end <= 1:

@@ -14,7 +14,7 @@ import msgspec
 from torch import nn
 
 from nas.core.artifact import read_json, write_json
-from nas.core.errors import InputError, Violation, suggestion
+from nas.core.errors import Violation, refuse_other
 from nas.cost.model import CostModel
 from nas.data.load import Data
 from nas.quota.channels.groups import find_groups
@@ -68,20 +68,16 @@ class Contest(msgspec.Struct, frozen=True):
     missing: Literal["run", "skip"] = "run"
 
     def __post_init__(self) -> None:
-        for field, chosen, known in (
-            ("methods", self.methods, METHODS),
-            ("points", tuple(point.price for point in self.points), PRICES),
-        ):
-            for name in chosen:
-                if name not in known:
-                    raise InputError("comparison", field, " or ".join(known), repr(name), suggestion(name, known))
+        for method in self.methods:
+            refuse_other("comparison", "methods", method, METHODS)
+        for point in self.points:
+            refuse_other("comparison", "points", point.price, PRICES)
 
     def at(self, names: Sequence[str]) -> "Contest":
         """The same at the points of these names alone; InputError for one that there is not."""
         known = {point.name: point for point in self.points}
         for name in names:
-            if name not in known:
-                raise InputError("comparison", "at", "the name of a point", repr(name), suggestion(name, known))
+            refuse_other("comparison", "at", name, known)
         return msgspec.structs.replace(self, points=tuple(known[name] for name in names))
 
 

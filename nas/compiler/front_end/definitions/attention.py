@@ -34,16 +34,19 @@ def _attention(given: _Given) -> Tensor:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros(mask.shape).masked_fill(mask.logical_not(), -math.inf)
-    blind = None if mask is None or mask.device.type == "meta" else (mask == -math.inf).all(-1, keepdim=True)
-    if mask is not None and blind is not None and bool(blind.any()):
-        mask = mask.masked_fill(blind, 0.0)
-    else:
-        blind = None
+    blind = None if mask is None else _blind(mask)
     if mask is not None:
-        scores = scores + mask
+        scores = scores + (mask if blind is None else mask.masked_fill(blind, 0.0))
     result: Tensor = scores.softmax(-1) @ value
-    # torch gives zeros to who may look at nothing.
     return result if blind is None else result * blind.logical_not().to(result.dtype)
+
+
+def _blind(mask: Tensor) -> Tensor | None:
+    """The queries that may look at nothing, which torch gives zeros; None where all see something, or nobody knows the mask."""
+    if mask.device.type == "meta":
+        return None
+    blind = (mask == -math.inf).all(-1, keepdim=True)
+    return blind if bool(blind.any()) else None
 
 
 def usual(module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Given | None:

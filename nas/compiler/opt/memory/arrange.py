@@ -14,7 +14,7 @@ from nas.compiler.opt.memory.alloc import (
     live_over_time,
     lower_bound_bytes,
 )
-from nas.compiler.opt.memory.colour import colour, may_conflict, timed
+from nas.compiler.opt.memory.colour import WORTH_ROOM, colour, may_conflict, timed
 from nas.compiler.opt.memory.compact import compact
 from nas.compiler.opt.memory.prefetch import lifetimes, prefetch
 from nas.compiler.regions import aligned
@@ -30,8 +30,6 @@ _GOOD_PART = 4
 # For so many commands after its last use a buffer keeps its bytes, if there is room for all to do so: whoever gets them next
 # would have to wait for that use, and engines that wait for each other's bytes don't work at the same time.
 _SLACKS = (12, 6, 3, 1, 0)
-# The part of the time that a higher peak has to bring.
-_WORTH_ROOM = 0.01
 # So many where there is room in some places only.
 _LOCAL = 3
 
@@ -81,12 +79,12 @@ def _window(commands: list[Command], capacity_bytes: int) -> int:
 
 
 def loosened(found: Arranged, processor: Processor, memo: Memo) -> Arranged:
-    """The same at the addresses before these moved together, where somebody waits for that by `_WORTH_ROOM`; `found` itself otherwise."""
+    """The same at the addresses before these moved together, where these are worth the room; `found` itself otherwise."""
     if found.loose is None:
         return found
     loose = replace(found, allocation=found.loose, loose=None)
     before, after = (timed(each.commands, each.allocation, processor, memo).trace.cycles for each in (found, loose))
-    return loose if after <= before * (1 - _WORTH_ROOM) else found
+    return loose if (before - after) * WORTH_ROOM >= before else found
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:

@@ -28,7 +28,7 @@ from nas.timing.price import command_price
 
 _ENGINES = ("matrix", "vector")
 _WORTH = 500  # conflicts below so small a part of the program's time are let be
-_WORTH_ROOM = 100  # where it takes a higher peak a gain has to be so large a part of it
+WORTH_ROOM = 100  # where it takes a higher peak a gain has to be so large a part of it
 _ROUNDS = 2
 _TRIED = 32  # commands a round, those that conflicts cost most
 # Of places that are as good the first counts: who gets bytes that were in use just now would have to wait for that use.
@@ -60,7 +60,7 @@ def faster(one: Timed, other: Timed) -> Timed:
     """The faster of two, the first of equals; if the other takes more room it has to be worth that."""
     gain = one.trace.cycles - other.trace.cycles
     roomy = other.allocation.peak_bytes > one.allocation.peak_bytes
-    return other if gain > 0 and (not roomy or gain * _WORTH_ROOM >= one.trace.cycles) else one
+    return other if gain > 0 and (not roomy or gain * WORTH_ROOM >= one.trace.cycles) else one
 
 
 def colour(before: Timed, buffer_bytes: dict[str, int], processor: Processor, memo: Memo) -> Timed:
