@@ -7,7 +7,7 @@ order and at what each command overwrites, the later ones at what the order make
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,11 +15,12 @@ import numpy as np
 
 from nas.check import program as rules
 from nas.check.command import COMMAND_RULES, command_breaches
-from nas.check.kept import format_kept
+from nas.check.kept import format_kept, own_operands
 from nas.check.order import Order, Steps, cycle_of, order_of, steps_of
 from nas.check.race import inversions, races
-from nas.check.rule import CommandRule, Finding, Place, ProgramRule, findings_of
+from nas.check.rule import CommandRule, Finding, Place, ProgramRule, box_text, findings_of
 from nas.check.subject import Subject
+from nas.check.work import operator, tensors
 from nas.hw.spec import Processor
 from nas.ir.command import Command
 from nas.ir.cores import core_of_memory, engine_of_queue, on_core, queue_name, sram_name
@@ -59,6 +60,10 @@ class ParSubject(Subject):
     @cached_property
     def happens_before(self) -> Order:
         return order_of(self.steps, self.ranks)
+
+    @property
+    def network(self) -> Program | None:
+        return self.sequential
 
     @property
     def order(self) -> Sequence[int]:
@@ -156,10 +161,14 @@ def order(subject: ParSubject) -> Iterator[Place]:
     yield from _told(subject, pairs, "sequentially it comes after, here before")
 
 
-def kept_alone(subject: ParSubject) -> Iterator[Place]:
-    """`format_kept`, where no sequential program, in which the same is read, has been asked it."""
-    if subject.sequential is None or not subject.sequential_is_checked:
-        yield from format_kept(subject)
+def _alone(breaches: Callable[[Subject], Iterator[Place]]) -> Callable[[ParSubject], Iterator[Place]]:
+    """A rule that is asked where no sequential program, which does and reads the same, has been asked it."""
+
+    def asked(subject: ParSubject) -> Iterator[Place]:
+        if subject.sequential is None or not subject.sequential_is_checked:
+            yield from breaches(subject)
+
+    return asked
 
 
 def _told(subject: ParSubject, pairs: Iterator[tuple[int, int]], what: str) -> Iterator[Place]:
@@ -171,7 +180,7 @@ def _told(subject: ParSubject, pairs: Iterator[tuple[int, int]], what: str) -> I
             continue
         told.add(steps)
         does, to = ("writes" if accesses.is_write[entry] else "reads" for entry in (one, other))
-        mine, theirs = rules.box_text(accesses.region[one]), rules.box_text(accesses.region[other])
+        mine, theirs = box_text(accesses.region[one]), box_text(accesses.region[other])
         yield subject.place(steps[0]), f"{does} {mine}; {what} {subject.place(steps[1])}, which {to} {theirs}"
 
 
@@ -185,6 +194,8 @@ PROGRAM_RULES: tuple[ProgramRule[ParSubject], ...] = (
         "tokens", "a token is a mailbox for one signal: more are lost, fewer are waited for for ever", 2, tokens
     ),
     ProgramRule("same_work", "parallel or not, the result is that of the same commands", 2, same_work),
+    ProgramRule("tensors", "a network has its inputs and outputs, and no others", 2, _alone(tensors)),
+    ProgramRule("operator", "a network is what its operators say", 2, _alone(operator)),
     ProgramRule("inside", "an address outside the memory in use belongs to nobody or to others", 2, rules.inside),
     ProgramRule("deadlock", "engines that wait for each other wait for ever", 3, deadlock),
     ProgramRule("bindings_apart", "one tensor would destroy the other", 3, rules.bindings_apart),
@@ -194,7 +205,8 @@ PROGRAM_RULES: tuple[ProgramRule[ParSubject], ...] = (
     ProgramRule("order", "a value is read after it was made and before it is replaced, as sequentially", 5, order),
     ProgramRule("written_before_read", "memory holds garbage until it is written", 6, rules.written_before_read),
     ProgramRule("outputs_complete", "what is not written of an output is garbage", 6, rules.outputs_complete),
-    ProgramRule("format_kept", "the same bits are other numbers in another format", 6, kept_alone),
+    ProgramRule("format_kept", "the same bits are other numbers in another format", 6, _alone(format_kept)),
+    ProgramRule("own_operands", "where an operand lay may be another tensor by now", 6, _alone(own_operands)),
 )
 RULES_PAR: tuple[CommandRule | ProgramRule[ParSubject], ...] = (*COMMAND_RULES, *PROGRAM_RULES)
 
@@ -205,7 +217,7 @@ def check_par_program(
     """All that is wrong with `par` on `processor`; empty if it is legal.
 
     With `sequential`, also whether it does the same work and keeps every dependence of that program. Where
-    `check_program` has passed that program, formats are known to be kept and are not looked at again.
+    `check_program` has passed that program, what its commands do and read is known to be right and is not looked at again.
     """
     steps = steps_of(par.queues)
     commands = tuple([step.command for step in steps.steps])

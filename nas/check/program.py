@@ -11,7 +11,7 @@ from nas.check.marks import Written
 from nas.check.memory import overlap, ragged_breach, repeats, span_bytes
 from nas.check.operands import LARGEST
 from nas.check.race import within_commands
-from nas.check.rule import Place
+from nas.check.rule import Place, box_text
 from nas.check.subject import Subject
 from nas.ir.command import Command, Conv, Copy, Eltwise, Matmul
 from nas.ir.program import Binding
@@ -181,9 +181,3 @@ def _reads_in_step(command: Command) -> tuple[int, ...]:
     spread = (attributes.tail.multiply is not None) + (attributes.tail.add is not None)
     first = (0,) if isinstance(attributes, Eltwise) else ()
     return (*first, *range(len(command.reads) - spread, len(command.reads)))
-
-
-def box_text(region: Region) -> str:
-    """A region as people read it."""
-    sizes = "x".join(map(str, region.shape))
-    return f"{region.memory}[{region.offset_bytes:#x}: {sizes} @{region.bits}]"

@@ -15,6 +15,7 @@ import msgspec
 
 from nas.core.errors import ContractError, InputError
 from nas.ir.command import Command
+from nas.ir.tensor import Region
 
 Subject = TypeVar("Subject")
 Place = tuple[str, str]
@@ -94,3 +95,9 @@ def refuse_findings(findings: Sequence[Finding], file: object) -> None:
     first, *others = findings
     hint = f"and {len(others)} more" if others else ""
     raise InputError(file, first.where, f"a program that keeps the rule {first.rule!r}", first.message, hint)
+
+
+def box_text(region: Region) -> str:
+    """A region as people read it."""
+    sizes = "x".join(map(str, region.shape))
+    return f"{region.memory}[{region.offset_bytes:#x}: {sizes} @{region.bits}]"

@@ -5,7 +5,7 @@ Stage 1 looks at commands and bindings one by one, stage 2 at where they lie, st
 
 from nas.check import program as rules
 from nas.check.command import COMMAND_RULES, command_breaches
-from nas.check.kept import format_kept
+from nas.check.kept import format_kept, own_operands
 from nas.check.rule import CommandRule, Finding, ProgramRule, findings_of
 from nas.check.subject import Subject
 from nas.check.work import operator, tensors
@@ -25,6 +25,7 @@ PROGRAM_RULES: tuple[ProgramRule[Subject], ...] = (
     ProgramRule("written_before_read", "memory holds garbage until it is written", 3, rules.written_before_read),
     ProgramRule("outputs_complete", "what is not written of an output is garbage", 3, rules.outputs_complete),
     ProgramRule("format_kept", "the same bits are other numbers in another format", 3, format_kept),
+    ProgramRule("own_operands", "where an operand lay may be another tensor by now", 3, own_operands),
 )
 RULES_SEQ: tuple[CommandRule | ProgramRule[Subject], ...] = (*COMMAND_RULES, *PROGRAM_RULES)
 

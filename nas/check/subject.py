@@ -7,6 +7,8 @@ from functools import cached_property
 
 from nas.check.accesses import Accesses, accesses_of
 from nas.check.command import command_breaches
+from nas.check.expected import Expected
+from nas.check.held import Breaches, breaches_of
 from nas.check.memory import unit_bytes
 from nas.check.rule import Finding
 from nas.hw.spec import Processor
@@ -36,6 +38,22 @@ class Subject:
             unit = unit_bytes(region.shape, region.strides, region.bits)
             units[region.memory] = math.gcd(units[region.memory], region.offset_bytes, unit)
         return {memory: (used, max(1, units[memory])) for memory, used in used_bytes.items()}
+
+    @cached_property
+    def held(self) -> Breaches:
+        """What is wrong with what commands read, by what lies there."""
+        return breaches_of(self.commands, self.order, self.memories, tuple(self.bindings()), self.expected)
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What the network expects of the commands; nothing where nobody knows it."""
+        network = self.network
+        return Expected((), ()) if network is None else Expected(network.operators, network.tensors)
+
+    @property
+    def network(self) -> Program | None:
+        """The program that knows the operators and tensors of the network; None where nobody does."""
+        return self.program if isinstance(self.program, Program) else None
 
     @property
     def order(self) -> Sequence[int]:

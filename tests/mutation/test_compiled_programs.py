@@ -1,5 +1,6 @@
 """Programs as the compiler makes them: legal as they are, and every mutant that can give other values is caught."""
 
+from collections import Counter
 from functools import cache
 
 import msgspec
@@ -82,6 +83,25 @@ def test_mutants_that_change_a_value_are_caught(seed: int) -> None:
             changed += 1
             assert check_par_program(mutant, it.processor, it.optimised) != ()
     assert changed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_maps_where_others_lie_are_caught(seed: int) -> None:
+    """A command reads at the address of what another layer made: bytes of some format that nobody else complains about."""
+    it = compiled(seed)
+    generator = stream(seed, "maps of other layers")
+    by_whom: Counter[str] = Counter()
+    for _ in range(60):
+        mutant = elsewhere(it.optimised, generator)
+        found = {finding.rule for finding in check_program(mutant, it.processor)}
+        if not found and not equal(run_values(mutant, it.constants, inputs_of(it)), expected_of(it)):
+            found = {"nobody"}  # another part of the same tensor
+        by_whom.update(found)
+        verdict = check_par_program(
+            chain(mutant, list(mutant.commands)), it.processor, mutant, sequential_is_checked=False
+        )
+        assert bool(verdict) == bool(found - {"nobody"})
+    assert by_whom["nobody"] < by_whom["own_operands"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -200,6 +220,21 @@ def swapped(par: ParProgram, generator: np.random.Generator) -> ParProgram:
     else:
         steps[at], steps[at + 1] = replace(one, command=other.command), replace(other, command=one.command)
     return replace(par, queues={**par.queues, name: tuple(steps)})
+
+
+def elsewhere(program: Program, generator: np.random.Generator) -> Program:
+    """The map that a command computes with is read at the address of another layer's result."""
+    computing = [i for i, each in enumerate(program.commands) if isinstance(each.attributes, Conv | Eltwise | Pool)]
+    index = int(generator.choice(computing))
+    command = program.commands[index]
+    others = [
+        each.writes[0].offset_bytes for each in program.commands
+        if each.layer != command.layer and each.writes[0].memory == command.reads[0].memory
+    ]  # fmt: skip
+    moved = replace(command.reads[0], offset_bytes=int(generator.choice(others)))
+    commands = list(program.commands)
+    commands[index] = replace(command, reads=(moved, *command.reads[1:]))
+    return replace(program, commands=tuple(commands))
 
 
 def chain(program: Program, commands: list[Command]) -> ParProgram:

@@ -10,10 +10,10 @@ from nas.check.parallel import RULES_PAR, check_par_program
 from nas.check.rule import Finding, raise_findings
 from nas.check.sequential import RULES_SEQ, check_program
 from nas.core.errors import ContractError
-from nas.ir.command import Command, Conv, Copy, Eltwise, Host, Load, Store, Window
+from nas.ir.command import Command, Copy, Host, Load, Store
 from nas.ir.par_program import ParProgram, Step
-from nas.ir.program import Binding, Operator, Program
-from nas.ir.tensor import FLOAT32, Format, Region, Tensor, dense
+from nas.ir.program import Binding, Program
+from nas.ir.tensor import FLOAT32, Format, Region, dense
 
 replace = msgspec.structs.replace
 W, TABLE, X0, CONV0, SCALE0, STORE0, X1, CONV1, SCALE1, STORE1 = 0, 1, 3, 4, 5, 6, 7, 8, 9, 10
@@ -210,50 +210,6 @@ def test_bindings_that_interlock_bit_by_bit_are_answered_at_once(legal) -> None:
         assert [finding.rule for finding in check_program(program, processor)] == rules
 
 
-def test_inputs_and_outputs_that_are_not_the_networks(legal) -> None:
-    x, y = (
-        Tensor(each.name, each.region.shape, each.format, role)
-        for role, each in (("input", legal.program.inputs[0]), ("output", legal.program.outputs[0]))
-    )
-    assert check_program(replace(legal.program, tensors=(x, y)), legal.processor) == ()
-    for broken in (
-        (x,),
-        (x, y, replace(y, name="z")),
-        (x, replace(y, shape=(1, 4, 64))),
-        (replace(x, role="output"), y),
-        (x, replace(y, format=x.format)),
-    ):
-        findings = check_program(replace(legal.program, tensors=broken), legal.processor)
-        assert {finding.rule for finding in findings} == {"tensors"}
-
-
-def test_commands_that_no_operator_asks_for(legal) -> None:
-    program = legal.program
-    conv, scale = program.commands[CONV0].attributes, program.commands[SCALE0].attributes
-    whole = replace(conv, window=replace(conv.window, padding=(1, 1, 1, 1)), dataflow="output_stationary")
-
-    def findings(conv: Conv, scale: Eltwise) -> list[tuple[str, str]]:
-        operators = (Operator("conv", conv, ("x", "w", "table"), ("c",)), Operator("scale", scale, ("c",), ("y",)))
-        found = check_program(replace(program, operators=operators), legal.processor)
-        return [(finding.rule, finding.where) for finding in found]
-
-    assert findings(whole, scale) == []
-    both = [("operator", f"command {CONV0} (conv)"), ("operator", f"command {CONV1} (conv)")]
-    for broken in (
-        conv,  # less padding than its tiles have
-        replace(whole, weight=replace(whole.weight, scale=0.06)),
-        replace(whole, tail=replace(whole.tail, activation="none")),
-        replace(whole, tail=replace(whole.tail, pool=Window((2, 2), (2, 2)))),
-        replace(whole, window=Window((3, 3), (1, 2), (1, 1, 1, 1))),
-        scale,
-    ):
-        assert findings(broken, scale)[-1:] == both[-1:]
-    scales = [("operator", f"command {SCALE0} (scale)"), ("operator", f"command {SCALE1} (scale)")]
-    assert findings(whole, replace(scale, tail=replace(scale.tail, activation="relu"))) == scales
-    other = replace(program, operators=(Operator("another", scale, ("c",), ("y",)),))
-    assert check_program(other, legal.processor) == ()  # nothing is known of these layers
-
-
 def step(par: ParProgram, queue: str, position: int, **fields) -> ParProgram:
     steps = par.queues[queue]
     new = replace(steps[position], **fields)
@@ -363,16 +319,14 @@ def test_every_order_of_a_dependence_but_the_sequential_one_is_found(legal) -> N
     assert {finding.rule for finding in findings} == {"order"}
 
 
-# In a test of their own above, and in test_core_rules.py.
-BROKEN_ELSEWHERE = {"order", "own_sram"}
+# In tests of their own above, and in test_core_rules.py.
+OF_A_NETWORK = {"operator", "tensors", "own_operands"}
+BROKEN_ELSEWHERE = {"order", "own_sram", *OF_A_NETWORK}
 
 
 def test_every_rule_about_programs_is_broken_here() -> None:
     of_commands = len(COMMAND_RULES)
-    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL} | {
-        "operator",
-        "tensors",
-    }
+    assert {rule.name for rule in RULES_SEQ[of_commands:]} == {rule for rule, _, _ in SEQUENTIAL} | OF_A_NETWORK
     assert {rule.name for rule in RULES_PAR[of_commands:]} == {
         rule for rule, _, _ in SEQUENTIAL + PARALLEL
     } | BROKEN_ELSEWHERE
