@@ -3,7 +3,7 @@
 The design is conditional Poisson sampling (Hájek 1964), of all designs with these means the one of greatest entropy
 (Chen, Dempster and Liu 1994); since the balls of a colour are exchangeable, the counts follow Fisher's noncentral
 multivariate hypergeometric law, P(y) ~ prod_g C(m_g, y_g) exp(y_g t_g). With equal odds t it is the plain urn. The odds that
-give the wanted means have no formula; steps as long as the last one says (Barzilai and Borwein 1988) find them to 1e-10.
+give the wanted means have no formula; steps as long as the last one says (Barzilai and Borwein 1988) find them to ten digits.
 (Drawing one by one with odds, or the Gumbel top-k trick, is Wallenius' law: its means are off by tens of channels of a
 thousand.)
 
@@ -22,7 +22,9 @@ from nas.core.errors import ContractError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_TOLERANCE = 1e-10  # of a mean, in channels
+_TOLERANCE = (
+    1e-10  # of a mean, or of a channel where that is more: sums of logarithms of thousands of balls round off more
+)
 _STEPS = 200
 _SHORTEST, _LONGEST = 0.5, 8.0  # a step, of what is missing
 
@@ -53,7 +55,7 @@ def solve(balls: Ints, means: Floats) -> Design:
     for _ in range(_STEPS):
         design = Design(balls, drawn, log_odds, _tails(balls, drawn, log_odds))
         have = np.clip(moments(design) / np.maximum(balls, 1), 1e-15, 1 - 1e-15)
-        if np.abs(have * balls - means)[free].max(initial=0.0) < _TOLERANCE:
+        if (np.abs(have * balls - means) < _TOLERANCE * np.maximum(means, 1.0))[free].all():
             return design
         missing = (wanted - np.log(have) + np.log1p(-have))[free]
         missing -= missing.mean()  # only the ratios of odds matter

@@ -146,3 +146,9 @@ def test_odds_are_found_for_means_next_to_their_bounds():
 )
 def test_odds_are_found_where_full_steps_swing_about_them(balls, means):
     assert moments(solve(np.array(balls), np.array(means))) == pytest.approx(means, abs=1e-9)
+
+
+def test_odds_are_found_for_more_balls_than_rounding_lets_be_exact():
+    means = np.array([640.25, 127.75, 48.0])
+    design = solve(np.array([1280, 320, 160]), means)
+    assert moments(design) == pytest.approx(means, rel=1e-9)
