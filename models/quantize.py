@@ -54,10 +54,13 @@ def quantize(
     names = list(readings)
     _refuse_unknown((*(skip or ()), *layers), names)
     skipped = {names[0], names[-1]} if skip is None else set(skip)
+    made: dict[nn.Module, nn.Module] = {}
     for name, reading in readings.items():
         chosen = layers.get(name, FULL_PRECISION if name in skipped else bits)
         if chosen != FULL_PRECISION:
-            _replace(model, name, chosen, reading)
+            layer = model.get_submodule(name)
+            made[layer] = _quantised(name, layer, chosen, reading)
+    _replace(model, made)
     return model
 
 
@@ -124,21 +127,29 @@ def _refuse_unknown(asked: Iterable[str], names: list[str]) -> None:
             raise ValueError(f"layer: expected one that the network runs, got {name!r} ({hint})")
 
 
-def _replace(model: nn.Module, name: str, bits: Bits, reading: _Reading) -> None:
-    layer = model.get_submodule(name)
+def _quantised(name: str, layer: nn.Module, bits: Bits, reading: _Reading) -> nn.Module:
     if isinstance(layer, QuantConv2d | QuantLinear):
         raise ValueError(f"{name}: expected a layer in full precision, got one that is quantised already")
     if not name:
         raise ValueError("expected a network that holds its layers, got a single layer")
+    if "weight" not in layer._parameters:
+        raise ValueError(f"{name}: expected a layer that holds its weight, got one that computes it from others")
     quantizer = _input_quantizer(bits.activation, reading)
-    parent, _, own = name.rpartition(".")
     quantised: nn.Module
     if isinstance(layer, nn.Conv2d):
         quantised = QuantConv2d(layer, bits, quantizer)
     else:
         assert isinstance(layer, nn.Linear)
         quantised = QuantLinear(layer, bits, quantizer)
-    setattr(model.get_submodule(parent), own, quantised.train(layer.training))
+    return quantised.train(layer.training)
+
+
+def _replace(model: nn.Module, made: Mapping[nn.Module, nn.Module]) -> None:
+    """Everywhere: a layer may run under several names."""
+    for name, layer in list(model.named_modules(remove_duplicate=False)):
+        if layer in made:
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, made[layer])
 
 
 def _input_quantizer(bits: int, reading: _Reading) -> ActivationQuantizer | None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import models
 from models.bits import Bits
@@ -98,6 +99,22 @@ def test_a_layer_that_is_not_there_is_refused_with_the_near_name() -> None:
         quantize(quantize(_small("resnet"), 2), 2)
     with pytest.raises(ValueError, match="image_shape"):
         quantize(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)), 2)
+
+
+def test_a_layer_of_several_names_stays_one_layer() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(16, 2))
+    network.insert(2, network[1])
+    quantize(network, 2, image_shape=(3, 2, 2))
+    assert isinstance(network[1], QuantConv2d)
+    assert network[2] is network[1]
+
+
+def test_a_network_with_a_layer_that_cannot_be_quantised_stays_as_it_is() -> None:
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(4)))
+    weight_norm(network[2])
+    with pytest.raises(ValueError, match="2: expected a layer that holds its weight"):
+        quantize(network, 2, image_shape=(3, 2, 2))
+    assert not any(isinstance(layer, QuantConv2d) for layer in network)
 
 
 def test_a_description_quantises_any_network_also_without_numbers() -> None:
