@@ -77,3 +77,5 @@ def fill(
             module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
         elif isinstance(module, nn.Linear):
             module.out_features, module.in_features = module.weight.shape
+        elif isinstance(module, nn.PReLU):
+            module.num_parameters = len(module.weight)

@@ -56,7 +56,7 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
     # Where channels are last, PyTorch's core moves memory about by strides, which say nothing of channels.
     network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     with evaluating(network), torch.no_grad(), Provenance(network) as seen:
-        output = network(torch.zeros(tuple(input_shape), device=weight.device))
+        output = network(torch.zeros(tuple(input_shape), device=weight.device, dtype=weight.dtype))
         for tensor in tree_flatten(output)[0]:
             if isinstance(tensor, torch.Tensor):
                 seen.keep(tensor, "output of the network")
@@ -82,7 +82,7 @@ def sizes_to_cut(groups: Groups) -> dict[str, int]:
 
 
 def refuse_compiled(network: nn.Module) -> None:
-    """Raise InputError where the network or a part of it cannot be cut: compiled, scripted, or without weights yet."""
+    """Raise InputError where the network or a part of it cannot be cut: compiled, scripted, without weights yet, or not to be copied."""
     for name, module in network.named_modules():
         place = name or "the network"
         if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):
@@ -91,6 +91,10 @@ def refuse_compiled(network: nn.Module) -> None:
             raise InputError("quota", place, "a plain nn.Module", "one of TorchScript", "cut it, then script it")
         if any(isinstance(weight, nn.UninitializedParameter) for weight in module._parameters.values()):
             raise InputError("quota", place, "a layer with weights", "a lazy one", "run the network once before")
+        if any(isinstance(value, torch.Tensor) and value.grad_fn is not None for value in vars(module).values()):
+            got = "one that computed it, with gradients, as weight norms and masks by hooks do"
+            hint = "make the weight permanent, or run the network once under torch.no_grad"
+            raise InputError("quota", place, "a layer that holds its weight", got, hint)
 
 
 def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]:

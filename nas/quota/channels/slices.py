@@ -80,6 +80,8 @@ def _checked(groups: Groups, keep: Keep) -> list[tuple[Group, Ints]]:
             hint = f"it must stay whole: {why}" if why else f"known: {', '.join(known)}"
             raise InputError("quota", name, "a group of channels that can be cut", "none of this name", hint)
         size = known[name].size
+        if np.asarray(channels).dtype == bool:
+            raise InputError("quota", name, "the numbers of channels to keep", "a mask", "numpy.flatnonzero gives them")
         kept = np.unique(np.asarray(channels, np.int64))
         if not len(kept):
             hint = "a layer without channels computes nothing; keep one, raise the quota, or leave the group out"

@@ -67,7 +67,7 @@ def _shapes(network: nn.Module, input_shape: Sequence[int]) -> list[tuple[int, .
     probe = network if weight.device.type == "meta" else copy.deepcopy(network)
     with evaluating(probe), torch.no_grad():
         try:
-            output = probe(torch.zeros(tuple(input_shape), device=weight.device))
+            output = probe(torch.zeros(tuple(input_shape), device=weight.device, dtype=weight.dtype))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # of torch, where shapes do not meet
             hint = "its code counts on channels that are gone; keep this layer whole"
             raise InputError("quota", "the slim network", "a network that runs", error, hint) from error

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import models
 from nas.core.errors import InputError
@@ -103,3 +104,19 @@ def test_what_cannot_be_slim_is_refused_by_name():
         find_groups(nn.Sequential(nn.LazyConv2d(4, 1)), (1, 3, 4, 4))
     with pytest.raises(InputError, match="channels from 0 to 3"):
         shrunk(plain, (1, 3, 4, 4), {"0": 9})
+    with pytest.raises(InputError, match="numbers of channels to keep, got a mask"):
+        slim(plain, groups, {"0": np.array([False, True, False, True])}, (1, 3, 4, 4))
+    prune.l1_unstructured(plain[0], "weight", 0.5)
+    with pytest.raises(InputError, match="0: expected a layer that holds its weight"):
+        find_groups(plain, (1, 3, 4, 4))
+    prune.remove(plain[0], "weight")
+    assert find_groups(plain, (1, 3, 4, 4)).cut[0].size == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_networks_of_other_precisions_are_slimmed_in_them(dtype):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.PReLU(4), nn.Flatten(), nn.Linear(64, 2)).to(dtype)
+    groups = find_groups(network, (1, 3, 4, 4))
+    small = slim(network, groups, {"0": np.array([1, 3])}, (1, 3, 4, 4))
+    assert small(torch.rand(1, 3, 4, 4, dtype=dtype)).dtype == dtype
+    assert small[1].num_parameters == 2
