@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from entry import script
+from msgspec import to_builtins
 from networks import described_network
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch_pruning_methods import register
 
+import models
 from nas.core.artifact import write_bytes
 from nas.core.config import from_config
 from nas.core.errors import Violation
@@ -28,6 +30,7 @@ from nas.report.pages.comparison_table import comparison_table
 from nas.report.terminal import LOADING
 from nas.search.pruning.prune_compare import Contest, PruneRecord, compare
 from nas.train.machine.device import device_of
+from nas.train.run import describe
 
 
 @script("compare_pruning", "Compare ways to a network of the same price.")
@@ -46,7 +49,9 @@ def main(config: DictConfig) -> None:
     with console.status(LOADING):
         data = load_data(from_config(plain["data"], DataConfig, "data"), device_of(contest.trainer.device))
     image = {"in_channels": data.channels, "classes": data.classes, "image_size_px": data.size_px}
-    cost = SimulatedCost(processor_from(config.hardware, "hardware"))
+    processor = processor_from(config.hardware, "hardware")
+    folder = Path(config.folder)
+    describe(folder / "arch.json", models.arch_to_json(described_network(config, image, 0).arch))
 
     status = console.status("")
 
@@ -66,7 +71,7 @@ def main(config: DictConfig) -> None:
         return described_network(config, image, stream_seed(seed, "weights"))
 
     with status:
-        records = compare(contest, build, data, cost, Path(config.folder), told)
+        records = compare(contest, build, data, SimulatedCost(processor), folder, told, to_builtins(processor))
     console.print(comparison_table(records))
     ran = {record.point for record in records}
     if not ran - {""}:

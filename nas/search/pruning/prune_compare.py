@@ -1,14 +1,15 @@
 """Points, methods and seeds -> records, a file each: what is there already is not run again.
 
 <folder>/<seed>/whole/ is the network that all methods of a seed start from; <folder>/<seed>/<point>-<method>.json a record;
-<folder>/<seed>/<point>-prices.json what was measured of prices, so that all methods are held to the same.
+<folder>/<seed>/<point>-prices.json what was measured of prices, so that all methods are held to the same;
+<folder>/points/<point>/settings.json what a point of this name means there, and on which hardware.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from torch import nn
@@ -83,12 +84,13 @@ class Contest(msgspec.Struct, frozen=True):
 
 def compare(
     contest: Contest, build: Callable[[int], nn.Module], data: Data, cost: CostModel, folder: Path,
-    told: Callable[[PruneRecord | Violation | str], None],
+    told: Callable[[PruneRecord | Violation | str], None], hardware: Mapping[str, Any] | None = None,
 ) -> list[PruneRecord]:  # fmt: skip
     """All records of the contest, those of earlier runs too. build: of a seed, the network with new weights. told: what begins, in
-    words, and what came of it.
+    words, and what came of it. hardware: what `cost` simulates, as plain data.
 
-    A method that has no network of a point's price leaves no record. Raises InputError for a folder of other images, trainers or quotas.
+    A method that has no network of a point's price leaves no record. Raises InputError for a folder of other images, trainers or quotas,
+    of another point of one of the names, or of other hardware.
     """
     trainers = {"trainer": contest.trainer.identity(), "method_trainer": contest.method_trainer.identity()}
     hold_settings(folder, {"data": data.identity, **trainers, "quota": msgspec.to_builtins(contest.quota)})
@@ -105,6 +107,7 @@ def compare(
                 path = folder / str(seed) / f"{point.name}-{method}.json"
                 if not path.exists() and contest.missing == "skip":
                     continue
+                hold_settings(folder / "points" / point.name, {**msgspec.to_builtins(point), "hardware": hardware})
                 if not path.exists():
                     told(f"{seed} {point.name} {method}")
                     case = _case(contest, point, (whole, build(seed + 1000)), data, cost, seed)

@@ -127,6 +127,21 @@ def test_equal_time_needs_to_know_how_long_the_quota_took(tmp_path):
         compare(contest, build, data(), cost(), tmp_path, lambda record: None)
 
 
+def test_a_folder_keeps_what_its_points_and_its_hardware_are(tmp_path):
+    short = dataclasses.replace(TRAINER, epochs=0.2)
+    half = Point("half", "one", 0.5, 4)
+    contest = Contest((half,), ("even",), (0,), QuotaConfig(), short, short)
+    given = build, data(), cost(), tmp_path, lambda record: None
+    compare(contest, *given, {"name": "edge_npu"})
+    less = msgspec.structs.replace(contest, points=(msgspec.structs.replace(half, share=0.4),))
+    with pytest.raises(InputError, match=r"half: share: expected 0\.5, got 0\.4"):
+        compare(less, *given, {"name": "edge_npu"})
+    with pytest.raises(InputError, match=r"hardware\.name: expected 'edge_npu', got 'micro_npu'"):
+        compare(contest, *given, {"name": "micro_npu"})
+    more = msgspec.structs.replace(contest, points=(half, Point("third", "one", 0.4, 4)))
+    assert len(compare(more, *given, {"name": "edge_npu"})) == 3
+
+
 def test_what_was_measured_once_is_the_price_for_all_methods(tmp_path, monkeypatch):
     asked = []
 
