@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from entry import script
+from hydra.core.hydra_config import HydraConfig
 from msgspec import to_builtins
 from networks import described_network
 from omegaconf import DictConfig, OmegaConf
@@ -87,7 +88,7 @@ def main(config: DictConfig) -> None:
         batch_size=contest.method_trainer.batch_size,
         learning_rate=contest.method_trainer.learning_rate,
     )
-    comparison = Comparison(this_machine(), budget, points, tuple(records))
+    comparison = Comparison(this_machine(), budget, points, tuple(records), tuple(HydraConfig.get().overrides.task))
     page = Path(config.page)
     write_comparison(page.with_suffix(".json"), comparison)
     save_comparison_picture(page.with_suffix(".png"), comparison)

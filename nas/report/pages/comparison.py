@@ -31,12 +31,13 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """points: in the order in which they are shown; records: of the whole networks too."""
+    """points: in the order in which they are shown; records: of the whole networks too; words: of the command line that asked last."""
 
     machine: Machine
     budget: Budget
     points: tuple[Point, ...]
     records: tuple[PruneRecord, ...]
+    words: tuple[str, ...] = ()
 
     def of(self, point: str, method: str) -> list[PruneRecord]:
         """By seed."""

@@ -1,6 +1,7 @@
 """`Comparison` -> a page in Markdown: a table for each operating point, and what can be said of the quota there."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -9,6 +10,11 @@ from nas.report.pages.mean import Mean, mean_of
 from nas.search.pruning.prune_compare import Point, PruneRecord
 
 _QUOTA = "quota"
+# Of the command line: what the page says in its own words, and where files lie.
+_TOLD = {
+    "data", "data.root", "data.train_images", "data.test_images", "data.test_split", "trainer.epochs",
+    "at", "methods", "seeds", "missing", "folder", "page",
+}  # fmt: skip
 _MEANING = {
     "quota": "widths by curves, weighed by the losses of draws, or even ones, whichever err least in a try-out; channels by magnitude",
     "quota_no_draws": "the same without draws",
@@ -47,9 +53,10 @@ def _head(comparison: Comparison, picture: str) -> str:
             "images that nothing was trained on, in the place of the test images",
         )
     page = f"page=docs/{PurePath(picture).stem}.md"
+    others = [word for word in comparison.words if word.lstrip("+~").partition("=")[0] not in _TOLD]
     command = (
         f"python scripts/compare_pruning.py data={budget.source} data.train_images={budget.training_images} {split}"
-        f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} {page}"
+        f"data.test_images={budget.test_images} trainer.epochs={budget.whole_epochs:g} {shlex.join([*others, page])}"
     )
     return (
         "# Ways to a network of the same price\n\n"

@@ -53,6 +53,12 @@ def test_differences_are_of_the_same_seeds_and_bold_where_their_interval_leaves_
     assert "## fast: at most 10 % of the whole network's training-step time" in page
 
 
+def test_the_command_has_what_else_the_records_were_made_by():
+    words = ("model.widths=[8,8]", "points=[{name: fast}]", "seeds=[7]", "folder=a", "+data.root=b", "trainer.epochs=9")
+    page = comparison_page(msgspec.structs.replace(comparison(), words=words), "picture.png")
+    assert "trainer.epochs=4 'model.widths=[8,8]' 'points=[{name: fast}]' page=docs/picture.md at=[fast]" in page
+
+
 def test_images_that_are_not_those_of_the_test_are_told():
     made = comparison()
     rest = msgspec.structs.replace(made, budget=msgspec.structs.replace(made.budget, test_split="rest"))
