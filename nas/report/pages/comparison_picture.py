@@ -23,7 +23,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     figure = new_figure(3.4 * len(comparison.points) + 1.6, 0.36 * len(methods) + 1.4)
     panels = figure.subplots(1, len(comparison.points), sharey=True, squeeze=False)[0]
     ranges = [_range(comparison, point.name, methods) for point in comparison.points]
-    width = max(high - low for low, high in ranges)
+    width = max(high - low for low, high in ranges) or 1.0  # a percent, where all errors are the same
     for panel, point, (low, _) in zip(panels, comparison.points, ranges, strict=True):
         panel.set_xlim(low, low + width)
         _draw(panel, comparison, point, methods)

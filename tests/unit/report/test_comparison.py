@@ -1,5 +1,6 @@
 """The comparison's page: what it says of hand-made records, and that the committed page is made of its record."""
 
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -104,3 +105,10 @@ def test_the_record_comes_back_and_the_picture_has_a_row_for_each_method(tmp_pat
 def test_the_committed_pages_are_made_of_their_records(record):
     made = comparison_page(read_comparison(record), record.with_suffix(".png").name)
     assert record.with_suffix(".md").read_text() == made
+
+
+def test_equal_errors_make_a_picture_too():
+    same = tuple(msgspec.structs.replace(each, error=ErrorRate(50, 1000)) for each in comparison().records)
+    with warnings.catch_warnings(action="error"):
+        low, high = comparison_figure(msgspec.structs.replace(comparison(), records=same)).axes[0].get_xlim()
+    assert low <= 5 <= high
