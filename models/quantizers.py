@@ -227,12 +227,12 @@ class _SignTimesMean(torch.autograd.Function):
 
 
 class _QuantiseGradient(torch.autograd.Function):
-    """The identity whose gradient passes the quantiser."""
+    """The identity whose gradient passes the quantiser. A copy, for what follows may write in place, as some ReLUs do."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, quantizer: GradientQuantizer) -> Tensor:
         ctx.quantizer = quantizer
-        return x.view_as(x)
+        return x.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

@@ -68,6 +68,17 @@ def test_all_but_the_first_and_the_last_layer_are_quantised_and_read_few_values(
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3"])
+def test_gradients_are_quantised_behind_layers_whose_activation_works_in_place(name: str) -> None:
+    network = quantize(_small(name), gradient_bits=4)
+    network(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    assert all(
+        layer.gradient_quantizer.draws == 1
+        for layer in _layers(network).values()
+        if hasattr(layer, "gradient_quantizer")
+    )
+
+
 def test_signed_tensors_get_signed_grids_and_images_the_unit_range() -> None:
     network = quantize(_small("mobilenet_v2"), 4, 4, skip=())
     quantizers = {name: layer.input_quantizer for name, layer in _layers(network).items()}
