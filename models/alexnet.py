@@ -5,11 +5,12 @@ At width 1 it has torchvision's names and weights. Small images: see `models.sma
 
 from torch import Tensor, nn
 
-from models.arch import Arch, require_width
+from models.arch import Arch, require_image, require_width
 from models.divisible import scaled
 from models.small_images import fitted_stem, stem_pool
 
 _PLACES = 6  # rows and columns of what the classifier reads, whatever the image
+_SMALLEST_IMAGE_PX = 7
 
 
 class AlexNetArch(Arch, frozen=True, tag="alexnet", forbid_unknown_fields=True, kw_only=True):
@@ -21,6 +22,7 @@ class AlexNetArch(Arch, frozen=True, tag="alexnet", forbid_unknown_fields=True, 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_width(self.width, self.dropout)
+        require_image(self.image_size_px, _SMALLEST_IMAGE_PX)
 
     def network(self) -> nn.Module:
         return AlexNet(self)

@@ -46,6 +46,10 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         require_bits(
             weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
         )
+        names = [each.layer for each in self.layers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"layers must name each layer once, got {name!r} {names.count(name)} times")
 
 
 class Arch(msgspec.Struct, frozen=True, tag_field="model", forbid_unknown_fields=True, kw_only=True):
@@ -79,6 +83,12 @@ def require_positive(most: int = LARGEST_SIZE, **values: int) -> None:
             raise ValueError(f"{name} must be at least 1, got {value}")
         if value > most:
             raise ValueError(f"{name} must be at most {most}, got {value}")
+
+
+def require_image(size_px: int, least_px: int) -> None:
+    """Raise ValueError for images of which a network's pools would leave nothing."""
+    if size_px < least_px:
+        raise ValueError(f"image_size_px must be at least {least_px}, got {size_px}")
 
 
 def require_width(width: float, dropout: float = 0.0) -> None:

@@ -8,9 +8,11 @@ from torch import nn
 from torchvision.models import GoogLeNet
 from torchvision.models.googlenet import BasicConv2d, Inception
 
-from models.arch import Arch, require_width
+from models.arch import Arch, require_image, require_width
 from models.divisible import scaled
 from models.small_images import fitted_stem, stem_pool
+
+_SMALLEST_IMAGE_PX = 4
 
 
 class GoogLeNetArch(Arch, frozen=True, tag="googlenet", forbid_unknown_fields=True, kw_only=True):
@@ -22,6 +24,7 @@ class GoogLeNetArch(Arch, frozen=True, tag="googlenet", forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         super().__post_init__()
         require_width(self.width, self.dropout)
+        require_image(self.image_size_px, _SMALLEST_IMAGE_PX)
 
     def network(self) -> nn.Module:
         parts = _Parts(self.width)

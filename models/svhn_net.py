@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from torch import Tensor, nn
 
-from models.arch import Arch, require_positive
+from models.arch import Arch, require_image, require_positive
 from models.bits import FULL_PRECISION_BITS, Bits, require_bits
 from models.blocks.convolution import ConvBnAct, convolution, rectifier
 from models.quantized_layers import QuantLinear
@@ -43,8 +43,7 @@ class SvhnNetArch(Arch, frozen=True, tag="svhn_net", forbid_unknown_fields=True,
             weight_bits=self.weight_bits, activation_bits=self.activation_bits, gradient_bits=self.gradient_bits
         )
         require_bits(edge_weight_bits=self.edge_weight_bits, edge_activation_bits=self.edge_activation_bits)
-        if self.image_size_px < _SMALLEST_IMAGE_PX:
-            raise ValueError(f"image_size_px must be at least {_SMALLEST_IMAGE_PX}, got {self.image_size_px}")
+        require_image(self.image_size_px, _SMALLEST_IMAGE_PX)
 
     def network(self) -> nn.Module:
         return SvhnNet(self)

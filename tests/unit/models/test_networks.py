@@ -62,6 +62,12 @@ def test_svhn_net_takes_any_image(size_px: int, channels: int) -> None:
     assert network(torch.rand(2, channels, size_px, size_px)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(("name", "size_px"), [("alexnet", 7), ("googlenet", 4)])
+def test_the_smallest_images_leave_something_of_every_pool(name: str, size_px: int) -> None:
+    network = models.build({"model": name, "width": 0.1, "image_size_px": size_px}, 0).eval()
+    assert network(torch.zeros(1, 3, size_px, size_px)).shape == (1, 10)
+
+
 def test_searchable_stages_have_the_asked_shapes() -> None:
     arch = SearchableArch(
         stem_width=8,
@@ -157,6 +163,12 @@ def test_a_bad_stage_is_refused_with_its_place(fields: dict[str, object], messag
         ({}, "expected a known network, got None"),
         ({"model": "svhn_net", "fc_widht": 3}, "did you mean 'fc_width'"),
         ({"model": "svhn_net", "image_size_px": 7}, "image_size_px must be at least 8"),
+        ({"model": "alexnet", "image_size_px": 6}, "image_size_px must be at least 7"),
+        ({"model": "googlenet", "image_size_px": 3}, "image_size_px must be at least 4"),
+        (
+            {"model": "resnet", "quantization": {"layers": [{"layer": "fc"}, {"layer": "fc", "weight_bits": 2}]}},
+            "each layer once, got 'fc' 2 times",
+        ),
         ({"model": "svhn_net", "widths": [1, 2, 3]}, "length 4"),
         ({"model": "svhn_net", "classes": 0}, "classes must be at least 1"),
         ({"model": "searchable", "stages": []}, "at least one stage"),
