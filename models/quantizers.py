@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -129,7 +130,7 @@ class GradientQuantizer(nn.Module):
     """The identity forward; backward it quantises the gradient with noise drawn anew for each element.
 
     The n-th backward pass draws from a generator of its own, seeded by (seed, n), and n is part of the state_dict: a
-    resumed training sees the same noise.
+    resumed training sees the same noise. Each of several processes draws its own, or their mean would be as noisy as one.
     """
 
     def __init__(self, bits: int, seed: int = 0) -> None:
@@ -157,7 +158,8 @@ class GradientQuantizer(nn.Module):
 
     def _noise(self, like: Tensor) -> Tensor:
         """Numbers of -1/2 .. 1/2, one for each element, laid out as `like` is."""
-        state = np.random.SeedSequence([self.seed, self.draws])
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        state = np.random.SeedSequence([self.seed, self.draws], spawn_key=(rank,) if rank else ())
         self.draws += 1
         noise = torch.empty_like(like)
         if like.device.type != "cpu" or self.bits > LARGEST_CODE_BITS:

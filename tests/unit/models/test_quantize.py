@@ -247,6 +247,19 @@ def test_gradient_noise_resumes_with_the_state() -> None:
     assert torch.equal(first.quantise(gradient), second.quantise(gradient))
 
 
+def test_each_of_several_processes_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient = torch.linspace(-1, 1, 64).view(1, 64)
+    alone = GradientQuantizer(4).quantise(gradient)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    ranks = []
+    for rank in range(3):
+        monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+        ranks.append(GradientQuantizer(4).quantise(gradient))
+    assert torch.equal(ranks[0], alone)
+    assert not torch.equal(ranks[0], ranks[1])
+    assert not torch.equal(ranks[1], ranks[2])
+
+
 def test_gradient_quantiser_acts_in_the_backward_pass_only() -> None:
     x = torch.randn(3, 20, generator=torch.Generator().manual_seed(1), requires_grad=True)
     quantizer = GradientQuantizer(1)
