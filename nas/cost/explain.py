@@ -3,6 +3,7 @@
 A layer is known by the path of its module, such as "stages.0.1.conv"; a module that holds others stands for all of them.
 """
 
+import itertools
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,9 +14,10 @@ from nas.compiler.driver import Compiled
 from nas.compiler.opt.rewrite.branches import layers_in
 from nas.core.errors import InputError, suggestion
 from nas.cost.array_use import ArrayUse, array_use
-from nas.cost.what_if import WhatIf, what_ifs
+from nas.cost.what_if import IsMine, WhatIf, what_ifs
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Eltwise, Load, Matmul, Store
+from nas.ir.overlap import regions_meet
 from nas.ir.program import Program
 from nas.ir.tensor import Region
 from nas.sim.layers import LayerRow, layer_rows
@@ -103,7 +105,7 @@ def explain(compiled: Compiled, layer: str) -> Explanation:
         macs=row.macs,
         engines=_engines(spans),
         array=array_use(mine, compiled.processor),
-        dram_bytes=_dram_bytes(mine, program),
+        dram_bytes=_dram_bytes(is_mine, program),
         roofline=_roofline(row, spans, compiled.processor),
         what_ifs=what_ifs(compiled, trace, is_mine),
     )
@@ -131,7 +133,7 @@ def _engines(spans: Iterable[Span]) -> tuple[EngineUse, ...]:
     return tuple(sorted(uses, key=lambda use: -use.busy_cycles))
 
 
-def _dram_bytes(commands: Iterable[Command], program: Program) -> dict[str, int]:
+def _dram_bytes(is_mine: IsMine, program: Program) -> dict[str, int]:
     """Bytes that loads, stores and the host move: weights, tables and other constants, features."""
     kinds = dict.fromkeys((binding.name for binding in program.constants), _CONSTANT_KINDS[-1])
     for operator in program.operators:
@@ -143,16 +145,17 @@ def _dram_bytes(commands: Iterable[Command], program: Program) -> dict[str, int]
     constants = sorted(
         (each.region.offset_bytes, each.region.end_bytes, kinds[each.name]) for each in program.constants
     )
-    commands = tuple(commands)
     moved: Counter[str] = Counter()
-    for command in commands:
+    for place, command in enumerate(program.commands):
+        if not is_mine(command.layer):
+            continue
         for region in (*command.reads, *command.writes):
             if region.memory == "dram":
                 alone = isinstance(command.attributes, Load | Store)
                 size_bytes = command_traffic(command).dram_bytes if alone else moved_bytes(region)
                 parts = _told_apart(region, size_bytes, constants)
                 if _CONSTANT_KINDS[-1] in parts and isinstance(command.attributes, Load):
-                    parts = _by_use(command.writes[0], size_bytes, commands)
+                    parts = _by_use(command.writes[0], size_bytes, program.commands[place + 1 :])
                 moved.update(parts)
     return {kind: moved[kind] for kind in (*_CONSTANT_KINDS, "features", "padding") if moved[kind]}
 
@@ -172,21 +175,28 @@ def _told_apart(region: Region, size_bytes: int, constants: Sequence[tuple[int, 
     return {**parts, "padding": size_bytes - parts.total()}
 
 
-def _by_use(here: Region, size_bytes: int, commands: Iterable[Command]) -> dict[str, int]:
-    """A transfer of several constants, told apart by what the layer's commands read of it in sram."""
+def _by_use(here: Region, size_bytes: int, later: Iterable[Command]) -> dict[str, int]:
+    """A transfer of several constants, told apart by what commands of any layer read of it until others take its bytes in sram."""
     used: dict[Region, str] = {}
-    for command in commands:
+    for command in itertools.takewhile(lambda each: not any(_meet(here, target) for target in each.writes), later):
         attributes = command.attributes
+        kinds = dict.fromkeys(command.reads, _CONSTANT_KINDS[-1])
         if isinstance(attributes, Conv | Matmul):
-            used[command.reads[1]] = "weights"
+            kinds[command.reads[1]] = "weights"
         if isinstance(attributes, Conv | Matmul | Eltwise) and attributes.tail.table:
-            used[command.reads[1 if isinstance(attributes, Eltwise) else 2]] = "tables"
+            kinds[command.reads[1 if isinstance(attributes, Eltwise) else 2]] = "tables"
+        used.update({region: kind for region, kind in kinds.items() if _meet(here, region)})
     parts: Counter[str] = Counter()
     for region, kind in used.items():
-        if region.memory == here.memory and here.offset_bytes <= region.offset_bytes < here.end_bytes:
-            parts[kind] += min(region.payload_bytes, size_bytes - parts.total())
+        parts[kind] += min(region.payload_bytes, size_bytes - parts.total())
     kind = "padding" if parts else _CONSTANT_KINDS[-1]
-    return {**parts, kind: size_bytes - parts.total()}
+    parts[kind] += size_bytes - parts.total()
+    return dict(parts)
+
+
+def _meet(a: Region, b: Region) -> bool:
+    spans_meet = a.memory == b.memory and a.offset_bytes < b.end_bytes and b.offset_bytes < a.end_bytes
+    return spans_meet and regions_meet(a, b)
 
 
 def _roofline(row: LayerRow, spans: Iterable[Span], processor: Processor) -> Roofline:

@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.precision import Precision
 from nas.core.errors import InputError
 from nas.cost.array_use import array_use
 from nas.cost.explain import Explanation, explain
@@ -128,6 +129,17 @@ def test_several_cores_are_explained_by_what_all_of_them_do(cores: int) -> None:
 def test_bytes_are_told_apart(pointwise: Explanation) -> None:
     assert pointwise.dram_bytes["weights"] >= 40 * 70 * 4
     assert pointwise.dram_bytes["tables"] >= 2 * 70 * 4
+
+
+def test_what_moves_with_a_layer_for_others_is_told_by_what_it_is() -> None:
+    network = nn.Sequential(*(nn.Linear(20, 20) for _ in range(3))).eval()
+    made = compile_network(network, (1, 20), PROCESSOR, precision=Precision("int8"))
+    assert isinstance(made, Compiled)
+    seen = [explain(made, name).dram_bytes for name in "012"]
+    assert "weights" not in seen[2]  # a load of the layer before brings them
+    assert sum(each.get("weights", 0) for each in seen) == 3 * 20 * 20
+    assert sum(each.get("tables", 0) for each in seen) == 3 * 2 * 20 * 4
+    assert sum(each.get("padding", 0) for each in seen) < 3 * 2 * 64
 
 
 def test_what_ifs_are_sorted_and_more_bandwidth_does_no_harm(pointwise: Explanation) -> None:
