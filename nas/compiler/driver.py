@@ -16,6 +16,8 @@ from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
 from nas.compiler.memo import Memo
+from nas.compiler.network import Network
+from nas.compiler.opt.draft import Planned
 from nas.compiler.opt.ladder import quickest_rung
 from nas.compiler.opt.pipeline import optimise
 from nas.compiler.parallel.spread import Spread, spread
@@ -33,6 +35,7 @@ class Compiled:
     """One network on one processor, in all three forms; `truth` is empty where there are no weights to compute it with.
 
     spread: the parallel form, over all cores, and how it came about; the two sequential forms are programs of one core.
+    switched_off, ladder: what `compile_network` was asked for, so that the like of it can be compiled the same way.
     """
 
     processor: Processor
@@ -42,6 +45,8 @@ class Compiled:
     naive_constants: Arrays
     constants: Arrays
     truth: Arrays
+    switched_off: frozenset[str] = frozenset()
+    ladder: bool = False
 
     @property
     def parallel(self) -> ParProgram:
@@ -85,15 +90,13 @@ def compile_network(
     Returns a `Violation` where the network does not fit the processor. Raises InputError for a module that cannot be
     compiled, and ContractError where a checker finds a program at fault.
     """
-    network, memo = network_in(module, input_shape, processor, precision), Memo()
-    plan = quickest_rung if ladder else optimise
+    network = network_in(module, input_shape, processor, precision)
     try:
         cut = cut_to_fit(network, processor)
         naive = naive_program(cut, processor)
-        optimised, constants = plan(network, processor, switched_off, memo)
+        (optimised, constants), parallel = programs_of(network, processor, switched_off, ladder)
     except DoesNotFit as error:
         return error.violation
-    parallel = spread(network, processor, (optimised, constants), switched_off, memo)
     raise_findings(check_program(naive, processor), f"{naive.name}, cmds.json")
     raise_findings(check_program(optimised, processor), f"{naive.name}, cmds-o.json")
     # The commands of a partition are none of the program that was checked just now.
@@ -101,4 +104,14 @@ def compile_network(
     raise_findings(found, f"{naive.name}, cmds-o-par.json")
     known = all(parameter.device.type != "meta" for parameter in module.parameters())
     truth = ground_truth(module, {"input": input_shape}, network.outputs, seed) if known else {}
-    return Compiled(processor, naive, optimised, parallel, dict(cut.constants), constants, dict(truth))
+    arrays = dict(cut.constants), constants, dict(truth)
+    return Compiled(processor, naive, optimised, parallel, *arrays, switched_off, ladder)
+
+
+def programs_of(
+    network: Network, processor: Processor, switched_off: frozenset[str], ladder: bool
+) -> tuple[Planned, Spread]:
+    """What one core would do, and what all do, unchecked; arguments as of `compile_network`. Raises `DoesNotFit`."""
+    memo, plan = Memo(), quickest_rung if ladder else optimise
+    one_core = plan(network, processor, switched_off, memo)
+    return one_core, spread(network, processor, one_core, switched_off, memo)

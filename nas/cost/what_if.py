@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from nas.compiler.driver import Compiled
+from nas.compiler.driver import Compiled, programs_of
 from nas.compiler.network import Network
-from nas.compiler.opt.pipeline import optimise
-from nas.compiler.parallel.spread import spread
 from nas.core.errors import DoesNotFit
 from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Matmul
@@ -59,11 +57,11 @@ def _runs(compiled: Compiled, is_mine: IsMine) -> Iterator[tuple[str, Trace]]:
     }
     network = _network(compiled.naive)
     for what, other in better.items():
-        same, anew = simulate_parallel(par, other), _compiled(network, other)
+        same, anew = simulate_parallel(par, other), _anew(compiled, network, other)
         yield what, anew if anew is not None and anew.cycles < same.cycles else same
     narrow = _half_bits(network, is_mine)
     if narrow is not None:
-        anew = _compiled(narrow, processor)
+        anew = _anew(compiled, narrow, processor)
         if anew is not None:
             yield "half the bits in the layer's weights", anew
     cut = _cut(par, is_mine, matrix.columns)
@@ -82,12 +80,12 @@ def _network(program: Program) -> Network:
     return Network(program.name, program.operators, tensors, inputs, outputs)
 
 
-def _compiled(network: Network, processor: Processor) -> Trace | None:
+def _anew(compiled: Compiled, network: Network, processor: Processor) -> Trace | None:
+    """The run of `network`, compiled with the same passes as `compiled`; None where it does not fit."""
     try:
-        one_core = optimise(network, processor)
+        return programs_of(network, processor, compiled.switched_off, compiled.ladder)[1].trace
     except DoesNotFit:
         return None
-    return spread(network, processor, one_core).trace
 
 
 def _half_bits(network: Network, is_mine: IsMine) -> Network | None:

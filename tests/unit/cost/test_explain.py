@@ -142,6 +142,19 @@ def test_what_moves_with_a_layer_for_others_is_told_by_what_it_is() -> None:
     assert sum(each.get("padding", 0) for each in seen) < 3 * 2 * 64
 
 
+def test_what_is_compiled_anew_leaves_out_the_same_passes() -> None:
+    switched_off = frozenset({"residency"})
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)).eval()
+    made = compile_network(network, (1, 3, 24, 24), PROCESSOR, switched_off)
+    wider = msgspec.structs.replace(PROCESSOR, vector=msgspec.structs.replace(PROCESSOR.vector, lanes=64))
+    anew = compile_network(network, (1, 3, 24, 24), wider, switched_off)
+    assert isinstance(made, Compiled)
+    assert isinstance(anew, Compiled)
+    quickest = min(anew.spread.trace.cycles, simulate_parallel(made.parallel, wider).cycles)
+    (saved,) = (each.network_cycles_saved for each in explain(made, "0").what_ifs if "lanes" in each.what)
+    assert saved == made.spread.trace.cycles - quickest
+
+
 def test_what_ifs_are_sorted_and_more_bandwidth_does_no_harm(pointwise: Explanation) -> None:
     saved = [each.network_cycles_saved for each in pointwise.what_ifs]
     assert saved == sorted(saved, reverse=True)
