@@ -16,7 +16,7 @@ from nas.hw.spec import Processor
 from nas.ir.command import Command, Conv, Matmul
 from nas.ir.par_program import ParProgram, Step
 from nas.ir.program import Operator, Program
-from nas.ir.tensor import ELEMENT_BITS, Format, Region, Tensor
+from nas.ir.tensor import ELEMENT_BITS, Format, Region
 from nas.sim.parallel import simulate_parallel
 from nas.sim.trace import Trace
 
@@ -89,22 +89,31 @@ def _anew(compiled: Compiled, network: Network, processor: Processor) -> Trace |
 
 
 def _half_bits(network: Network, is_mine: IsMine) -> Network | None:
-    """The network with half the bits in the weights of the layer; None if there are none to halve."""
-    tensors, operators, changed = dict(network.tensors), [], False
-    for operator in network.operators:
-        function = operator.function
-        if isinstance(function, Conv | Matmul) and is_mine(operator.layer) and (half := _half(function.weight)):
-            name = operator.inputs[1]
-            tensors[name] = Tensor(name, tensors[name].shape, half, tensors[name].role)
-            operators.append(
-                Operator(operator.layer, _replace(function, weight=half), operator.inputs, operator.outputs)
-            )
-            changed = True
-        else:
-            operators.append(operator)
-    if not changed:
+    """The network with half the bits in the layer's weights, for all who share them; None if there are none to halve.
+
+    A map in the place of weights is none, and a constant that somebody reads as something else stays as it is.
+    """
+    halves: dict[str, Format] = {}
+    for name in {name for operator in network.operators if is_mine(operator.layer) for name in operator.inputs}:
+        tensor, readers = network.tensors[name], [network.operators[index] for index in network.users[name]]
+        half = _half(tensor.format)
+        if half is not None and tensor.role == "constant" and all(_are_weights(name, each) for each in readers):
+            halves[name] = half
+    if not halves:
         return None
-    return Network(network.name, tuple(operators), tensors, network.inputs, network.outputs)
+    narrow = {name: _replace(network.tensors[name], format=half) for name, half in halves.items()}
+    operators = tuple(
+        _replace(each, function=_replace(each.function, weight=halves[each.inputs[1]]))
+        if isinstance(each.function, Conv | Matmul) and each.inputs[1] in halves
+        else each
+        for each in network.operators
+    )
+    return Network(network.name, operators, {**network.tensors, **narrow}, network.inputs, network.outputs)
+
+
+def _are_weights(name: str, reader: Operator) -> bool:
+    places = [place for place, each in enumerate(reader.inputs) if each == name]
+    return isinstance(reader.function, Conv | Matmul) and places == [1]
 
 
 def _half(form: Format) -> Format | None:

@@ -1,20 +1,24 @@
 """What is said of a layer, against the trace, the tensors, and sums done by hand."""
 
 import io
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from torch import nn
 
-from nas.compiler.driver import Compiled, compile_network
+from nas.check.sequential import check_program
+from nas.compiler.driver import Compiled, compile_network, programs_of
 from nas.compiler.precision import Precision
 from nas.core.errors import InputError
 from nas.cost.array_use import array_use
 from nas.cost.explain import Explanation, explain
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Conv, Dataflow
+from nas.ir.program import Program
 from nas.ir.tensor import Format, dense
 from nas.report.programs.explain_table import print_explanation
 from nas.sim.parallel import simulate_parallel
@@ -153,6 +157,35 @@ def test_what_is_compiled_anew_leaves_out_the_same_passes() -> None:
     quickest = min(anew.spread.trace.cycles, simulate_parallel(made.parallel, wider).cycles)
     (saved,) = (each.network_cycles_saved for each in explain(made, "0").what_ifs if "lanes" in each.what)
     assert saved == made.spread.trace.cycles - quickest
+
+
+class _Attention(nn.Module):
+    """Two layers that share their weights; a product that has none of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries, self.keys = nn.Linear(24, 24), nn.Linear(24, 24)
+        self.keys.weight = self.queries.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.queries(x) @ self.keys(x).mT
+
+
+def test_half_the_bits_are_those_of_weights_and_for_all_who_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = compile_network(_Attention().eval(), (1, 24, 24), PROCESSOR)
+    assert isinstance(made, Compiled)
+    programs: list[Program] = []
+
+    def kept(*asked: Any) -> Any:
+        programs.append((found := programs_of(*asked))[0][0])
+        return found
+
+    monkeypatch.setattr("nas.cost.what_if.programs_of", kept)
+    half = "half the bits in the layer's weights"
+    saved = [[each for each in explain(made, name).what_ifs if each.what == half] for name in ("queries", "keys")]
+    assert saved[0][0].network_cycles_saved == saved[1][0].network_cycles_saved > 0
+    assert all(check_program(program, PROCESSOR) == () for program in programs)
+    assert half not in {each.what for each in explain(made, "matmul").what_ifs}
 
 
 def test_what_ifs_are_sorted_and_more_bandwidth_does_no_harm(pointwise: Explanation) -> None:
