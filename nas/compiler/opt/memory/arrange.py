@@ -37,7 +37,7 @@ _LOCAL = 3
 @dataclass(frozen=True)
 class Arranged:
     """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved;
-    loose: the addresses before they moved closer together, None where they did not.
+    loose: the addresses of this very order before they moved closer together, None where they did not.
     """
 
     commands: list[Command]
