@@ -44,7 +44,7 @@ class EngineUse(msgspec.Struct, frozen=True):
 class Roofline(msgspec.Struct, frozen=True):
     """The layer among the processor's limits (Williams et al., Communications of the ACM 52(4), 2009).
 
-    intensity: multiply-adds per byte of dram; ridge: the intensity from which on the peak can be reached; attained and
+    intensity: multiply-adds per byte that is loaded or stored; ridge: the intensity from which on the peak can be reached; attained and
     peak: multiply-adds a cycle of the arrays of all `cores`, which share one dram; roof: what the bandwidth or the peak
     allows at this intensity. What is attained is while the busiest works for the layer: an engine of any core, or the dram.
     """
@@ -203,9 +203,12 @@ def _roofline(row: LayerRow, spans: Iterable[Span], processor: Processor) -> Roo
     bytes_a_cycle = bandwidth(processor) / clock(processor)
     peak = float(processor.cores * processor.matrix.rows * processor.matrix.columns)
     busy: Counter[str] = Counter()
+    transfer_bytes = 0
     for span in spans:
         busy[span.engine] += span.busy_cycles
+        transfer_bytes += span.transfer_bytes
     # The transfers of several cores share the dram, which can be busier than each of the engines that wait for it.
-    attained = row.macs / max(1, row.dram_bytes / bytes_a_cycle, *busy.values())
-    roof = min(peak, row.intensity * bytes_a_cycle)
-    return Roofline(row.intensity, peak / bytes_a_cycle, attained, roof, peak, processor.cores, row.bound)
+    attained = row.macs / max(1, transfer_bytes / bytes_a_cycle, *busy.values())
+    intensity = row.macs / transfer_bytes if transfer_bytes else float("inf")
+    roof = min(peak, intensity * bytes_a_cycle)
+    return Roofline(intensity, peak / bytes_a_cycle, attained, roof, peak, processor.cores, row.bound)

@@ -34,7 +34,7 @@ class Profile(msgspec.Struct, frozen=True):
 
     host_layers: layers that no engine knows, which the host computes. one_core_cycles: of the parallel program of a single
     core, its images together or in turn; partition: how the work is spread over the `cores`; tried: simulated cycles of every partition that was tried;
-    dram_share: of the time the dram would be busy at full bandwidth.
+    dram_share: of the time the dram would be busy with transfers at full bandwidth.
     """
 
     name: str
@@ -81,7 +81,7 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
             one_core_cycles=compiled.spread.one_core_cycles,
             partition=compiled.spread.partition,
             tried=dict(compiled.spread.cycles),
-            dram_share=transfer_cycles(trace.dram_bytes, processor) / max(trace.cycles, 1),
+            dram_share=transfer_cycles(trace.transfer_bytes, processor) / max(trace.cycles, 1),
         ),
         trace,
     )

@@ -40,7 +40,7 @@ def layer_rows(trace: Trace, processor: Processor) -> list[LayerRow]:
     """A row for each layer, in the order in which layers first start.
 
     The bound is the longest of three: the busiest matrix or vector engine of any core ("compute", or "sram" where the
-    ports hold that engine up for most of the time), the layer's bytes at full dram bandwidth, the host.
+    ports hold that engine up for most of the time), the layer's transfers at full dram bandwidth, the host.
     """
     layers: dict[str, list[Span]] = {}
     for span in sorted(trace.spans, key=lambda span: span.start_cycles):
@@ -84,7 +84,7 @@ def _bound(spans: list[Span], busy: dict[str, int], processor: Processor) -> Lit
     computing = [queue for queue in by_queue if engine_of_queue(queue)[0] in _COMPUTE_ENGINES]
     busiest = max(computing, key=lambda queue: by_queue[queue], default="")
     compute_cycles, host_cycles = by_queue.get(busiest, 0), busy.get("host", 0)
-    dram_cycles = sum(span.dram_bytes for span in spans) * clock(processor) / bandwidth(processor)
+    dram_cycles = sum(span.transfer_bytes for span in spans) * clock(processor) / bandwidth(processor)
     if host_cycles > max(compute_cycles, dram_cycles):
         return "host"
     if dram_cycles > compute_cycles:

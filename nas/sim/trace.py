@@ -36,6 +36,11 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     def busy_cycles(self) -> int:
         return self.end_cycles - self.start_cycles
 
+    @property
+    def transfer_bytes(self) -> int:
+        """Those of the `dram_bytes` that use its bandwidth: of a load or a store. The host's are part of its own time."""
+        return 0 if self.op == "host" else self.dram_bytes
+
 
 class Trace(msgspec.Struct, frozen=True):
     """One run of a program. cycles: until the last command has ended; energy_pj: of the spans and of the time."""
@@ -54,6 +59,10 @@ class Trace(msgspec.Struct, frozen=True):
     @property
     def dram_bytes(self) -> int:
         return sum(span.dram_bytes for span in self.spans)
+
+    @property
+    def transfer_bytes(self) -> int:
+        return sum(span.transfer_bytes for span in self.spans)
 
     @property
     def sram_bytes(self) -> int:

@@ -2,8 +2,8 @@
 
     compute   every multiply-add on the matrix engines at their peak and on the vector lanes at theirs, split in the best
               way, and evenly over the cores
-    traffic   constants and inputs come in once, outputs go out once, at full bandwidth
-    host      the calls of what only the host knows
+    traffic   constants and inputs that an engine needs come in once, outputs that an engine makes go out once, at full bandwidth
+    host      the calls of what only the host knows, its own way to the dram included
     waiting   what has to be computed before the weights behind it are of use, and then their transfer as far as the sram
               can't hold them before (`precedence`)
 
@@ -20,7 +20,7 @@ import msgspec
 from nas.core.errors import ContractError
 from nas.hw.spec import Processor
 from nas.ir.command import Conv, Host, Matmul
-from nas.ir.program import Operator, Program
+from nas.ir.program import Concat, Operator, Program, View
 from nas.ir.tensor import Tensor
 from nas.timing.cycles import seconds_to_cycles, transfer_cycles
 from nas.timing.matrix import passes
@@ -68,7 +68,7 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
 
     return Bounds(
         compute_cycles=math.ceil(_best_split_cycles(jobs) / processor.cores - 1e-6),
-        traffic_cycles=transfer_cycles(moved, processor),
+        traffic_cycles=transfer_cycles(moved - _host_bytes(program), processor),
         host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in operators),
         macs=sum(job.macs for job in jobs),
         compulsory_bytes=moved,
@@ -79,11 +79,37 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
 def compulsory_bytes(program: Program) -> int:
     """The bytes of constants and inputs that some operator reads, and of outputs, each once."""
     read = {name for operator in program.operators for name in operator.inputs}
-    total = 0
-    for tensor in program.tensors:
-        if tensor.role == "output" or (tensor.role in ("input", "constant") and tensor.name in read):
-            total += -(-math.prod(tensor.shape) * tensor.format.bits // 8)
-    return total
+    return sum(
+        _bytes_of(tensor)
+        for tensor in program.tensors
+        if tensor.role == "output" or (tensor.role in ("input", "constant") and tensor.name in read)
+    )
+
+
+def _host_bytes(program: Program) -> int:
+    """Those of the compulsory bytes that the host may move by itself: what it alone reads, and what it makes, also as views show it."""
+    sizes = {tensor.name: _bytes_of(tensor) for tensor in program.tensors}
+    made: dict[str, int] = {}
+    for operator in program.operators:
+        shown = sum(made.get(name, 0) for name in operator.inputs) if _computes_nothing(operator) else 0
+        for name in operator.outputs:
+            made[name] = sizes.get(name, 0) if isinstance(operator.function, Host) else min(sizes.get(name, 0), shown)
+    outputs = {tensor.name for tensor in program.tensors if tensor.role == "output"}
+    by_host, by_engines = set[str](), set(outputs)
+    for operator in reversed(program.operators):
+        is_host = isinstance(operator.function, Host)
+        is_host |= _computes_nothing(operator) and not by_engines.intersection(operator.outputs)
+        (by_host if is_host else by_engines).update(operator.inputs)
+    sources = {tensor.name for tensor in program.tensors if tensor.role in ("input", "constant")}
+    return sum(sizes[name] for name in by_host & sources - by_engines) + sum(made.get(name, 0) for name in outputs)
+
+
+def _computes_nothing(operator: Operator) -> bool:
+    return isinstance(operator.function, View | Concat)
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    return -(-math.prod(tensor.shape) * tensor.format.bits // 8)
 
 
 def _once(program: Program, tensors: dict[str, Tensor]) -> tuple[Operator, ...]:

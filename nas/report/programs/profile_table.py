@@ -77,7 +77,9 @@ def cores_text(profile: Profile) -> str:
         if profile.cores > 1
         else "ways"
     )
-    lines = [f"{cores}; the DRAM is busy {profile.dram_share:.0%} of the time. {what.capitalize()} (*: taken):"]
+    lines = [
+        f"{cores}; transfers keep the DRAM busy {profile.dram_share:.0%} of the time. {what.capitalize()} (*: taken):"
+    ]
     for name, cycles in ways:
         mark = "*" if name == profile.partition else " "
         lines.append(f"  {mark} {cycles:>13,} cycles  {profile.one_core_cycles / max(cycles, 1):5.2f} x  {name}")

@@ -16,6 +16,7 @@ from nas.compiler.precision import Precision
 from nas.core.errors import InputError
 from nas.cost.array_use import array_use
 from nas.cost.explain import Explanation, explain
+from nas.cost.profile import profile
 from nas.hw.load import find_processor
 from nas.ir.command import Command, Conv, Dataflow
 from nas.ir.program import Program
@@ -204,6 +205,28 @@ def test_a_module_stands_for_the_layers_in_it() -> None:
     whole, parts = explain(made, "0"), [explain(made, name) for name in ("0.0", "0.2")]
     assert whole.macs == sum(part.macs for part in parts)
     assert whole.share == pytest.approx(sum(part.share for part in parts))
+
+
+class _Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.host, self.head = nn.LSTM(40, 64, batch_first=True), nn.Linear(64, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.host(x)[0][:, -1])
+
+
+def test_a_host_that_reads_faster_than_the_dram_transfers_is_what_its_layer_waits_for() -> None:
+    processor = msgspec.structs.replace(find_processor("micro_npu"), cores=2)
+    made = compile_network(_Recurrent().eval(), (1, 5, 40), processor)
+    assert isinstance(made, Compiled)
+    whole, _ = profile(made, 0)
+    assert whole.bound_cycles <= whole.parallel_cycles
+    assert whole.dram_share <= 1
+    assert {each.row.layer: each.row.bound for each in whole.layers}["host"] == "host"
+    seen = explain(made, "host")
+    assert seen.roofline.bound == "host"
+    assert sum(seen.dram_bytes.values()) > 4 * 4 * 64 * (40 + 64)
 
 
 def test_an_unknown_layer_gets_the_near_name(compiled: Compiled) -> None:

@@ -10,7 +10,7 @@ from nas.core.errors import ContractError
 from nas.hw.spec import Dram, Energies, Host, Matrix, Processor, Sram, Vector
 from nas.ir.command import Conv, Matmul, Window
 from nas.ir.command import Host as HostCall
-from nas.ir.program import Operator, Program
+from nas.ir.program import Concat, Operator, Program, View
 from nas.ir.tensor import FLOAT32, Format, Tensor
 from nas.timing.bounds import Bounds, program_bounds
 from nas.timing.matrix import ARRAY_DATAFLOWS, array_cycles
@@ -35,6 +35,7 @@ TENSORS = [
     Tensor("y", (2, 16, 8, 8), CODE8, "output"),
 ]
 CONV = Operator("c", Conv(Window((3, 3)), input=CODE8, weight=CODE4), ("x", "w"), ("y",))
+CONV_TO_H = msgspec.structs.replace(CONV, outputs=("h",))
 
 
 def test_one_convolution():
@@ -95,6 +96,26 @@ def test_no_layout_of_the_weights_beats_the_array(size, kernel, stride, inputs, 
 def test_host_calls_add_up():
     call = Operator("h", HostCall("f"), ("x",), ("h",))
     assert program_bounds(program(TENSORS, [call, call]), SMALL).host_cycles == 2 * (1000 + 1600 + 2048)
+
+
+def test_what_the_host_moves_by_itself_takes_no_bandwidth():
+    """Weights that it alone reads, and its result, also where a concat shows it; what an engine reads or makes is transferred."""
+    tensors = [*TENSORS[:4], Tensor("v", (500,), FLOAT32, "constant"), Tensor("b", (2, 16, 8, 8), CODE8)]
+    tensors += [Tensor("y", (2, 32, 8, 8), CODE8, "output")]
+    operators = [
+        CONV_TO_H,
+        Operator("f", HostCall("f"), ("x", "v"), ("b",)),
+        Operator("cat", Concat(), ("h", "b"), ("y",)),
+    ]
+    bounds = program_bounds(program(tensors, operators), SMALL)
+    assert bounds.compulsory_bytes == 2 * 800 + 16 * 72 // 2 + 4 * 500 + 2 * 2048
+    assert bounds.traffic_cycles == (2 * 800 + 16 * 72 // 2 + 2048) // 4
+    behind_view = [
+        Operator("v", View((500,), (0,)), ("v",), ("w2",)),
+        Operator("f", HostCall("f"), ("w2",), ("y",)),
+    ]
+    alone = [tensors[4], Tensor("w2", (500,), FLOAT32), Tensor("y", (500,), FLOAT32, "output")]
+    assert program_bounds(program(alone, behind_view), SMALL).traffic_cycles == 0
 
 
 @pytest.mark.parametrize(("first_bits", "second_bits"), [(8, 8), (8, 32), (32, 8), (16, 32)])
