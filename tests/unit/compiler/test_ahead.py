@@ -5,7 +5,10 @@ import dataclasses
 import msgspec
 import pytest
 import torchvision
+from torch import nn
 
+from nas.check.rule import raise_findings
+from nas.check.sequential import check_program
 from nas.compiler.memo import Memo
 from nas.compiler.opt import draft
 from nas.compiler.opt.memory.ahead import loaded_ahead
@@ -84,6 +87,13 @@ def test_addresses_for_the_order_before_are_none_for_the_new_one(taken: list[tup
     assert after.commands != before.commands
     assert loosened(after, twice_as_wide(), Memo()) is after
     assert after.loose is None
+
+
+def test_addresses_of_the_order_before_are_no_longer_there_to_go_back_to() -> None:
+    """A convolution whose loads move, of a program whose buffers moved together before."""
+    module = nn.Conv2d(256, 256, 3, padding=1).eval().to("meta")
+    program, _ = optimise(network_to_price(module, (1, 256, 56, 56), EDGE_NPU, "int8"), EDGE_NPU)
+    raise_findings(check_program(program, EDGE_NPU), program.name)
 
 
 def test_where_loads_are_as_early_as_can_be_nothing_is_tried() -> None:
