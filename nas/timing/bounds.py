@@ -114,16 +114,19 @@ def _bytes_of(tensor: Tensor) -> int:
 
 def _once(program: Program, tensors: dict[str, Tensor]) -> tuple[Operator, ...]:
     """The operators but for those that do again what another one did: no compiler has to."""
-    done: dict[tuple[object, tuple[str, ...]], Operator] = {}
+    done: dict[tuple[object, ...], Operator] = {}
     renamed: dict[str, str] = {}
     kept = []
     for operator in program.operators:
         inputs = tuple(renamed.get(name, name) for name in operator.inputs)
-        known = None if isinstance(operator.function, Host) else done.get((operator.function, inputs))
+        # A view of one name may have many shapes.
+        shapes = tuple(tensors[name].shape for name in operator.outputs if name in tensors)
+        key = (operator.function, inputs, shapes)
+        known = None if isinstance(operator.function, Host) else done.get(key)
         if known is not None and all(tensors[name].role == "feature" for name in operator.outputs):
             renamed.update(zip(operator.outputs, known.outputs, strict=True))
         else:
-            done[operator.function, inputs] = operator
+            done[key] = operator
             kept.append(Operator(operator.layer, operator.function, inputs, operator.outputs))
     return tuple(kept)
 

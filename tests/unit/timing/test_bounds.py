@@ -93,6 +93,26 @@ def test_no_layout_of_the_weights_beats_the_array(size, kernel, stride, inputs, 
         assert best < bound.macs / (size * outputs)  # better than one sum a row
 
 
+def test_looks_of_other_shapes_at_one_map_are_other_tensors():
+    """The same view as a map that is convolved and as the weights of that: 4 x 16 numbers, and 4 kernels of 16."""
+    tensors = [
+        Tensor("x", (1, 4, 4, 4), CODE8, "input"),
+        Tensor("t", (1, 4, 16), CODE8),
+        Tensor("a", (1, 16, 4, 1), CODE8),
+        Tensor("b", (1, 4, 16, 1, 1), CODE8),
+        Tensor("y", (1, 4, 4, 1), CODE8, "output"),
+    ]
+    look, turned = View((4, 16), (0, 1)), View((4, 16), (1, 0))
+    operators = [
+        Operator("t", look, ("x",), ("t",)),
+        Operator("a", turned, ("x",), ("a",)),
+        Operator("b", look, ("x",), ("b",)),
+        Operator("c", Conv(Window(), 1, CODE8, CODE8), ("a", "b"), ("y",)),
+    ]
+    peak = peak_macs(Product(1, (4, 1), (1, 1), (1, 1), 16, 4, 1), SMALL.matrix, (1, 1))
+    assert program_bounds(program(tensors, operators), SMALL).compute_cycles == math.ceil(256 / (peak + 4) - 1e-6)
+
+
 def test_host_calls_add_up():
     call = Operator("h", HostCall("f"), ("x",), ("h",))
     assert program_bounds(program(TENSORS, [call, call]), SMALL).host_cycles == 2 * (1000 + 1600 + 2048)
