@@ -1,13 +1,15 @@
 """A whole program -> the cycles that no compiler can go below, from its operators and tensors alone.
 
-    compute   every multiply-add on the matrix engines at their peak and on the vector lanes at theirs, split in the best
-              way, and evenly over the cores
-    traffic   constants and inputs that an engine needs come in once, outputs that an engine makes go out once, at full bandwidth
+    compute   every multiply-add that an output depends on, on the matrix engines at their peak and on the vector lanes at
+              theirs, split in the best way, and evenly over the cores
+    traffic   what outputs depend on of constants and inputs, and an engine needs, comes in once; outputs that an engine makes
+              go out once, at full bandwidth
     host      the calls of what only the host knows, its own way to the dram included
     waiting   what has to be computed before the weights behind it are of use, and then their transfer as far as the sram
               can't hold them before (`precedence`)
 
-The parts may overlap, so the bound is the largest (a roofline, Williams et al., Communications of the ACM 52(4), 2009).
+The parts may overlap, so the bound is the largest (a roofline, Williams et al., Communications of the ACM 52(4), 2009). What
+outputs depend on is `needed`'s: a convolution with a step of 2 behind others leaves most of what these could make out.
 
 The peak of the array for one operator is `peak`'s. A command works for one operator and makes whole sums, products with
 padding included, as the checker's rule `operator` has it.
@@ -24,6 +26,7 @@ from nas.ir.program import Concat, Operator, Program, View
 from nas.ir.tensor import Tensor
 from nas.timing.cycles import seconds_to_cycles, transfer_cycles
 from nas.timing.matrix import passes
+from nas.timing.needed import Mask, elements, needed, sums
 from nas.timing.peak import Product, peak_macs
 from nas.timing.precedence import waiting_cycles
 
@@ -55,9 +58,11 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
     """Lower bounds of `program` on `processor`, whatever its commands are."""
     tensors = {tensor.name: tensor for tensor in program.tensors}
     operators = _once(program, tensors)
-    by_operator = {i: job for i, each in enumerate(operators) if (job := _job(each, tensors, processor))}
+    masks = needed(operators, tensors)
+    by_operator = {i: job for i, each in enumerate(operators) if (job := _job(each, masks, tensors, processor))}
     jobs = list(by_operator.values())
-    moved = compulsory_bytes(program)
+    whole = {name for name, mask in masks.items() if mask.all()}
+    moved = _compulsory_bytes(masks, tensors)
     on_chip_bytes = processor.cores * processor.sram.size_bytes
 
     def compute(places: list[int]) -> float:
@@ -68,27 +73,26 @@ def program_bounds(program: Program, processor: Processor) -> Bounds:
 
     return Bounds(
         compute_cycles=math.ceil(_best_split_cycles(jobs) / processor.cores - 1e-6),
-        traffic_cycles=transfer_cycles(moved - _host_bytes(program), processor),
+        traffic_cycles=transfer_cycles(sum(moved.values()) - _host_bytes(program, moved), processor),
         host_cycles=sum(_host_cycles(operator, tensors, processor) for operator in operators),
         macs=sum(job.macs for job in jobs),
-        compulsory_bytes=moved,
-        waiting_cycles=waiting_cycles(operators, tensors, compute, load),
+        compulsory_bytes=sum(moved.values()),
+        waiting_cycles=waiting_cycles(operators, tensors, whole, compute, load),
     )
 
 
-def compulsory_bytes(program: Program) -> int:
-    """The bytes of constants and inputs that some operator reads, and of outputs, each once."""
-    read = {name for operator in program.operators for name in operator.inputs}
-    return sum(
-        _bytes_of(tensor)
-        for tensor in program.tensors
-        if tensor.role == "output" or (tensor.role in ("input", "constant") and tensor.name in read)
-    )
+def _compulsory_bytes(masks: dict[str, Mask], tensors: dict[str, Tensor]) -> dict[str, int]:
+    """The bytes of constants and inputs that some output depends on, and of outputs, each once."""
+    return {
+        name: -(-elements(name, masks, tensors) * tensor.format.bits // 8)
+        for name, tensor in tensors.items()
+        if tensor.role in ("input", "constant", "output")
+    }
 
 
-def _host_bytes(program: Program) -> int:
+def _host_bytes(program: Program, compulsory: dict[str, int]) -> int:
     """Those of the compulsory bytes that the host may move by itself: what it alone reads, and what it makes, also as views show it."""
-    sizes = {tensor.name: _bytes_of(tensor) for tensor in program.tensors}
+    sizes = {each.name: -(-math.prod(each.shape) * each.format.bits // 8) for each in program.tensors}
     made: dict[str, int] = {}
     for operator in program.operators:
         shown = sum(made.get(name, 0) for name in operator.inputs) if _computes_nothing(operator) else 0
@@ -101,15 +105,12 @@ def _host_bytes(program: Program) -> int:
         is_host |= _computes_nothing(operator) and not by_engines.intersection(operator.outputs)
         (by_host if is_host else by_engines).update(operator.inputs)
     sources = {tensor.name for tensor in program.tensors if tensor.role in ("input", "constant")}
-    return sum(sizes[name] for name in by_host & sources - by_engines) + sum(made.get(name, 0) for name in outputs)
+    read = sum(compulsory[name] for name in by_host & sources - by_engines)
+    return read + sum(made.get(name, 0) for name in outputs)
 
 
 def _computes_nothing(operator: Operator) -> bool:
     return isinstance(operator.function, View | Concat)
-
-
-def _bytes_of(tensor: Tensor) -> int:
-    return -(-math.prod(tensor.shape) * tensor.format.bits // 8)
 
 
 def _once(program: Program, tensors: dict[str, Tensor]) -> tuple[Operator, ...]:
@@ -131,7 +132,7 @@ def _once(program: Program, tensors: dict[str, Tensor]) -> tuple[Operator, ...]:
     return tuple(kept)
 
 
-def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -> _Job | None:
+def _job(operator: Operator, masks: dict[str, Mask], tensors: dict[str, Tensor], processor: Processor) -> _Job | None:
     function, matrix = operator.function, processor.matrix
     if not isinstance(function, Conv | Matmul):
         return None
@@ -144,7 +145,7 @@ def _job(operator: Operator, tensors: dict[str, Tensor], processor: Processor) -
         sides, kernel, stride = window.output_size(*source.shape[-2:]), window.kernel, window.stride
     else:
         images = math.prod(source.shape) // depth
-    macs = images * math.prod(sides) * math.prod(shape)
+    macs = sums(operator, masks, tensors) * math.prod(shape[1:])
     product = Product(images, sides, kernel, stride, depth, outputs // groups, groups)
     matrix_macs = peak_macs(product, matrix, passes(function.weight, function.input, matrix))
     return _Job(macs, macs / matrix_macs, macs / processor.vector.lanes)

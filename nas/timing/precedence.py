@@ -13,13 +13,14 @@ others come later, at most at full bandwidth. Hence, for every v,
 
     cycles >= compute(before) + (bytes(after) - cores * sram) / bandwidth.
 
-What an element meets is followed exactly along rows and columns, each by itself: the part of a map that depends on one
+That holds where outputs depend on every element of v, and of all that is made of the weights in `after`: nobody has to make the
+others. What an element meets is followed exactly along rows and columns, each by itself: the part of a map that depends on one
 element is a range of rows and one of columns, for windows without dilation, and in all channels once it has gone through a
 convolution without groups. Of a kernel only those places count that meet the element's part wherever in v it lies. What
 can't be followed (dilation, gaps between windows, slices of channels, the host) counts as met by nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -53,18 +54,24 @@ class Cone(NamedTuple):
 def waiting_cycles(
     operators: tuple[Operator, ...],
     tensors: Mapping[str, Tensor],
+    whole: Container[str],
     compute_cycles: Callable[[list[int]], float],
     load_cycles: Callable[[int], int],
 ) -> int:
     """The largest of the bounds above, over all v.
 
-    compute_cycles: of the operators with these indices; load_cycles: of so many bytes beyond those that the srams hold.
+    whole: the tensors of which every element is needed; compute_cycles: of the operators with these indices; load_cycles: of so
+    many bytes beyond those that the srams hold.
     """
-    weights = {index: _weight_bytes(operator, tensors) for index, operator in enumerate(operators)}
+    weights = {
+        index: _weight_bytes(operator, tensors)
+        for index, operator in enumerate(operators)
+        if operator.outputs[0] in whole
+    }
     tried = []
     for index, operator in enumerate(operators):
         after_cycles = load_cycles(sum(size for later, size in weights.items() if later > index))
-        if not after_cycles or operator.outputs[0] not in tensors:
+        if not after_cycles or operator.outputs[0] not in whole:
             continue
         before = _before(index, operators, tensors)
         most = compute_cycles(before) + after_cycles
@@ -73,7 +80,7 @@ def waiting_cycles(
     for most, index, before, name in sorted(tried)[:_TRIED]:
         if -most <= best:
             break  # no other can be larger
-        met = _met_bytes(index, name, operators, tensors)
+        met = _met_bytes(index, name, operators, tensors, whole)
         best = max(best, compute_cycles(before) + load_cycles(met))
     return int(best)
 
@@ -119,8 +126,10 @@ def _reads_all(operator: Operator, tensors: Mapping[str, Tensor]) -> bool:
     return isinstance(function, Eltwise | Matmul | Concat)
 
 
-def _met_bytes(index: int, name: str, operators: tuple[Operator, ...], tensors: Mapping[str, Tensor]) -> int:
-    """The bytes of weights that every element of `name`, the result of operator `index`, meets."""
+def _met_bytes(
+    index: int, name: str, operators: tuple[Operator, ...], tensors: Mapping[str, Tensor], whole: Container[str]
+) -> int:
+    """The bytes of weights that every element of `name`, the result of operator `index`, meets; of results that are needed whole."""
     shape = tensors[name].shape
     size = _plane(shape)
     if size is None:
@@ -130,7 +139,7 @@ def _met_bytes(index: int, name: str, operators: tuple[Operator, ...], tensors: 
     total = 0
     for operator in operators[index + 1 :]:
         function, data = operator.function, cones.get(operator.inputs[0])
-        if data is not None and isinstance(function, Conv | Matmul):
+        if data is not None and isinstance(function, Conv | Matmul) and operator.outputs[0] in whole:
             total += _met_of(operator, function, data, tensors)
         cone = _after(operator, cones, tensors)
         if cone is not None:

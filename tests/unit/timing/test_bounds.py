@@ -52,8 +52,8 @@ def test_the_bound_is_the_largest():
 
 
 def test_depthwise_may_serve_several_outputs_with_one_row():
-    depthwise = Operator("d", Conv(Window((3, 3)), 8, CODE8, CODE8), ("x", "k"), ("h",))
-    tensors = [*TENSORS, Tensor("k", (8, 1, 3, 3), CODE8, "constant")]
+    depthwise = Operator("d", Conv(Window((3, 3)), 8, CODE8, CODE8), ("x", "k"), ("z",))
+    tensors = [*TENSORS, Tensor("k", (8, 1, 3, 3), CODE8, "constant"), Tensor("z", (2, 8, 8, 8), CODE8)]
     bounds = program_bounds(program(tensors, [depthwise]), SMALL)
     assert bounds.macs == 2 * 8 * 64 * 9
     assert bounds.compute_cycles >= bounds.macs / (64 + 4)
@@ -147,6 +147,8 @@ def test_the_best_split_between_the_engines_is_found(first_bits, second_bits):
         Tensor("a", (1, 64), FLOAT32, "input"),
         Tensor("v", (64, 64), FLOAT32, "constant"),
         Tensor("w", (96, 64), FLOAT32, "constant"),
+        Tensor("b", (1, 64), FLOAT32),
+        Tensor("c", (1, 96), FLOAT32),
     ]
     operators = [
         Operator("1", Matmul(formats[first_bits], formats[first_bits]), ("a", "v"), ("b",)),

@@ -122,7 +122,7 @@ def test_every_element_meets_at_least_what_is_counted(seed: int) -> None:
     for index, operator in enumerate(operators):
         elements = some_of(math.prod(tensors[operator.outputs[0]].shape))
         least = min(follow(element, index, operators, tensors)[0] for element in elements)
-        assert _met_bytes(index, operator.outputs[0], tuple(operators), tensors) <= least
+        assert _met_bytes(index, operator.outputs[0], tuple(operators), tensors, tensors) <= least
 
 
 @pytest.mark.parametrize("seed", range(9))
