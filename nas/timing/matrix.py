@@ -20,7 +20,8 @@ Where a whole group fits more than once, `packed` groups share a fold along the 
 
 SCALE-Sim (arXiv 1811.02883, equation of its analytical model; what is held where by dataflow: its table of mappings) has
 2 R + C + stream - 2 for each fold, that is the same for a single fold; for f folds it counts (f - 1) R more, as its cells
-have a single buffer. It knows no groups and no widths.
+have a single buffer. Its simulator (3.0.0) has the same but for output-stationary arrays, which sums leave in no time: stream + R + C - 2
+for each fold, R less in all than here. It knows no groups and no widths.
 
 Operand widths: a cell takes operands of `cell_bits`. Wider ones go through slice by slice, ceil(bits / cell_bits) times
 for each operand, their partial sums shifted and added behind the array, so that the stream is that much longer. In a

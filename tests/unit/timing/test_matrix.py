@@ -67,6 +67,26 @@ def test_agrees_with_runs_of_scale_sim_input_stationary(pixels, terms, channels,
     assert array_cycles(pixels, terms, channels, 1, "input_stationary", matrix, ONE_PASS) + (folds - 1) * 32 == cycles
 
 
+# SCALE-Sim 3.0.0, output-stationary, without stalls. It counts from 0, and the sums of the last fold leave in no time.
+@pytest.mark.parametrize(
+    ("array", "pixels", "terms", "channels", "cycles"),
+    [
+        ((32, 32), 196, 144, 64, 2883),
+        ((32, 32), 121, 147, 64, 1671),
+        ((32, 32), 110, 30, 33, 735),
+        ((32, 32), 1, 512, 1000, 18367),
+        ((8, 8), 196, 144, 64, 31599),
+        ((16, 64), 196, 24, 144, 3977),
+        ((64, 16), 196, 144, 64, 3551),
+        ((256, 256), 110, 30, 33, 539),
+    ],
+)
+def test_agrees_with_runs_of_scale_sim_output_stationary(array, pixels, terms, channels, cycles):
+    matrix = Matrix(*array)
+    ours = array_cycles(pixels, terms, channels, 1, "output_stationary", matrix, ONE_PASS)
+    assert ours - matrix.rows == cycles + 1
+
+
 def held_fold(held, stream):
     """Cells that hold `held` (R x C), stepped while `stream` (T x R) comes in from the left, row r r cycles later, and sums go
     down: stream @ held as it comes out at the bottom, and the cycles that took.
