@@ -134,7 +134,7 @@ def test_what_the_host_moves_by_itself_takes_no_bandwidth():
         Operator("v", View((500,), (0,)), ("v",), ("w2",)),
         Operator("f", HostCall("f"), ("w2",), ("y",)),
     ]
-    alone = [tensors[4], Tensor("w2", (500,), FLOAT32), Tensor("y", (500,), FLOAT32, "output")]
+    alone = [tensors[4], Tensor("w2", (1, 500), FLOAT32), Tensor("y", (1, 500), FLOAT32, "output")]
     assert program_bounds(program(alone, behind_view), SMALL).traffic_cycles == 0
 
 
