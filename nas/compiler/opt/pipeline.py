@@ -71,7 +71,7 @@ SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
 # is made again with less.
-_FILLS = (1.0, 0.9, 0.8, 0.65, 0.5)
+_FILLS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.65, 0.5)
 # What to do without where nothing fits: it saves time and takes room.
 _ROOMY = frozenset({"stripes", "coalesce"})
 
