@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import deform_conv2d, roi_align
 
 from nas.compiler.driver import compile_network
 from nas.compiler.front_end.lower import network_of
@@ -100,6 +101,14 @@ def masked(m: Two, x: Tensor) -> Tensor:
     return m.encoder(x.flatten(2).mT, src_key_padding_mask=torch.arange(64).expand(2, 64) > 50)
 
 
+def deformed(m: Two, x: Tensor) -> Tensor:
+    return deform_conv2d(x, torch.tanh(m.moves(x)), m.second.weight, padding=1, mask=torch.sigmoid(m.gates(x)))
+
+
+def cut_out(m: Two, x: Tensor) -> Tensor:
+    return roi_align(x, [m.boxes] * x.shape[0], output_size=3, sampling_ratio=2)
+
+
 FORWARDS: dict[str, Two] = {
     "added to zeros": Two(added),
     "an activation in place of a pile": Two(rectified),
@@ -122,6 +131,10 @@ FORWARDS: dict[str, Two] = {
     "a constant place": Two(lambda m, x: x[:, torch.tensor(2)]),
     "constant repeats": Two(lambda m, x: x.repeat_interleave(torch.tensor([1, 2, 1, 1, 3, 1, 0, 1]), 1)),
     "a number of numpy": Two(lambda m, x: x * np.float32(2)),
+    "a deformable convolution": Two(
+        deformed, moves=lambda: nn.Conv2d(8, 18, 3, padding=1), gates=lambda: nn.Conv2d(8, 9, 1)
+    ),
+    "regions of interest": Two(cut_out, boxes=nn.Buffer(torch.tensor([[0.0, 1.0, 5.0, 7.0], [2.0, 0.0, 8.0, 4.0]]))),
     "joined with nothing": Two(lambda m, x: torch.cat([x, x[:, :0]], 1)),
 }
 

@@ -1,9 +1,11 @@
 """A call that no engine knows -> a host operator; and the host itself, which asks PyTorch.
 
 A host operator holds the public name of the function and its other arguments as JSON, so that a program file stays plain
-data. The host finds the function by that name under `torch` and nothing else, and gives it float32 tensors.
+data. The host finds the function by that name under `torch`, or among a few of torchvision's, and nowhere else, and gives it
+float32 tensors.
 """
 
+import importlib
 import json
 from functools import lru_cache
 from typing import Any
@@ -27,6 +29,10 @@ _POINTWISE = frozenset(
         *(each + name for each in ("", "Tensor.") for name in ("log", "abs", "sqrt", "erf", "sin", "cos")),
         *(each + name for each in ("", "Tensor.") for name in ("pow", "floor", "ceil", "round", "sign")),
     )
+)
+# Of torchvision's own, those whose results have a shape that does not depend on the numbers.
+_VISION = frozenset(
+    "torchvision." + name for name in ("deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
 )
 
 
@@ -98,7 +104,10 @@ def _callable_name(call: Call) -> str:
 
 
 def _resolve(name: str) -> Any:
-    """The torch function of this name; only functions of tensors, so that no file can make the host load or run things."""
+    """The function of this name; only functions of tensors, so that no file can make the host load or run things."""
+    if name in _VISION:
+        importlib.import_module("torchvision.ops")  # which takes half a second, and makes them known to torch
+        return getattr(torch.ops.torchvision, name.removeprefix("torchvision."))
     target: Any = torch if name.startswith("torch.") else None
     for part in name.split(".")[1:]:
         target = getattr(target, part, None)
