@@ -8,7 +8,7 @@ emit      a plan -> commands on named buffers
 memory    commands on named buffers -> addresses for these, and the order in which the commands come
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from nas.compiler.network import Network, tensor_bytes
 from nas.compiler.opt.draft import Draft, Planned, draft_of, finished, shared_anew
 from nas.compiler.opt.engines.select import SelectDataflow, array_dataflows
 from nas.compiler.opt.memory.dram import refuse_what_never_fits
-from nas.compiler.opt.plan.settle import Layouts, settle
+from nas.compiler.opt.plan.settle import Layouts, Settled, settle
 from nas.compiler.opt.plan.stored import is_worth_a_plan
 from nas.compiler.opt.rewrite.apart import Apart
 from nas.compiler.opt.rewrite.bands import Bands
@@ -70,8 +70,8 @@ PLANNING = (
 SWITCHES = (*(step.name for step in PASSES), *PLANNING)
 
 # The shares of the sram that planning may fill: buffers of odd sizes rarely pack without gaps, so a plan that doesn't pack
-# is made again with less.
-_FILLS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.65, 0.5)
+# is made again with less: a little, which may leave no room for what saves most, and more.
+_FILLS = ((1.0,), (0.97, 0.94), (0.9, 0.8, 0.65, 0.5))
 # What to do without where nothing fits: it saves time and takes room.
 _ROOMY = frozenset({"stripes", "coalesce"})
 
@@ -203,30 +203,50 @@ def _fitting(
     storing: bool,
 ) -> list[Draft]:
     """The programs of the operators in this order, at least one unless `storing`: see `settle`. Raises `DoesNotFit`."""
-    have_bytes = {"sram": processor.sram.size_bytes, "dram": processor.dram.size_bytes}
-    need_bytes = 0
-    fitting: list[Draft] = []
+    misfit: Violation | None = None
     for without in (switched_off, switched_off | _ROOMY):
-        layouts = Layouts(network, processor, without)
-        for fill in _FILLS:
-            try:
-                plans = settle(layouts, int(have_bytes["sram"] * fill), memo, storing)
-            except DoesNotFit:
-                if fill == _FILLS[0]:
-                    raise
-                continue
-            if not plans:
-                return fitting
-            drafts = [draft_of(plan, processor, without, memo) for plan in plans]
-            fitting += [
-                each for each in drafts if all(each.program.used_bytes[name] <= have_bytes[name] for name in have_bytes)
-            ]
-            used_bytes = drafts[0].program.used_bytes
-            if used_bytes["dram"] > have_bytes["dram"]:
-                raise DoesNotFit(Violation("dram_bytes", network.name, used_bytes["dram"], have_bytes["dram"], "bytes"))
-            if used_bytes["sram"] <= have_bytes["sram"]:
-                return fitting
-            need_bytes = used_bytes["sram"]
+        layouts, fitting = Layouts(network, processor, without), list[Draft]()
+        for fills in _FILLS:
+            for plans in _plans(layouts, fills, processor, memo, storing):
+                if not plans:
+                    return fitting
+                drafts = [draft_of(plan, processor, without, memo) for plan in plans]
+                fitting += [each for each in drafts if _misfit(each, processor) is None]
+                found = _misfit(drafts[0], processor)
+                if found is None:
+                    break
+                if found.what == "dram_bytes":
+                    raise DoesNotFit(found)
+                misfit = found
+            if fitting and fills is _FILLS[0]:
+                break
         if fitting:
             return fitting
-    raise DoesNotFit(Violation("sram_bytes", network.name, need_bytes, have_bytes["sram"], "bytes", "more SRAM"))
+    assert misfit is not None  # the first plan is one, or there is none at all
+    raise DoesNotFit(misfit)
+
+
+def _plans(
+    layouts: Layouts, fills: Sequence[float], processor: Processor, memo: Memo, storing: bool
+) -> Iterator[list[Settled]]:
+    """For each of these shares of the sram that is enough; raises `DoesNotFit` where all of it is not."""
+    for fill in fills:
+        try:
+            plans = settle(layouts, int(processor.sram.size_bytes * fill), memo, storing)
+        except DoesNotFit:
+            if fill == 1.0:
+                raise
+        else:
+            yield plans
+
+
+def _misfit(draft: Draft, processor: Processor) -> Violation | None:
+    """The memory that a program has too little of."""
+    for memory, have_bytes, help_text in (
+        ("dram", processor.dram.size_bytes, ""),
+        ("sram", processor.sram.size_bytes, "more SRAM"),
+    ):
+        need_bytes = draft.program.used_bytes[memory]
+        if need_bytes > have_bytes:
+            return Violation(f"{memory}_bytes", draft.program.name, need_bytes, have_bytes, "bytes", help_text)
+    return None
