@@ -79,44 +79,53 @@ class Numbers:
     def __init__(self, size_bytes: int, unit_bytes: int, most: int) -> None:
         self._unit_bytes = unit_bytes
         self._marks = np.zeros(size_bytes // unit_bytes + 1, np.min_scalar_type(most))
-        # What is known of regions, and when it was found out; for each stretch of the memory, when it changed last.
-        self._known: dict[Region, tuple[int, int]] = {}
+        self._facts: dict[Region, _Fact] = {}
+        # For each stretch of the memory, when it changed last.
         self._changed = [0] * (_STRETCHES + 1)
         self._stretch_bytes = size_bytes // _STRETCHES + 1
         self._now = 0
 
     def put(self, region: Region, number: int) -> None:
         """All bytes of `region` have `number` now."""
-        first, stop = self._stretches(region)
-        if self._fact(region, first, stop) == number:
+        fact = self._fact(region)
+        if fact.number == number and max(self._changed[fact.first : fact.stop]) <= fact.since:
             return
         for view, _ in _views(self._marks, self._unit_bytes, region):
             view[...] = number
         self._now += 1
-        self._changed[first:stop] = [self._now] * (stop - first)
-        self._known[region] = number, self._now
+        self._changed[fact.first : fact.stop] = [self._now] * (fact.stop - fact.first)
+        fact.number, fact.since = number, self._now
 
     def of(self, region: Region) -> tuple[int, ...]:
         """The numbers on the bytes of `region`, each once."""
-        first, stop = self._stretches(region)
-        fact = self._fact(region, first, stop)
-        if fact is not None:
-            return (fact,)
+        fact = self._fact(region)
+        if max(self._changed[fact.first : fact.stop]) <= fact.since:
+            return (fact.number,)
         found: set[int] = set()
         for view, _ in _views(self._marks, self._unit_bytes, region):
             low, high = int(view.min()), int(view.max())
             found.update((low, high) if high - low < 2 else np.unique(view).tolist())
         if len(found) == 1:
-            self._known[region] = next(iter(found)), self._now
+            (fact.number,), fact.since = found, self._now
         return tuple(sorted(found))
 
-    def _fact(self, region: Region, first: int, stop: int) -> int | None:
-        known = self._known.get(region)
-        return known[0] if known is not None and max(self._changed[first:stop]) <= known[1] else None
+    def _fact(self, region: Region) -> "_Fact":
+        fact = self._facts.get(region)
+        if fact is None:
+            last = region.offset_bytes + span_bytes(region.shape, region.strides, region.bits) - 1
+            stretches = region.offset_bytes // self._stretch_bytes, last // self._stretch_bytes + 1
+            fact = self._facts[region] = _Fact(*stretches)
+        return fact
 
-    def _stretches(self, region: Region) -> tuple[int, int]:
-        last = region.offset_bytes + span_bytes(region.shape, region.strides, region.bits) - 1
-        return region.offset_bytes // self._stretch_bytes, last // self._stretch_bytes + 1
+
+class _Fact:
+    """That all of a region had `number`, at the time `since`; the stretches that it lies in, `first` .. `stop` - 1."""
+
+    __slots__ = ("first", "number", "since", "stop")
+
+    def __init__(self, first: int, stop: int) -> None:
+        self.first, self.stop = first, stop
+        self.number, self.since = 0, -1
 
 
 def _views(
