@@ -30,16 +30,6 @@ class Mark(NamedTuple):
     tensors: Names
 
 
-class _Work(NamedTuple):
-    """What a command takes and gives: by read, and last what it writes."""
-
-    forms: tuple[Format | None, ...]
-    tensors: tuple[Names, ...]
-
-    def takes(self, place: int) -> Mark:
-        return Mark(self.forms[place], self.tensors[place])
-
-
 @dataclass
 class Breaches:
     """Where elements are read in another format, and where parts of another tensor; by the index of the command or a text."""
@@ -71,7 +61,7 @@ class _Sweep:
         self._marks = [Mark(None, ANY)]
         most = len(commands) + len(bindings) + 1  # each makes one kind of bytes at most
         self._held = {memory: Numbers(used, unit, most) for memory, (used, unit) in memories.items()}
-        self._works: dict[tuple[str, int, int], _Work] = {}
+        self._works: dict[tuple[str, int, int], tuple[Mark, ...]] = {}  # by read, and last of what is written
         self._fits: dict[tuple[Mark, int], tuple[bool, bool]] = {}
         for part, each in bindings:
             if part != "output":
@@ -85,12 +75,11 @@ class _Sweep:
             # Many commands share their attributes, which take long to compare.
             key = command.layer, id(command.attributes), len(command.reads)
             if key not in self._works:
-                forms = tuple(forms_of(command))
-                self._works[key] = _Work(forms, self._expected.operands(command, len(forms) - 1))
-            work = self._works[key]
-            for place, region in enumerate(command.reads[: len(work.forms) - 1]):
-                self._look(index, f"read {place}, ", region, work.takes(place))
-            given = work.takes(-1)
+                forms = forms_of(command)
+                self._works[key] = tuple(map(Mark, forms, self._expected.operands(command, len(forms) - 1)))
+            *taken, given = self._works[key]
+            for place, (region, wanted) in enumerate(zip(command.reads, taken, strict=False)):
+                self._look(index, f"read {place}, ", region, wanted)
         for region in command.writes:
             self._put(region, given)
 

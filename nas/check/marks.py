@@ -103,7 +103,7 @@ class Numbers:
             return (fact.number,)
         found: set[int] = set()
         for view, _ in _views(self._marks, self._unit_bytes, region):
-            low, high = int(view.min()), int(view.max())
+            low, high = int(np.minimum.reduce(view, axis=None)), int(np.maximum.reduce(view, axis=None))
             found.update((low, high) if high - low < 2 else np.unique(view).tolist())
         if len(found) == 1:
             (fact.number,), fact.since = found, self._now
@@ -135,6 +135,9 @@ def _views(
     width = marks.itemsize
     for lattice, mask in bit_lattices(region.shape, region.strides, region.bits):
         start, run = (region.offset_bytes + lattice.start_bytes) // unit_bytes, lattice.run_bytes // unit_bytes
+        if not lattice.axes:
+            yield marks[start : start + run], mask
+            continue
         shape = (*(size for _, size in lattice.axes), run)
         strides = (*(stride // unit_bytes * width for stride, _ in lattice.axes), width)
         yield np.ndarray(shape, marks.dtype, marks.data, start * width, strides), mask

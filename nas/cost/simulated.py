@@ -53,6 +53,7 @@ class SimulatedCost:
         except DoesNotFit as error:
             return error.violation
         parallel = spread(lowered, self.processor, (program, constants), memo=self.memo)
+        # What the commands of one core do and read is asked where a program is kept (`compile_network`): it takes some tenth of the time.
         is_checked = not parallel.is_partitioned
         found = check_par_program(parallel.parallel, self.processor, parallel.sequence, is_checked)
         raise_findings(found, lowered.name)
