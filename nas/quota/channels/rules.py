@@ -152,11 +152,11 @@ def pointwise(trace: Trace, call: Call) -> bool:
     """
     labelled = [tensor for tensor in call.tensors if trace.of(tensor) and tensor.dim()]
     others = [tensor for tensor in call.tensors if not trace.of(tensor) and not trace.is_blank(tensor)]
-    if len({len(trace.of(tensor)) for tensor in labelled}) > 1:
+    of_each = _of_channels(trace, [trace.of(tensor) for tensor in labelled], call.result.shape)
+    if len({len(labels) for labels in of_each}) > 1:
         return False
     kept: Labels = []
-    for index in range(len(trace.of(labelled[0])) if labelled else 0):
-        whole = [trace.of(tensor)[index].expand(call.result.shape) for tensor in labelled]
+    for whole in zip(*of_each, strict=True):
         axes = {axis for labels in whole for axis in varying(labels)}
         full = []
         for labels, tensor in zip(whole, labelled, strict=True):
@@ -172,6 +172,24 @@ def pointwise(trace: Trace, call: Call) -> bool:
         kept.append(full[0] if full else whole[0])
     trace.set(call.result, kept)
     return True
+
+
+def _of_channels(trace: Trace, of_each: Sequence[Labels], shape: Sequence[int]) -> list[Labels]:
+    """The labels of each in the result's shape; where some are a map's, those of parameters along its other axes (1, or places) stay
+    whole and are left out.
+    """
+    spread = [[each.expand(*shape) for each in labels] for labels in of_each]
+    fewest = min(map(len, spread), default=0)
+    channels = {axis for labels in spread if len(labels) == fewest for each in labels for axis in varying(each)}
+    found = []
+    for labels in spread:
+        several = [each for each in labels if len(labels) == fewest or set(varying(each)) & channels]
+        if len(several) == fewest:
+            for each in labels:
+                if not any(each is other for other in several):
+                    trace.atoms.keep(short(each), NO_CHANNELS)
+        found.append(several)
+    return found
 
 
 @_rule("max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d")

@@ -27,7 +27,7 @@ def blind(network, groups, keep):
         gone = np.setdiff1d(np.arange(group.size), keep[group.name])
         for part in group.parts:
             layer = copied.get_submodule(part.name.rpartition(".")[0])
-            if part.axis != 1 or not len(gone):
+            if part.axis != 1 or not part.name.endswith("weight") or not len(gone):
                 continue
             places = part.places[gone].ravel()
             if isinstance(layer, nn.Conv2d):
@@ -352,3 +352,16 @@ def test_norms_of_all_kinds_tell_how_many_channels_are_left(norm):
     groups = assert_cut_is_blind(lively(network), 8, 0)
     assert slim(network, groups, {"first": np.arange(2)}, (1, 3, 8, 8)).norm.num_features == 2
     assert cut(network, groups, {}).norm.num_features == 6
+
+
+@pytest.mark.parametrize("shape", [(8, 1, 1), (1, 8, 1, 1), (1, 8, 6, 6), (8, 6, 6)])
+def test_scales_and_positions_lose_the_channels_of_what_they_are_for(shape):
+    net = Toy(
+        lambda self, x: self.last(torch.relu(self.first(x) * self.scale + self.place)),
+        first=nn.Conv2d(3, 8, 3, padding=1),
+        last=nn.Conv2d(8, 6, 1),
+    )
+    net.scale, net.place = nn.Parameter(torch.rand(shape)), nn.Parameter(torch.rand(shape[-3:]))
+    (group,) = find_groups(net, (1, 3, 6, 6)).cut
+    assert group.size == 8
+    assert_cut_is_blind(net, 6, seed=0)
