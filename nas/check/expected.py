@@ -3,17 +3,29 @@
 Views and joins of tensors compute nothing, so that their elements are those of the tensors behind them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from nas.check.part import is_part
 from nas.ir.command import Command, Conv, Host, Matmul
-from nas.ir.program import Concat, Operator, View
+from nas.ir.program import Concat, Function, Operator, View
 from nas.ir.tensor import Tensor
 
 Names = frozenset[str]
 
 ANY: Names = frozenset()
 _CONSTANT = "a constant"  # bytes of constants that are no tensor's alone, as the optimiser packs them
+_MOST_NAMES, _MOST_WAYS = 256, 16  # of more it is not asked: no file may fill the memory with names
+
+
+class Way(NamedTuple):
+    """The operators of a layer that do the same, and the tensors that they read, by place, and make."""
+
+    function: Function
+    first: set[str]
+    second: set[str]
+    others: set[str]
+    made: set[str]
 
 
 class Expected:
@@ -24,23 +36,29 @@ class Expected:
         # Of every tensor those whose elements it has.
         self._behind: dict[str, Names] = {tensor.name: frozenset([tensor.name]) for tensor in tensors}
         self._constants = {tensor.name for tensor in tensors if tensor.role == "constant"}
-        self._operators: dict[str, list[Operator]] = {}
+        self._ways: dict[str, dict[Function, Way]] = {}
         for each in operators:
             if isinstance(each.function, View | Concat):
                 self._behind.update(dict.fromkeys(each.outputs, self._all(each.inputs)))
-            self._operators.setdefault(each.layer, []).append(each)
+            ways = self._ways.setdefault(each.layer, {})
+            way = ways.setdefault(each.function, Way(each.function, set(), set(), set(), set()))
+            way.first.update(each.inputs[:1])
+            way.second.update(each.inputs[1:2])
+            way.others.update(each.inputs[2:])
+            way.made.update(each.outputs)
         # Most tiles of a layer share their attributes, which take long to compare.
-        self._known: dict[tuple[str, int], tuple[Operator, ...]] = {}
+        self._known: dict[tuple[str, int], tuple[Way, ...]] = {}
+        self._operands: dict[tuple[int, ...], tuple[Names, Names, Names, Names]] = {}
 
     def knows(self, layer: str) -> bool:
         """Whether there are operators of this layer."""
-        return layer in self._operators
+        return layer in self._ways
 
-    def operators(self, command: Command) -> tuple[Operator, ...]:
-        """Those of its layer that do what it does a part of."""
+    def ways(self, command: Command) -> tuple[Way, ...]:
+        """The operators of its layer that do what it does a part of."""
         key = command.layer, id(command.attributes)
         if key not in self._known:
-            mine = self._operators.get(command.layer, ())
+            mine = self._ways.get(command.layer, {}).values()
             self._known[key] = tuple(each for each in mine if is_part(command.attributes, each.function))
         return self._known[key]
 
@@ -53,19 +71,28 @@ class Expected:
 
         ANY where nobody knows. Sums may be taken up again, in the place of an addend.
         """
-        mine = self.operators(command)
-        if not mine:
+        mine = self.ways(command)
+        if not 0 < len(mine) <= _MOST_WAYS:
             return (ANY,) * (count + 1)
-        given = ANY.union(*(self._all(each.outputs) for each in mine))
-        everything = given.union(*(self._all(each.inputs) for each in mine))
+        key = tuple(map(id, mine))
+        if key not in self._operands:
+            read_first = set[str]().union(*(way.first for way in mine))
+            read_second = set[str]().union(*(way.second for way in mine))
+            results = set[str]().union(*(way.made for way in mine))
+            names = read_first.union(read_second, results, *(way.others for way in mine))
+            self._operands[key] = self._all(read_first), self._all(read_second), self._all(names), self._all(results)
+        first, second, everything, made = self._operands[key]
         if isinstance(command.attributes, Host):
-            return (*(everything,) * count, given)
-        first = ANY.union(*(self._all(each.inputs[:1]) for each in mine))
-        second = everything
-        if isinstance(command.attributes, Conv | Matmul):
-            second = ANY.union(*(self._all(each.inputs[1:2]) for each in mine))
-        return (*(first, second, *(everything,) * count)[:count], given)
+            return (*(everything,) * count, made)
+        second = second if isinstance(command.attributes, Conv | Matmul) else everything
+        return (*(first, second, *(everything,) * count)[:count], made)
 
-    def _all(self, names: Sequence[str]) -> Names:
-        behind = ANY.union(*(self._behind.get(name, ANY) for name in names))
-        return behind | {_CONSTANT} if not self._constants.isdisjoint(names) else behind
+    def _all(self, names: Collection[str]) -> Names:
+        """Those behind all of these; ANY where one is not known."""
+        behind = set[str]()
+        for name in names:
+            own = self._behind.get(name, ANY)
+            behind |= own
+            if not own or len(behind) > _MOST_NAMES:
+                return ANY
+        return frozenset(behind | {_CONSTANT} if not self._constants.isdisjoint(names) else behind)

@@ -16,7 +16,7 @@ def operator(subject: Subject) -> Iterator[Place]:
     for index, command in enumerate(subject.commands):
         if isinstance(command.attributes, Load | Store | Copy) or not subject.expected.knows(command.layer):
             continue
-        if not subject.expected.operators(command):
+        if not subject.expected.ways(command):
             yield subject.place(index), f"no operator of the layer does this {command.op}: {command.attributes}"
 
 
