@@ -33,6 +33,8 @@ from nas.search.pruning.prune_compare import Contest, PruneRecord, compare
 from nas.train.machine.device import device_of
 from nas.train.run import describe
 
+_PLACES = ("data.root", "folder", "page")  # of this machine, and in no record
+
 
 @script("compare_pruning", "Compare ways to a network of the same price.")
 def main(config: DictConfig) -> None:
@@ -88,7 +90,8 @@ def main(config: DictConfig) -> None:
         batch_size=contest.method_trainer.batch_size,
         learning_rate=contest.method_trainer.learning_rate,
     )
-    comparison = Comparison(this_machine(), budget, points, tuple(records), tuple(HydraConfig.get().overrides.task))
+    words = (word for word in HydraConfig.get().overrides.task if word.lstrip("+~").partition("=")[0] not in _PLACES)
+    comparison = Comparison(this_machine(), budget, points, tuple(records), tuple(words))
     page = Path(config.page)
     write_comparison(page.with_suffix(".json"), comparison)
     save_comparison_picture(page.with_suffix(".png"), comparison)

@@ -66,14 +66,18 @@ def _head(comparison: Comparison, picture: str) -> str:
         f"Measured on {machine.processor}, {machine.cores} cores, torch {machine.packages.get('torch', 'unknown')}: "
         f"{len(comparison.records)} trainings, {hours:.1f} hours of processor time. `{budget.source}`, "
         f"{budget.training_images:,} training images, {budget.test_images:,} {images}. For each seed one network is "
-        f"trained for {budget.whole_epochs:g} epochs of batch {budget.batch_size}, "
+        f"trained for {_epochs(budget.whole_epochs)} of batch {budget.batch_size}, "
         f"{mean_error(whole).percent()} % error; from it every method makes one that costs no more than the point allows, and "
-        f"trains it for {budget.epochs:g} epochs at a peak rate of {budget.learning_rate:g}, on the same batches. "
+        f"trains it for {_epochs(budget.epochs)} at a peak rate of {budget.learning_rate:g}, on the same batches. "
         "± is the half of a 95 % interval over the seeds (Student's t). *Against the quota*: the mean, over the same seeds, of "
         "the method's error less the quota's; in bold where its interval leaves out zero. Who has fewer values was run on the first seeds "
         "alone. Latencies are simulated.\n\n"
         f"![test error of every method at every point]({picture})"
     )
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch" + "s" * (count != 1)
 
 
 def _commands(comparison: Comparison, first: str) -> str:
