@@ -24,7 +24,7 @@ from nas.cost.simulated import SimulatedCost
 from nas.data.load import load_data
 from nas.data.source import DataConfig
 from nas.hw.load import processor_from
-from nas.report.pages.comparison import Budget, Comparison, write_comparison
+from nas.report.pages.comparison import PLACES, Budget, Comparison, write_comparison
 from nas.report.pages.comparison_page import comparison_page
 from nas.report.pages.comparison_picture import save_comparison_picture
 from nas.report.pages.comparison_table import comparison_table
@@ -32,8 +32,6 @@ from nas.report.terminal import LOADING
 from nas.search.pruning.prune_compare import Contest, PruneRecord, compare
 from nas.train.machine.device import device_of
 from nas.train.run import describe
-
-_PLACES = ("data.root", "folder", "page")  # of this machine, and in no record
 
 
 @script("compare_pruning", "Compare ways to a network of the same price.")
@@ -90,7 +88,7 @@ def main(config: DictConfig) -> None:
         batch_size=contest.method_trainer.batch_size,
         learning_rate=contest.method_trainer.learning_rate,
     )
-    words = (word for word in HydraConfig.get().overrides.task if word.lstrip("+~").partition("=")[0] not in _PLACES)
+    words = (word for word in HydraConfig.get().overrides.task if word.lstrip("+~").partition("=")[0] not in PLACES)
     comparison = Comparison(this_machine(), budget, points, tuple(records), tuple(words))
     page = Path(config.page)
     write_comparison(page.with_suffix(".json"), comparison)

@@ -30,6 +30,9 @@ class Mark(NamedTuple):
     tensors: Names
 
 
+_UNKNOWN = Mark(None, ANY)
+
+
 @dataclass
 class Breaches:
     """Where elements are read in another format, and where parts of another tensor; by the index of the command or a text."""
@@ -57,8 +60,7 @@ class _Sweep:
     ) -> None:  # fmt: skip
         self.found = Breaches()
         self._commands, self._bindings, self._expected = commands, bindings, expected
-        self._numbers: dict[Mark, int] = {Mark(None, ANY): 0}
-        self._marks = [Mark(None, ANY)]
+        self._numbers, self._marks = {_UNKNOWN: 0}, [_UNKNOWN]
         most = len(commands) + len(bindings) + 1  # each makes one kind of bytes at most
         self._held = {memory: Numbers(used, unit, most) for memory, (used, unit) in memories.items()}
         self._works: dict[tuple[str, int, int], tuple[Mark, ...]] = {}  # by read, and last of what is written
@@ -91,7 +93,7 @@ class _Sweep:
                 self._look(f"output {each.name}", "", each.region, wanted)
 
     def _look(self, where: int | str, what: str, region: Region, wanted: Mark) -> None:
-        for number in self._held[region.memory].of(region):
+        for number in self._held[region.memory].of(region) if wanted != _UNKNOWN else ():
             key = wanted, number
             if key not in self._fits:
                 held = self._marks[number]

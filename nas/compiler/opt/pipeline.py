@@ -211,13 +211,13 @@ def _fitting(
                 if not plans:
                     return fitting
                 drafts = [draft_of(plan, processor, without, memo) for plan in plans]
-                fitting += [each for each in drafts if _misfit(each, processor) is None]
-                found = _misfit(drafts[0], processor)
-                if found is None:
+                found = [_misfit(each, processor) for each in drafts]
+                fitting += [each for each, wrong in zip(drafts, found, strict=True) if wrong is None]
+                if found[0] is None:
                     break
-                if found.what == "dram_bytes":
-                    raise DoesNotFit(found)
-                misfit = found
+                misfit = found[0]
+                if misfit.what == "dram_bytes":
+                    raise DoesNotFit(misfit)
             if fitting and fills is _FILLS[0]:
                 break
         if fitting:

@@ -5,6 +5,8 @@ must be kept. Rules work on the labels alone: no rule looks at the numbers of a 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import not_
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -183,12 +185,11 @@ def _of_channels(trace: Trace, of_each: Sequence[Labels], shape: Sequence[int]) 
     channels = {axis for labels in spread if len(labels) == fewest for each in labels for axis in varying(each)}
     found = []
     for labels in spread:
-        several = [each for each in labels if len(labels) == fewest or set(varying(each)) & channels]
-        if len(several) == fewest:
-            for each in labels:
-                if not any(each is other for other in several):
-                    trace.atoms.keep(short(each), NO_CHANNELS)
-        found.append(several)
+        is_own = [len(labels) == fewest or not channels.isdisjoint(varying(each)) for each in labels]
+        found.append(list(compress(labels, is_own)))
+        if sum(is_own) == fewest:
+            for each in compress(labels, map(not_, is_own)):
+                trace.atoms.keep(short(each), NO_CHANNELS)
     return found
 
 

@@ -30,6 +30,10 @@ class Budget(msgspec.Struct, frozen=True):
     test_split: str = "test"
 
 
+# Words of the command line that say where files of this machine lie: in no record.
+PLACES = frozenset(["data.root", "folder", "page"])
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """points: in the order in which they are shown; records: of the whole networks too; words: of the command line that asked last."""
 

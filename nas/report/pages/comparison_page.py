@@ -5,15 +5,15 @@ import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from nas.report.pages.comparison import CURRENCY, Comparison, mean_error
+from nas.report.pages.comparison import CURRENCY, PLACES, Comparison, mean_error
 from nas.report.pages.mean import Mean, mean_of
 from nas.search.pruning.prune_compare import Point, PruneRecord
 
 _QUOTA = "quota"
 # Of the command line: what the page says in its own words, and where files lie.
 _TOLD = {
-    "data", "data.root", "data.train_images", "data.test_images", "data.test_split", "trainer.epochs",
-    "at", "methods", "seeds", "missing", "folder", "page",
+    "data", "data.train_images", "data.test_images", "data.test_split", "trainer.epochs",
+    "at", "methods", "seeds", "missing", *PLACES,
 }  # fmt: skip
 _MEANING = {
     "quota": "widths by curves, weighed by the losses of draws, or even ones, whichever err least in a try-out; channels by magnitude",
