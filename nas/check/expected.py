@@ -48,7 +48,7 @@ class Expected:
             way.made.update(each.outputs)
         # Most tiles of a layer share their attributes, which take long to compare.
         self._known: dict[tuple[str, int], tuple[Way, ...]] = {}
-        self._operands: dict[tuple[int, ...], tuple[Names, Names, Names, Names]] = {}
+        self._operands: dict[tuple[bool | int, ...], tuple[Names, Names, Names, Names]] = {}
 
     def knows(self, layer: str) -> bool:
         """Whether there are operators of this layer."""
@@ -74,17 +74,20 @@ class Expected:
         mine = self.ways(command)
         if not 0 < len(mine) <= _MOST_WAYS:
             return (ANY,) * (count + 1)
-        key = tuple(map(id, mine))
+        is_product = isinstance(command.attributes, Conv | Matmul)
+        key = is_product, *map(id, mine)
         if key not in self._operands:
-            read_first = set[str]().union(*(way.first for way in mine))
             read_second = set[str]().union(*(way.second for way in mine))
             results = set[str]().union(*(way.made for way in mine))
+            read_first = set[str]().union(*(way.first for way in mine))
+            if not is_product and any(isinstance(way.function, Conv | Matmul) for way in mine):
+                read_first |= results  # a tail of sums that were made in parts
             names = read_first.union(read_second, results, *(way.others for way in mine))
             self._operands[key] = self._all(read_first), self._all(read_second), self._all(names), self._all(results)
         first, second, everything, made = self._operands[key]
         if isinstance(command.attributes, Host):
             return (*(everything,) * count, made)
-        second = second if isinstance(command.attributes, Conv | Matmul) else everything
+        second = second if is_product else everything
         return (*(first, second, *(everything,) * count)[:count], made)
 
     def _all(self, names: Collection[str]) -> Names:

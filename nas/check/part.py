@@ -1,17 +1,36 @@
 """Can a command do a part of what an operator does?
 
 A tile has less of the padding and fewer groups, and whichever dataflow is quickest; a block of neighbouring outputs, made at once,
-has a larger kernel and takes larger steps. All else is the operator's: what it is, its formats, and its tail.
+has a larger kernel and takes larger steps. Sums may be made in parts, which are handed on as they are; then the tail is a command of
+its own. All else is the operator's: what it is, its formats, and its tail.
 """
+
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from nas.ir.command import Attributes, Conv, Matmul, Pool, Window
+from nas.ir.command import Attributes, Conv, Eltwise, Matmul, Pool, Tail, Window
 from nas.ir.program import Function
+from nas.ir.tensor import sums_format
 
 
 def is_part(attributes: Attributes, function: Function) -> bool:
     """Whether a command with `attributes` can do a part of what an operator with `function` does."""
+    return _is_tile_of(attributes, function) or any(_is_tile_of(attributes, each) for each in _in_parts(function))
+
+
+def _in_parts(function: Function) -> Iterator[Function]:
+    """What an operator comes to whose sums are made in parts: the first sums, those that are added to them, the tail, and its pool."""
+    if isinstance(function, Conv | Matmul):
+        sums, tail = sums_format(function.input, function.weight), function.tail
+        yield replace(function, tail=Tail(output=sums))
+        yield replace(function, tail=Tail(add=sums, output=sums))
+        yield Eltwise(sums, replace(tail, pool=None))
+        if tail.pool is not None:
+            yield Pool("max", tail.pool, True, tail.output, tail.output)
+
+
+def _is_tile_of(attributes: Attributes, function: Function) -> bool:
     if isinstance(attributes, Conv) and isinstance(function, Conv):
         if min(function.window.stride) < 1:
             return False  # nobody has judged the operators

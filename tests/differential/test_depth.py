@@ -159,3 +159,26 @@ def test_what_is_cut_along_nothing_still_says_what_it_needs() -> None:
     answer = compile_network(nn.Conv2d(1, 2, 3, bias=False), (1, 1, 4, 4000), _with_sram(11_000))
     assert isinstance(answer, Violation)
     assert answer.need > answer.have == 11_000
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "side", "kernel", "kib", "bits"),
+    [(512, 64, 1, 1, 6, "int8"), (96, 32, 8, 3, 12, "int8"), (120, 30, 3, 1, 12, "float")],
+)
+def test_each_core_may_cut_its_own_part(
+    channels: int, outputs: int, side: int, kernel: int, kib: int, bits: str
+) -> None:
+    """The operators of a program of several cores are those of the network, whatever each of them makes of its part."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(4, channels, 1), nn.ReLU(), nn.Conv2d(channels, outputs, kernel), nn.ReLU()]
+    module = nn.Sequential(*layers, nn.MaxPool2d(2) if side > kernel else nn.Identity()).eval()
+    processor = msgspec.structs.replace(_with_sram(kib << 10), cores=2)
+    compiled = compile_network(module, (2, 4, side, side), processor, precision=Precision(bits))
+    assert isinstance(compiled, Compiled), str(compiled)
+    assert compiled.spread.is_partitioned
+    (output,) = compiled.naive.outputs
+    inputs = {"input": compiled.truth["input"]}
+    naive = run_values(compiled.naive, compiled.naive_constants, inputs)[output.name]
+    generator = np.random.default_rng(0)
+    parallel = run_values_parallel(compiled.parallel, compiled.parallel_constants, inputs, generator)[output.name]
+    np.testing.assert_allclose(parallel, naive, rtol=0, atol=0 if bits == "int8" else 1e-5)

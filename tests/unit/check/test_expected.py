@@ -3,7 +3,7 @@
 from nas.check.expected import ANY, Expected
 from nas.ir.command import Command, Conv, Eltwise, Tail
 from nas.ir.program import Concat, Operator, View
-from nas.ir.tensor import Tensor, dense
+from nas.ir.tensor import FLOAT32, Tensor, dense
 
 MAP = (1, 4, 2, 2)
 TENSORS = [
@@ -41,6 +41,15 @@ def test_operands_have_their_places_and_sums_are_taken_up_again():
     constants = {"w", "table", "a constant"}
     assert (first, weights, made) == ({"x"}, {"w", "a constant"}, {"a"})
     assert table == {"x", "a"} | constants
+
+
+def test_sums_may_be_made_in_parts_and_their_tail_alone():
+    expected = Expected(OPERATORS, TENSORS)
+    for part in (Conv(), Conv(tail=Tail(add=FLOAT32))):
+        assert expected.operands(command("a", part), 2)[-1] == {"a"}
+    read, _, made = expected.operands(command("a", Eltwise(FLOAT32, CONV.tail)), 2)
+    assert (read, made) == ({"x", "a"}, {"a"})
+    assert expected.operands(command("a", Eltwise(FLOAT32, Tail(activation="relu"))), 1) == (ANY, ANY)
 
 
 def test_what_no_operator_does_and_what_no_tensor_is():
