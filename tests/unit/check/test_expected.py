@@ -45,11 +45,11 @@ def test_operands_have_their_places_and_sums_are_taken_up_again():
 
 def test_sums_may_be_made_in_parts_and_their_tail_alone():
     expected = Expected(OPERATORS, TENSORS)
-    for part in (Conv(), Conv(tail=Tail(add=FLOAT32))):
-        assert expected.operands(command("a", part), 2)[-1] == {"a"}
-    read, _, made = expected.operands(command("a", Eltwise(FLOAT32, CONV.tail)), 2)
-    assert (read, made) == ({"x", "a"}, {"a"})
-    assert expected.operands(command("a", Eltwise(FLOAT32, Tail(activation="relu"))), 1) == (ANY, ANY)
+    first, more = Conv(), Conv(tail=Tail(add=FLOAT32))
+    tail, other = Eltwise(FLOAT32, CONV.tail), Eltwise(FLOAT32, Tail(activation="relu"))
+    assert [expected.operands(command("a", part), 2)[-1] for part in (first, more)] == [{"a"}, {"a"}]
+    assert expected.operands(command("a", tail), 1) == ({"x", "a"}, {"a"})
+    assert expected.operands(command("a", other), 1) == (ANY, ANY)
 
 
 def test_what_no_operator_does_and_what_no_tensor_is():
