@@ -141,17 +141,17 @@ def part_of(function: Compute, reads: tuple[Region, ...], write: Region, tile: T
         return _part_of_conv(function, reads, write, tile)
     if isinstance(function, Pool):
         rows, window = _window_rows(function.window, tile.rows, reads[0].shape[-2])
-        data = _rows_and_channels(reads[0], rows, tile.channels)
-        return Part(_replace(function, window=window), (data,), _rows_and_channels(write, tile.rows, tile.channels))
+        data = rows_and_channels(reads[0], rows, tile.channels)
+        return Part(_replace(function, window=window), (data,), rows_and_channels(write, tile.rows, tile.channels))
     parts = []
     for role, region in zip(roles(function), reads, strict=True):
         if role == "table":
             parts.append(box(region, None, tile.channels))
         elif role == "data":
-            parts.append(_rows_and_channels(region, tile.rows, tile.channels))
+            parts.append(rows_and_channels(region, tile.rows, tile.channels))
         else:
             parts.append(_part_of_term(region, tile.rows, tile.channels))
-    return Part(function, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
+    return Part(function, tuple(parts), rows_and_channels(write, tile.rows, tile.channels))
 
 
 def part_cycles(part: Part, processor: Processor) -> int:
@@ -199,7 +199,7 @@ def _part_of_conv(function: Conv, reads: tuple[Region, ...], write: Region, tile
         first, last = tile.channels[0] // outputs_per_group, -(-tile.channels[1] // outputs_per_group)
         groups = last - first
         channels = (first * weights.shape[1], last * weights.shape[1])
-    parts = [_rows_and_channels(data, rows, channels)]
+    parts = [rows_and_channels(data, rows, channels)]
     for role, region in zip(roles(function)[1:], reads[1:], strict=True):
         if role == "weight":
             parts.append(box(region, tile.channels))
@@ -208,7 +208,7 @@ def _part_of_conv(function: Conv, reads: tuple[Region, ...], write: Region, tile
         else:
             parts.append(_part_of_term(region, conv_rows, tile.channels))
     conv = Conv(window, groups, function.input, function.weight, tail, function.dataflow)
-    return Part(conv, tuple(parts), _rows_and_channels(write, tile.rows, tile.channels))
+    return Part(conv, tuple(parts), rows_and_channels(write, tile.rows, tile.channels))
 
 
 def _window_rows(window: Window, rows: tuple[int, int], height: int) -> tuple[tuple[int, int], Window]:
@@ -224,11 +224,11 @@ def _window_rows(window: Window, rows: tuple[int, int], height: int) -> tuple[tu
 def _part_of_term(region: Region, rows: tuple[int, int], channels: tuple[int, int]) -> Region:
     """A part of a factor or an addend: an axis of size 1 serves all places along it."""
     is_spread = math.prod(region.shape[:-2]) == 1
-    return _rows_and_channels(region, rows if region.shape[-2] > 1 else (0, 1), None if is_spread else channels)
+    return rows_and_channels(region, rows if region.shape[-2] > 1 else (0, 1), None if is_spread else channels)
 
 
-def _rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[int, int] | None) -> Region:
-    """A part of a map. Channels that are several axes are cut along the first of them that has steps."""
+def rows_and_channels(region: Region, rows: tuple[int, int], channels: tuple[int, int] | None) -> Region:
+    """A part of a map; None: all channels. Channels that are several axes are cut along the first of them that has steps."""
     if rows == (0, region.shape[-2]) and (channels is None or channels == (0, math.prod(region.shape[:-2]))):
         return region
     if len(region.shape) == MAP_RANK:

@@ -59,6 +59,7 @@ PLANNING = (
     "spread",
     "residency",
     "stripes",
+    "slices",
     "store_through",
     "sharing",
     "coalesce",

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 from nas.compiler.memo import Memo
 from nas.compiler.opt.emit.constants import ConstantPool
-from nas.compiler.opt.emit.recipe import Recipe, striped, tiled
+from nas.compiler.opt.emit.cook import Recipe
+from nas.compiler.opt.emit.recipe import sliced, striped, tiled
 from nas.compiler.opt.layout.operands import Home, Layout, Placed
 from nas.compiler.opt.plan.pace import paces
 from nas.compiler.opt.plan.residency import Residency
+from nas.compiler.opt.plan.slices import Slices
 from nas.compiler.opt.plan.stripes import Group
 from nas.compiler.regions import aligned, image_of, place
 from nas.compiler.tiling import local_copy
@@ -89,7 +91,11 @@ class _Emitter:
         members = [each for each in self.plan.layout.placed[group.first : group.last + 1] if each is not None]
         operands = tuple([each.operands for each in members])
         on_chip = tuple([each.on_chip(self.on_chip) for each in members])
-        self._follow(self.memo.of(striped, operands, on_chip, group.stripes, self.plan.processor), members)
+        if isinstance(group.stripes, Slices):
+            recipe = self.memo.of(sliced, operands, on_chip, group.stripes, self.plan.processor)
+        else:
+            recipe = self.memo.of(striped, operands, on_chip, group.stripes, self.plan.processor)
+        self._follow(recipe, members)
 
     def _follow(self, recipe: Recipe, members: Sequence[Placed]) -> None:
         """The commands of a recipe, with the homes of its slots."""

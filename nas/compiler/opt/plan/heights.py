@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-from nas.compiler.opt.engines.share import Pace, array_part_cycles, engine_cycles
+from nas.compiler.opt.engines.share import Pace
 from nas.compiler.opt.engines.spread import constant_copy
 from nas.compiler.opt.layout.operands import Operands
+from nas.compiler.opt.plan.balance import Work, balanced
+from nas.compiler.opt.plan.chain import Chain
 from nas.compiler.opt.plan.halo import Rows, Stripe, stripes_of
 from nas.compiler.opt.plan.passing import Passing, Turn, in_turn, overlapping
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import Tile, engine_of, input_rows, part_of, reads_rows, roles
+from nas.compiler.tiling import Tile, input_rows, part_of, reads_rows, roles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 from nas.ir.tensor import stored_bytes
@@ -23,18 +24,6 @@ _FEWEST = 4
 _WAITING = 1.1
 # So many heights are tried, from the tallest that fits.
 _TRIED = 3
-
-
-class Chain(NamedTuple):
-    """Operators that are done together. takes: the operand of each member that the one before it makes, 0 of the first; again: the
-    operands of each that are what the first one reads as its data, in dram, and that are not loaded again. stores: whether what
-    each hands on goes to dram as well, for others that read it later.
-    """
-
-    members: tuple[Operands, ...]
-    takes: tuple[int, ...]
-    again: tuple[frozenset[int], ...]
-    stores: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -184,7 +173,8 @@ def _stripes(
     )
     if overhead > _LARGEST_OVERHEAD:
         return None
-    paces, cycles = _paces(members, stripe, passing, processor)
+    moving_cycles = sum(_moving_cycles(member, each, processor) for member, each in zip(members, stripe, strict=True))
+    paces, cycles = balanced(_works(members, stripe, passing), passing.overlaps, moving_cycles, processor)
     # Nothing overlaps with the load of the first stripe, and little with the first and the last ones' work.
     alone = passing.lags[-1] / passing.chunks(members) if passing.chunk else passing.lags[-1] + 1
     return Stripes(
@@ -206,36 +196,16 @@ def _moving_cycles(member: Operands, rows: Rows, processor: Processor) -> int:
     return processor.issue_cycles + ceil_div(count, processor.vector.lanes) if count > 0 else 0
 
 
-def _paces(
-    members: Sequence[Operands], stripe: Stripe, passing: Passing, processor: Processor
-) -> tuple[tuple[Pace, ...], float]:
-    """Where the members overlap, the vector engine makes as much of its own as the matrix engine's own takes.
-
-    Also the cycles of one stripe, about.
-    """
-    chunks = passing.chunks(members)
-    cycles = {"matrix": [0] * len(members), "vector": [0] * len(members)}
-    helping_cycles = moving_cycles = 0
+def _works(members: Sequence[Operands], stripe: Stripe, passing: Passing) -> list[Work]:
+    """What the members do for one stripe."""
+    works = []
     for place, (member, rows) in enumerate(zip(members, stripe, strict=True)):
-        reads, write = member.images[0]
         channels, times = member.size[1], 1
         if passing.is_chunked(place):
-            channels, times = passing.chunk, chunks
-        part = part_of(member.function, reads, write, Tile(rows.made, (0, channels)))
-        moving_cycles += _moving_cycles(member, rows, processor)
-        engine = engine_of(part.function)
-        cycles[engine][place] = times * engine_cycles(part, member.array, processor)
-        if engine == "vector":
-            helping_cycles += times * array_part_cycles(part, member.array, processor)
-    matrix_cycles, vector_cycles = sum(cycles["matrix"]), max(1, sum(cycles["vector"]))
-    both = float(matrix_cycles + vector_cycles + moving_cycles)
-    ahead_cycles = max(0, matrix_cycles - moving_cycles) if passing.overlaps else 0
-    if passing.overlaps:
-        both = max(matrix_cycles, vector_cycles + moving_cycles)
-        if helping_cycles and vector_cycles > ahead_cycles:
-            both = moving_cycles + vector_cycles * (ahead_cycles + helping_cycles) / (vector_cycles + helping_cycles)
-    leads = [ahead_cycles * own // vector_cycles // chunks for own in cycles["vector"]]
-    return tuple(Pace(0, lead) for lead in leads), both
+            channels, times = passing.chunk, passing.chunks(members)
+        part = part_of(member.function, *member.images[0], Tile(rows.made, (0, channels)))
+        works.append(Work(part, member.array, times))
+    return works
 
 
 def _all_read(chain: Chain, row_count: int, rows: int) -> bool:

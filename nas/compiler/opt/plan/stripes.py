@@ -1,7 +1,8 @@
 """Layer fusion: chains of layers whose maps are too large for the chip are done stripe by stripe, and never leave it.
 
 A stripe is a few rows of the last layer's output. Each layer before it makes just the rows that the next one needs for
-them, halo included (`halo`): it costs some work, and saves all the traffic.
+them, halo included (`halo`): it costs some work, and saves all the traffic. Where layers go channel by channel, slices of channels
+do as well (`slices`), and whatever is quicker is taken.
 """
 
 from bisect import bisect_right
@@ -14,9 +15,11 @@ from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.layout.operands import Layout, Placed
 from nas.compiler.opt.layout.storage import Storage
-from nas.compiler.opt.plan.heights import Chain, Stripes, choose_stripes
+from nas.compiler.opt.plan.chain import Chain
+from nas.compiler.opt.plan.heights import Stripes, choose_stripes
 from nas.compiler.opt.plan.pace import whole_cycles
 from nas.compiler.opt.plan.residency import Residency
+from nas.compiler.opt.plan.slices import Slices, choose_slices
 from nas.compiler.opt.plan.stored import are_stored_in_time, read_later_too
 from nas.compiler.opt.plan.tile import transfer_bytes
 from nas.compiler.regions import aligned
@@ -31,22 +34,24 @@ _EFFORT = 0.25
 
 
 class Ways(NamedTuple):
-    """sharing: whether engines share the work of one operator; storing: whether maps that others read later may pass, and go to dram
-    as well; evicting: whether buffers leave the chip where no chain fits beside them.
+    """sharing: whether engines share the work of one operator; slicing: whether chains may be cut along channels; storing: whether
+    maps that others read later may pass, and go to dram as well; evicting: whether buffers leave the chip where no chain fits
+    beside them.
     """
 
     sharing: bool
+    slicing: bool
     storing: bool
     evicting: bool
 
 
 @dataclass(frozen=True)
 class Group:
-    """Operators first..last (inclusive) done in stripes."""
+    """Operators first..last (inclusive) done in stripes, or in slices."""
 
     first: int
     last: int
-    stripes: Stripes
+    stripes: Stripes | Slices
 
     @property
     def stores(self) -> bool:
@@ -118,7 +123,7 @@ def plan_groups(layout: Layout, residency: Residency, processor: Processor, memo
     """The chains worth doing in stripes."""
     network, storage = layout.network, layout.storage
     alone = layout.links - residency.on_chip
-    chains = _Chains(layout, residency, processor, ways.sharing, memo, alone)
+    chains = _Chains(layout, residency, processor, ways, memo, alone)
     groups: list[Group] = []
     for first, last in _runs(network, alone):
         chains.any_fits = False
@@ -146,7 +151,7 @@ def _runs(network: Network, linking: frozenset[str]) -> Iterator[tuple[int, int]
 
 def waited_for(layout: Layout, residency: Residency, processor: Processor, memo: Memo) -> frozenset[str]:
     """What is made on chip by operators that take longer to load what they read than to work on it."""
-    chains = _Chains(layout, residency, processor, True, memo, frozenset())
+    chains = _Chains(layout, residency, processor, Ways(True, False, False, False), memo, frozenset())
     return frozenset(
         operator.outputs[0]
         for operator, placed in zip(layout.network.operators, layout.placed, strict=True)
@@ -167,14 +172,14 @@ class _Chains:
         layout: Layout,
         residency: Residency,
         processor: Processor,
-        sharing: bool,
+        ways: Ways,
         memo: Memo,
         alone: frozenset[str],
     ) -> None:
         """alone: the maps that nobody but the next operator reads."""
         self._alone = alone
         self._layout, self._residency, self._processor = layout, residency, processor
-        self._sharing, self._memo = sharing, memo
+        self._ways, self._memo = ways, memo
         # Transfers bring constants of later operators, too.
         self._spare_bytes = transfer_bytes(processor)
         self.any_fits = False
@@ -204,9 +209,10 @@ class _Chains:
             return found
         free = _free_beside(self._layout, self._residency, (first, last), self._spare_bytes)
         for chain in _chains_of(self._layout, self._residency, (first, last), (*stores, False)):
-            stripes = self._memo.of(choose_stripes, chain, *free, self._processor, self._sharing)
-            if stripes is not None:
-                found.append(Group(first, last, stripes))
+            for choose in (choose_stripes, choose_slices) if self._ways.slicing else (choose_stripes,):
+                passing = self._memo.of(choose, chain, *free, self._processor, self._ways.sharing)
+                if passing is not None:
+                    found.append(Group(first, last, passing))
         self.any_fits |= bool(found)
         return found
 
