@@ -9,16 +9,19 @@ import torch
 from torch import nn
 
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.opt.layout.flat import flat
 from nas.compiler.opt.layout.operands import Operands
 from nas.compiler.opt.plan.cut import Tiling, choose_tiling
 from nas.compiler.opt.plan.tile import largest_tiles, tile_parts
+from nas.compiler.precision import Precision
 from nas.compiler.tiling import Tile
 from nas.hw.load import find_processor
 from nas.ir.command import Conv, Eltwise, Window
-from nas.ir.tensor import dense
+from nas.ir.tensor import Region, dense
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
 from nas.timing.bounds import program_bounds
+from tests.processors import with_sram
 
 EDGE_NPU = find_processor("edge_npu")
 SMALL = msgspec.structs.replace(EDGE_NPU, sram=msgspec.structs.replace(EDGE_NPU.sram, size_bytes=32 * 1024, banks=1))
@@ -61,3 +64,32 @@ def test_the_first_tile_counts_where_the_others_are_shorter() -> None:
         tiling = choose_tiling(operands, frozenset(), free_bytes, None, SMALL)
         _, tile = next(iter(tiling.steps()))
         assert sum(tile_parts(operands, tile, frozenset())) <= free_bytes
+
+
+@pytest.mark.parametrize("bits", ["int8", "float"])
+def test_a_tile_of_a_pointwise_convolution_is_any_number_of_places(bits: str) -> None:
+    """A row of 96 channels leaves no room for a second one beside as many weights as the array has columns; parts of rows do."""
+    torch.manual_seed(0)
+    small = with_sram(8 if bits == "int8" else 24)
+    network = nn.Sequential(nn.Conv2d(4, 96, 1), nn.ReLU(), nn.Conv2d(96, 64, 1)).eval()
+    compiled = compile_network(network, (2, 4, 5, 61), small, precision=Precision(bits))
+    assert isinstance(compiled, Compiled)
+    made = [each.writes[0].shape for each in compiled.optimised.commands if each.layer == "2" and each.op == "conv"]
+    assert any(columns == 1 and places % 61 for _, places, columns in made)
+    (name,) = (binding.name for binding in compiled.optimised.outputs)
+    inputs = {"input": compiled.truth["input"]}
+    values = run_values(compiled.optimised, compiled.constants, inputs)[name]
+    naive = run_values(compiled.naive, compiled.naive_constants, inputs)[name]
+    np.testing.assert_allclose(values, naive, rtol=0, atol=0 if bits == "int8" else 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "bits", "strides"),
+    [(Window((1, 1), (2, 2)), 8, (35, 5, 1)), (Window((3, 3)), 8, (35, 5, 1)), (Window(), 4, (42, 6, 1)), (Window(), 8, (70, 10, 1))],
+    ids=["steps", "sees others", "rows of half bytes", "gaps between rows"],
+)  # fmt: skip
+def test_what_is_not_flat_stays_as_it_is(window: Window, bits: int, strides: tuple[int, int, int]) -> None:
+    data = Region("0.0", 0, (3, 7, 5), strides, bits)
+    out = dense("0.out", 0, (8, *window.output_size(7, 5)), bits)
+    operands = Operands(Conv(window), (((data, dense("1", 0, (8, 3, *window.kernel), 8)), out),), frozenset({"1"}))
+    assert flat(operands) is operands

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nas.compiler.opt.engines.share import Pace, engine_cycles, shared_cycles
 from nas.compiler.opt.engines.spread import constant_copy
+from nas.compiler.opt.layout.flat import flat
 from nas.compiler.opt.layout.operands import Operands
 from nas.compiler.opt.plan.tile import largest_tiles, tile_bytes, tile_parts, transfer_bytes
 from nas.compiler.tiling import Tile, part_of, roles, tiles_of
@@ -25,6 +26,9 @@ _CHUNKS = (16, 8)
 _FILL = 1 / 32
 # Among tilings that are done about as soon, the one with less work and fewer transfers leaves more to others.
 _EFFORT = 0.05
+# Tiles that end within a row have to save this share of the time: more of them fill the room to the last byte, so that less of what
+# comes next finds any.
+_WORTH = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def choose_tiling(
     """The tiling done first by estimate; that of the smallest tiles where none fits. pace: None for one engine only."""
     rows, channels = operands.size
     if operands.streams(on_chip) or tile_bytes(operands, rows, channels, on_chip) > free_bytes:
-        return _Choice(operands, on_chip, free_bytes, pace, processor).best()[0]
+        return _best(operands, on_chip, free_bytes, pace, processor)[0]
     return Tiling(operands, rows, _in_chunks(operands, channels, processor))
 
 
@@ -65,7 +69,19 @@ def streamed_cycles(
     operands: Operands, processor: Processor, on_chip: frozenset[str] = frozenset(), held_bytes: int = 0
 ) -> float:
     """By estimate, with all maps in dram but those `on_chip`, and all of the sram for tiles but what these hold."""
-    return _Choice(operands, on_chip, processor.sram.size_bytes - held_bytes, Pace(), processor).best()[1]
+    return _best(operands, on_chip, processor.sram.size_bytes - held_bytes, Pace(), processor)[1]
+
+
+def _best(
+    operands: Operands, on_chip: frozenset[str], free_bytes: int, pace: Pace | None, processor: Processor
+) -> tuple[Tiling, float]:
+    """The tiling done first, and its cycles: in rows, or in any number of places where that is worth it."""
+    in_rows = _Choice(operands, on_chip, free_bytes, pace, processor).best()
+    in_places = flat(operands)
+    if in_places is operands:
+        return in_rows
+    found = _Choice(in_places, on_chip, free_bytes, pace, processor).best()
+    return found if found[1] < (1 - _WORTH) * in_rows[1] else in_rows
 
 
 def _in_chunks(operands: Operands, channels: int, processor: Processor) -> int:
