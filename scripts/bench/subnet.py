@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import models
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.subnet import Subnet
 from nas.quota.urn.draw import prepare, random_channels
 from nas.quota.urn.urn import full_urn

@@ -8,7 +8,7 @@ import torch
 
 import models
 from nas.core.errors import InputError
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.subnet import Subnet
 from nas.quota.worth.importance import IMPORTANCES
 

@@ -8,7 +8,7 @@ import models
 from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.lowerings.fallback import run_on_host
 from nas.hw.load import find_processor
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.slim import slim
 from nas.sim.values import run_values
 from tests.networks import draw_statistics

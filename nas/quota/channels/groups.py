@@ -1,24 +1,18 @@
-"""A network -> groups of channels that can be cut, found by running it once.
+"""Groups: the channels of a network that can be cut, as `find` finds them.
 
 A group's channels can be exchanged for one another: each consists of the same parts, such as one row of a convolution,
-one entry of its batch norm and one column of the next layer. All that ties layers together (residual sums, depthwise
-and grouped convolutions, concatenation, channel shuffle, squeeze-and-excitation, flattening) is followed by `provenance`.
+one entry of its batch norm and one column of the next layer.
 """
 
-import copy
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import tree_flatten
 
 from nas.core.errors import InputError
 from nas.quota.channels.labels import Ints
-from nas.quota.channels.provenance import Provenance
 
 
 class Part(NamedTuple):
@@ -46,34 +40,6 @@ class Groups(NamedTuple):
     kept: dict[str, str]
 
 
-def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
-    """Run `network` once on zeros of `input_shape` (batch, channels, height, width) and group its channels.
-
-    The network is left as it was. Raises InputError for a compiled network, whose layers cannot be seen.
-    """
-    refuse_compiled(network)
-    weight = next(iter(network.parameters()), torch.empty(0))
-    # Where channels are last, PyTorch's core moves memory about by strides, which say nothing of channels.
-    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    with evaluating(network), torch.no_grad(), Provenance(network) as seen:
-        output = network(torch.zeros(tuple(input_shape), device=weight.device, dtype=weight.dtype))
-        for tensor in tree_flatten(output)[0]:
-            if isinstance(tensor, torch.Tensor):
-                seen.keep(tensor, "output of the network")
-    parts: dict[int, list[tuple[str, int, Ints]]] = {}
-    kept: dict[str, str] = {}
-    for name, axes in seen.axes.items():
-        for axis, atoms in axes.items():
-            classes = seen.atoms.classes(atoms)
-            for one in np.unique(classes).tolist():
-                reason = seen.atoms.reason(one)
-                if reason is None:
-                    parts.setdefault(one, []).append((name, axis, np.flatnonzero(classes == one)))
-                elif axis == 0 and name.endswith("weight"):
-                    kept.setdefault(_layer(name), reason)
-    return Groups(_grouped(parts), kept)
-
-
 def sizes_to_cut(groups: Groups) -> dict[str, int]:
     """Channels by group; InputError where there is no group, with the reasons."""
     if not groups.cut:
@@ -95,28 +61,6 @@ def refuse_compiled(network: nn.Module) -> None:
             got = "one that computed it, with gradients, as weight norms and masks by hooks do"
             hint = "make the weight permanent, or run the network once under torch.no_grad"
             raise InputError("quota", place, "a layer that holds its weight", got, hint)
-
-
-def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]:
-    """Classes of atoms with the same parts, each of the same number of indices, are the channels of one group."""
-    alike: dict[tuple[tuple[str, int, int], ...], list[list[tuple[str, int, Ints]]]] = {}
-    for members in parts.values():
-        alike.setdefault(tuple((name, axis, len(places)) for name, axis, places in members), []).append(members)
-    groups, begun = [], Counter[str]()
-    for shape, channels in alike.items():
-        together = tuple(
-            Part(name, axis, np.stack([members[index][2] for members in channels]))
-            for index, (name, axis, _) in enumerate(shape)
-        )
-        layer = _layer(next((name for name, axis, _ in shape if axis == 0), shape[0][0]))
-        begun[layer] += 1
-        name = layer if begun[layer] == 1 else f"{layer}@{begun[layer]}"
-        groups.append(Group(name, len(channels), together))
-    return tuple(groups)
-
-
-def _layer(name: str) -> str:
-    return name.rpartition(".")[0] or name
 
 
 @contextmanager

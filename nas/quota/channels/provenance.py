@@ -8,7 +8,7 @@ keeps its channels whole. A tensor carries one array of atoms of its own shape, 
 # mypy: allow-untyped-calls
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Size, Tensor, nn
@@ -42,13 +42,26 @@ def _split(tensor: Tensor, size: int | Sequence[int], dim: int = 0) -> Any:
     return tensor.split(size, dim)
 
 
+class Written(NamedTuple):
+    """Numbers of one call: the sizes of a view, the scales of an operation; fixed: the places of those that must be the same where
+    there are fewer channels.
+    """
+
+    numbers: tuple[float, ...]
+    fixed: tuple[int, ...]
+
+
 class Provenance(TorchDispatchMode):
-    """Watches a run. atoms: of all parameters and buffers of `network`; axes: their labelled axes by name."""
+    """Watches a run. atoms: of all parameters and buffers of `network`; axes: their labelled axes by name; written: the numbers in
+    the network's code that act on channels, by the number of the call.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.atoms = Atoms()
         self.axes: dict[str, dict[int, Ints]] = {}
+        self.written: dict[int, list[Written]] = {}
+        self._calls = 0
         self._names = {id(tensor): name for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
         self._weights = set(self._names)  # ids of what is computed from parameters alone
         self._labels: dict[int, Labels] = {}
@@ -72,6 +85,7 @@ class Provenance(TorchDispatchMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = Call(func, args, kwargs or {}, func(*args, **(kwargs or {})))
+        self._calls += 1
         labelled = [tensor for tensor in call.tensors if self.of(tensor)]
         if labelled:
             with _disable_current_modes():
@@ -103,6 +117,10 @@ class Provenance(TorchDispatchMode):
         for labels in self.of(tensor):
             with _disable_current_modes():
                 self.atoms.keep(short(labels), reason)
+
+    def write(self, numbers: Sequence[float], fixed: Sequence[int]) -> None:
+        """Say which numbers the present call is written with, and the places of those that are fixed."""
+        self.written.setdefault(self._calls, []).append(Written(tuple(numbers), tuple(fixed)))
 
     def set_blank(self, tensor: Tensor) -> None:
         """Say that `tensor` is new, and of another's shape whatever that will be."""

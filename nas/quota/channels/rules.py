@@ -48,6 +48,7 @@ class Trace(Protocol):
     def is_weight(self, tensor: Tensor) -> bool: ...
     def set_blank(self, tensor: Tensor) -> None: ...
     def is_blank(self, tensor: Tensor) -> bool: ...
+    def write(self, numbers: Sequence[float], fixed: Sequence[int]) -> None: ...
 
 
 Rule = Callable[[Trace, Call], bool]
@@ -91,7 +92,7 @@ def same(trace: Trace, call: Call) -> bool:
     return True
 
 
-@_rule("permute transpose t unsqueeze squeeze expand flip roll repeat")
+@_rule("permute transpose t unsqueeze squeeze expand flip repeat")
 def move(trace: Trace, call: Call) -> bool:
     """The same elements elsewhere."""
     moved = [call.function(labels, *call.args[1:], **call.kwargs) for labels in trace.of(call.args[0])]
@@ -99,19 +100,38 @@ def move(trace: Trace, call: Call) -> bool:
     return True
 
 
+@_rule("roll")
+def roll(trace: Trace, call: Call) -> bool:
+    """The same elements further on; along channels it would be as far, whatever lies between."""
+    axes = call.args[2] if len(call.args) > 2 else call.kwargs.get("dims", ())
+    rolled = {axis % call.args[0].dim() for axis in axes}
+    if not rolled or any(rolled & set(varying(labels)) for labels in trace.of(call.args[0])):
+        return False
+    return move(trace, call)
+
+
 @_rule("view _unsafe_view reshape _reshape_alias")
 def reshape(trace: Trace, call: Call) -> bool:
-    """The same elements in another shape. Channels seen as (parts, channels of a part) are cut alike in each part."""
+    """The same elements in another shape. Channels seen as (parts, channels of a part) are cut alike in each part, of which there stay
+    as many; parts may have parts.
+    """
     reshaped = []
     for before in trace.of(call.args[0]):
         after = before.reshape(call.result.shape)
-        if len(varying(before)) == 1 and len(varying(after)) == 2:
-            first, *others = after.movedim(varying(after)[0], 0)
+        parts = varying(after)[:-1] if _sizes(before) != _sizes(after) else []
+        if parts:
+            first, *others = after.movedim(parts, tuple(range(len(parts)))).flatten(0, len(parts) - 1)
             for other in others:
                 trace.atoms.tie(short(first), short(other))
+        trace.write(after.shape, parts)
         reshaped.append(after)
     trace.set(call.result, reshaped)
     return True
+
+
+def _sizes(labels: Tensor) -> list[int]:
+    """Along the axes where there are several channels."""
+    return [labels.shape[axis] for axis in varying(labels)]
 
 
 @_rule("slice select split split_with_sizes unbind")
@@ -122,8 +142,7 @@ def split(trace: Trace, call: Call) -> bool:
     for labels in trace.of(call.args[0]):
         found = call.function(labels, *call.args[1:], **call.kwargs)
         parts = list(found) if isinstance(found, list | tuple) else [found]
-        sizes = [labels.shape[axis] for axis in varying(labels)]
-        divides = any([part.shape[axis] for axis in varying(part)] != sizes for part in parts)
+        divides = any(_sizes(part) != _sizes(labels) for part in parts)
         written = call.name == "split_with_sizes" or len(parts) == 1 or len({part.shape for part in parts}) > 1
         if divides and written:
             return False
@@ -172,6 +191,8 @@ def pointwise(trace: Trace, call: Call) -> bool:
             for labels in full:
                 trace.atoms.keep(short(labels), NO_CHANNELS)
         kept.append(full[0] if full else whole[0])
+    numbers = [item for item in tree_flatten((call.args, call.kwargs))[0] if isinstance(item, int | float)]
+    trace.write(numbers, range(len(numbers)))
     trace.set(call.result, kept)
     return True
 

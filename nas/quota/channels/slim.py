@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_flatten
 
 from nas.core.errors import InputError
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import Groups, evaluating, find_groups
+from nas.quota.channels.find import find_groups
+from nas.quota.channels.groups import Groups, evaluating
 from nas.quota.channels.slices import Keep
 
 SLIM_KIND, SLIM_VERSION = "slim_network", 1

@@ -18,7 +18,7 @@ from nas.core.artifact import read_json, write_json
 from nas.core.errors import Violation, refuse_other
 from nas.cost.model import CostModel
 from nas.data.load import Data
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.sizes import counts_in
 from nas.quota.training.config import QuotaConfig
 from nas.quota.worth.price import PRICES, CostOf, Counts

@@ -23,7 +23,8 @@ from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError, Violation
 from nas.cost.model import Cost, CostModel
 from nas.data.load import Data
-from nas.quota.channels.groups import Groups, find_groups, sizes_to_cut
+from nas.quota.channels.find import find_groups
+from nas.quota.channels.groups import Groups, sizes_to_cut
 from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, channels_of, slim
 from nas.quota.training.adjuster import Judges
 from nas.quota.training.config import QuotaConfig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.training.adjuster import Judges
 from nas.quota.training.config import QuotaConfig
 from nas.quota.training.quota_training import QuotaTraining

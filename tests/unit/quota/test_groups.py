@@ -11,7 +11,7 @@ from torch import nn
 import models
 from nas.core.errors import InputError
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.sizes import counts_in
 from nas.quota.channels.slim import slim
 

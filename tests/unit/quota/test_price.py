@@ -7,7 +7,7 @@ from torch import nn
 
 import models
 from nas.core.errors import InputError
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.slim import first_channels
 from nas.quota.worth.price import PRICES, Subject
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.subnet import Subnet
 from nas.quota.worth.probe import Slopes, losses_of
 

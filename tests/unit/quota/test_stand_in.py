@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.subnet import Subnet
 from nas.quota.worth.readers import Moments, moments_of, readers_of
 from nas.quota.worth.stand_in import hand_over, ranking

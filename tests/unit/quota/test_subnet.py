@@ -9,7 +9,7 @@ from torch import nn
 
 import models
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.channels.subnet import Subnet
 
 OPTIMIZERS = {

@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.core.errors import InputError
 from nas.quota.channels.cut import cut
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.quota.training.adjuster import Judges
 from nas.quota.training.config import QuotaConfig
 from nas.quota.training.holding import Holding

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.data.load import Data
-from nas.quota.channels.groups import find_groups
+from nas.quota.channels.find import find_groups
 from nas.search.pruning.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.recipe.metrics import mistaken
