@@ -40,11 +40,11 @@ def quantize(
     layers: Mapping[str, Bits] | None = None,
     image_shape: tuple[int, int, int] | None = None,
 ) -> nn.Module:
-    """Quantise `model` in place, and return it; parameters keep their names.
+    """Quantise `model` in place, and return it; parameters keep their names, and layers their hooks.
 
     skip: names of layers that stay as they are; None: the first and the last to run. layers: name -> bits of single
     layers, whatever else is said of them. image_shape: (channels, height, width) of one image; None asks `model.arch`.
-    Raises ValueError for a name that no layer has, and for a layer that is quantised already.
+    Raises ValueError for a name that no layer has, for a layer that is quantised already, and for one with a forward of its own.
     """
     bits = Bits(weight_bits, activation_bits, gradient_bits)
     layers = layers or {}
@@ -132,6 +132,11 @@ def _quantised(name: str, layer: nn.Module, bits: Bits, reading: _Reading) -> nn
         raise ValueError(f"{name}: expected a layer in full precision, got one that is quantised already")
     if not name:
         raise ValueError("expected a network that holds its layers, got a single layer")
+    if _computes_otherwise(layer):
+        kind = type(layer).__name__
+        raise ValueError(
+            f"{name}: expected a plain convolution or linear layer, got a {kind} with a forward of its own (skip it)"
+        )
     if "weight" not in layer._parameters:
         raise ValueError(f"{name}: expected a layer that holds its weight, got one that computes it from others")
     quantizer = _input_quantizer(bits.activation, reading)
@@ -141,7 +146,16 @@ def _quantised(name: str, layer: nn.Module, bits: Bits, reading: _Reading) -> nn
     else:
         assert isinstance(layer, nn.Linear)
         quantised = QuantLinear(layer, bits, quantizer)
+    # The very same dictionaries: whoever registered a hook can still remove it.
+    vars(quantised).update({attribute: hooks for attribute, hooks in vars(layer).items() if "hook" in attribute})
     return quantised.train(layer.training)
+
+
+def _computes_otherwise(layer: nn.Module) -> bool:
+    """Whether it is not its class's arithmetic that the layer computes, which is all that a quantised one knows."""
+    plain = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+    names = [name for name in ("forward", "_conv_forward") if hasattr(plain, name)]
+    return any(name in vars(layer) or getattr(type(layer), name) is not getattr(plain, name) for name in names)
 
 
 def _replace(model: nn.Module, made: Mapping[nn.Module, nn.Module]) -> None:

@@ -178,3 +178,49 @@ def test_backward_both_convolutions_read_the_quantised_gradient() -> None:
     assert conv.weight.grad is not None
     expected = torch.einsum("nohw,nihw->oi", read[0], hidden.detach())
     torch.testing.assert_close(conv.weight.grad[:, :, 0, 0], expected)
+
+
+def test_layers_keep_their_hooks() -> None:
+    """What a hook makes of a layer's inputs and outputs is part of the network."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 2)).eval()
+    seen: list[tuple[int, ...]] = []
+    network[2].register_forward_hook(lambda layer, inputs, output: 3.0 * output)
+    network[2].register_forward_pre_hook(lambda layer, inputs: (0.5 * inputs[0],))
+    network[4].register_full_backward_hook(lambda layer, of_inputs, of_outputs: seen.append(of_outputs[0].shape))
+    watch = network[4].register_forward_hook(lambda layer, inputs, output: seen.append(output.shape))
+    images = torch.rand(5, 3, 8, 8)
+    expected = network(images)
+    quantize(network, weight_bits=8, activation_bits=8, skip=[], image_shape=(3, 8, 8))
+    seen.clear()
+    images.requires_grad_()
+    found = network(images)
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()
+    found.sum().backward()
+    assert seen == [(5, 2), (5, 2)]
+    watch.remove()
+    network(images)
+    assert len(seen) == 2
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(input, self.weight - self.weight.mean(), self.bias)
+
+
+class SameAsThere(nn.Conv2d):
+    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return super()._conv_forward(nn.functional.pad(input, (0, 2, 0, 2)), weight, bias)
+
+
+class Doubled(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2.0 * super().forward(input)
+
+
+@pytest.mark.parametrize("layer", [Standardised(4, 4, 1), SameAsThere(4, 4, 3), Doubled(8, 8)])
+def test_a_layer_with_a_forward_of_its_own_is_refused_by_name(layer: nn.Module) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), layer, nn.Flatten(), nn.Linear(4 * 8 * 8, 2))
+    with pytest.raises(ValueError, match=rf"2: expected a plain .*, got a {type(layer).__name__} with a forward"):
+        quantize(network, weight_bits=8, image_shape=(3, 8, 8))
+    quantize(network, weight_bits=8, skip=["0", "2"], image_shape=(3, 8, 8))
+    assert network[2] is layer
