@@ -1,6 +1,6 @@
 """A candidate -> its record, by a ladder of rungs ordered by price.
 
-legal (it can be built) -> counted (parameters) -> simulated (compiled and timed) -> constraints decide -> trained. Nothing is
+legal (network and hardware can be built) -> counted (parameters) -> simulated (compiled and timed) -> constraints decide -> trained. Nothing is
 trained that a cheaper rung can reject. What the rungs do is injected as `Parts`, so this file knows no network, no data
 and no compiler; a worker makes its own parts from an importable factory and plain settings.
 """
@@ -49,7 +49,8 @@ class FitResult(msgspec.Struct, frozen=True):
 class Parts:
     """What the ladder needs from outside.
 
-    build: description -> a new network, ValueError where it cannot exist; cost_model: overridden processor fields -> prices;
+    build: description -> a new network, ValueError where it cannot exist; cost_model: overridden processor fields -> prices,
+    InputError where no such processor can exist;
     fit: trains a network in place, writing into the folder (None: nowhere); export: (trained network, its record, folder)
     -> figures, having written what is worth keeping; input_shape: (batch, channels, height, width) of one inference.
     """
@@ -102,9 +103,10 @@ def price(candidate: Candidate, parts: Parts, limits: Limits) -> Cost | None:
     try:
         with torch.device("meta"):
             network = parts.build(candidate.network)
-    except ValueError:
+        model = parts.cost_model(candidate.hardware)
+    except (ValueError, InputError):
         return None
-    cost = parts.cost_model(candidate.hardware).cost(network, parts.input_shape)
+    cost = model.cost(network, parts.input_shape)
     return None if isinstance(cost, Violation) or violations(limits, cost) else cost
 
 
@@ -128,14 +130,15 @@ def _climb(climb: _Climb, trial: Record, parts: Parts, limits: Limits, folder: P
     found = climb.found
     try:
         network = climb.rung("legal", lambda: parts.build(trial.candidate.network))
-    except ValueError as error:
+        model = parts.cost_model(trial.candidate.hardware)
+    except (ValueError, InputError) as error:
         found["violations"] = [Violation("legal", "build", 1, 0, "network", str(error))]
         return "rejected"
     parameters = sum(weight.numel() for weight in network.parameters())
     if limits.parameters is not None and parameters > limits.parameters:
         found["violations"] = [Violation("parameters", "constraints", parameters, limits.parameters, "weights")]
         return "rejected"
-    cost = climb.rung("simulated", lambda: parts.cost_model(trial.candidate.hardware).cost(network, parts.input_shape))
+    cost = climb.rung("simulated", lambda: model.cost(network, parts.input_shape))
     if isinstance(cost, Violation):
         found["violations"] = [cost]
         return "rejected"

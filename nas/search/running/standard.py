@@ -15,7 +15,7 @@ from nas.compiler.driver import compile_network
 from nas.compiler.memo import Memo
 from nas.core.config import from_config
 from nas.core.errors import ContractError, InputError, Violation
-from nas.core.seeding import stream_seed
+from nas.core.seeding import stream, stream_seed
 from nas.cost.model import CostModel
 from nas.cost.simulated import SimulatedCost
 from nas.data.load import SOURCES, load_data
@@ -36,6 +36,7 @@ from nas.train.recipe.metrics import evaluate
 from nas.train.trainer import train
 
 Build = Callable[[Mapping[str, Any], int], nn.Module]  # (description, seed of the weights) -> a network
+_SAMPLE = 24  # of the hardware of a space
 
 
 def standard_plan(config: DictConfig, factory: str, build: Build) -> Plan:
@@ -66,6 +67,7 @@ def standard_plan(config: DictConfig, factory: str, build: Build) -> Plan:
     }
     _trainer(settings)
     hardware = _processor(settings, {}).name
+    _check_hardware(Space(space), settings)
 
     def auto() -> FoundLimit:
         if (Path(config.folder) / PLAN_NAME).exists():
@@ -124,6 +126,20 @@ def standard_parts(settings: Mapping[str, Any], build: Build) -> Parts:
         return {"test_error": error.rate, "test_error_low": error.low, "test_error_high": error.high}
 
     return Parts(input_shape, build_network, cost_model, fit, export)
+
+
+def _check_hardware(space: Space, settings: Mapping[str, Any]) -> None:
+    """InputError where no hardware of the space can exist, from a sample; of some that cannot, the candidates are rejected."""
+    refused: InputError | None = None
+    for index in range(_SAMPLE):
+        try:
+            _processor(settings, space.assemble(space.random(stream(settings["seed"], "hardware", index))).hardware)
+        except InputError as error:
+            refused = refused or error
+        else:
+            return
+    assert refused is not None
+    raise refused
 
 
 def _untrained(network: nn.Module, folder: Path | None, should_stop: ShouldStop | None) -> FitResult:

@@ -30,6 +30,9 @@ class Space:
         if unknown or "network" not in template:
             got = ", ".join(sorted(unknown)) or "no network"
             raise InputError(where, "", "the keys network and (optional) hardware", got)
+        for name, fields in template.items():
+            if not isinstance(fields, Mapping) or is_leaf(fields):
+                raise InputError(where, name, "a mapping of fields to values or choices", fields)
         self._template = template
         self._where = where
         self.parameters: dict[str, Parameter] = {}

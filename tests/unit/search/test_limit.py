@@ -75,3 +75,24 @@ def test_a_slower_processor_has_a_limit_that_its_networks_can_keep_to(tmp_path):
     write_plan(tmp_path, plan)
     again = planned("hardware=micro_npu", f"folder={tmp_path}", "trials=40")
     assert again.limits == plan.limits
+
+
+@pytest.mark.parametrize(
+    ("hardware", "message"),
+    [
+        ("{srm:{size_bytes:{choice:[65536,131072]}}}", "srm: expected a known key, .*did you mean 'sram'"),
+        ("{matrix:{rows:{float:[8,32]}}}", "matrix.rows: expected `int`"),
+        ("{sram:{size_bytes:{int:[-9,-5]}}}", "sram.size_bytes: expected an amount"),
+        ("{matrix:{choice:[1,2]}}", "matrix: expected `object`"),
+        ("5", "hardware: expected a mapping of fields to values or choices, got 5"),
+        ("{choice:[1,2]}", "hardware: expected a mapping of fields"),
+    ],
+)
+def test_a_space_without_hardware_that_could_exist_is_refused_before_anything_is_trained(hardware, message):
+    with pytest.raises(InputError, match=message):
+        planned(f"+space.hardware={hardware}")
+
+
+def test_a_space_with_some_hardware_that_can_exist_is_searched():
+    plan = planned("+space.hardware={sram:{size_bytes:{choice:[-5,65536]}}}")
+    assert plan.space["hardware"]["sram"]["size_bytes"]["choice"] == [-5, 65536]
