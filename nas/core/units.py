@@ -19,8 +19,9 @@ def si(value: float, unit: str = "") -> str:
     """Three significant digits with an SI prefix: 0.00123 and "s" is "1.23 ms"."""
     if value == 0:
         return f"0 {unit}".rstrip()
+    rounded = abs(float(f"{value:.3g}"))  # 999.7 is a thousand
     for scale, prefix in _SI:
-        if abs(value) >= scale:
+        if rounded >= scale:
             return f"{value / scale:.3g} {prefix}{unit}".rstrip()
     return f"{value:.3g} {unit}".rstrip()
 

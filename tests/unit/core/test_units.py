@@ -11,6 +11,9 @@ from nas.core.units import amount, rounded_up
     [
         (1.66413e6, "bytes", "1.587 MiB"),
         (2.81635e-4, "s", "282 us"),
+        (9.996e-4, "s", "1 ms"),
+        (9.994e-4, "s", "999 us"),
+        (999.7, "s", "1 ks"),
         (1664130, "weights", "1,664,130 weights"),
         (0.5, "share", "0.5 share"),
     ],
