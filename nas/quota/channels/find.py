@@ -3,12 +3,13 @@
 All that ties layers together (residual sums, depthwise and grouped convolutions, concatenation, channel shuffle,
 squeeze-and-excitation, flattening) is followed by `provenance`. What no run shows is what the network's code counts: a size
 that it works out, a number by which it divides. So the smaller network is run too: where it does not run, or writes other numbers, the
-groups whose channels are counted stay whole.
+groups whose channels are counted stay whole. So do those that a branch of the training alone reads, such as an auxiliary classifier.
 """
 
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from nas.quota.channels.labels import Ints
 from nas.quota.channels.provenance import Provenance, Written
 
 COUNTED = "its number of channels is counted by the network's code"
+BRANCH = "a branch that runs in training alone reads it"
+_NO_MEETING = (RuntimeError, ValueError, IndexError, AssertionError)  # of torch, where shapes do not meet
 _NO_TENSORS = (type(None), bool, int, float, str)  # that a network may give beside its tensors
 
 
@@ -46,9 +49,13 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
                     kept.setdefault(_layer(name), reason)
     groups = Groups(_grouped(parts), kept)
     smaller = [group for group in groups.cut if group.size > 1]  # the others never lose a channel
-    if _objection(network, groups, smaller, input_shape, seen.written) is None:
+    idle = {name for name, _ in network.named_parameters()} - seen.axes.keys()
+    check = _Check(
+        network, groups, tuple(input_shape), seen.written, bool(idle) and _trains(network, input_shape) is None
+    )
+    if check.objection(smaller) is None:
         return groups
-    objections = {group.name: _objection(network, groups, [group], input_shape, seen.written) for group in smaller}
+    objections = {group.name: check.objection([group]) for group in smaller}
     counted = {name: reason for name, reason in objections.items() if reason is not None}
     return Groups(tuple(group for group in groups.cut if group.name not in counted), kept | counted)
 
@@ -69,23 +76,45 @@ def _watched(network: nn.Module, input_shape: Sequence[int]) -> Provenance:
     return seen
 
 
-def _objection(
-    network: nn.Module,
-    groups: Groups,
-    smaller: Sequence[Group],
-    input_shape: Sequence[int],
-    written: Mapping[int, Sequence[Written]],
-) -> str | None:
-    """Why no channel of the groups `smaller` can go; None where one can. written: by the whole network, see `Provenance`."""
-    # Each loses another number, for two may count on having as many.
-    left = {group.name: max(1, group.size - 1 - place) for place, group in enumerate(smaller)}
-    small = cut(network, groups, {name: np.arange(count) for name, count in left.items()})
+class _Check(NamedTuple):
+    """written: by the whole network, see `Provenance`. trains: whether the smaller one must run in training, too, since there it does
+    more than in evaluation.
+    """
+
+    network: nn.Module
+    groups: Groups
+    input_shape: tuple[int, ...]
+    written: Mapping[int, Sequence[Written]]
+    trains: bool
+
+    def objection(self, smaller: Sequence[Group]) -> str | None:
+        """Why no channel of the groups `smaller` can go; None where one can."""
+        # Each loses another number, for two may count on having as many.
+        left = {group.name: max(1, group.size - 1 - place) for place, group in enumerate(smaller)}
+        small = cut(self.network, self.groups, {name: np.arange(count) for name, count in left.items()})
+        try:
+            others = _watched(small, self.input_shape).written
+        except _NO_MEETING as error:
+            return f"{COUNTED}: {error}"
+        if self.trains and (wrong := _trains(small, self.input_shape)) is not None:
+            return f"{BRANCH}: {wrong}"
+        calls = self.written.keys() & others.keys()
+        pairs = (pair for call in calls for pair in zip(self.written[call], others[call], strict=False))
+        return (
+            COUNTED if any(one.numbers[at] != other.numbers[at] for one, other in pairs for at in one.fixed) else None
+        )
+
+
+def _trains(network: nn.Module, input_shape: Sequence[int]) -> Exception | None:
+    """What goes wrong where `network` is run in training, on two images for the batch norms; None where nothing does."""
+    weight = next(iter(network.parameters()), torch.empty(0))
+    network = copy.deepcopy(network).train()  # whose statistics change
     try:
-        others = _watched(small, input_shape).written
-    except (RuntimeError, ValueError, IndexError, AssertionError) as error:  # of torch, where shapes do not meet
-        return f"{COUNTED}: {error}"
-    pairs = (pair for call in written.keys() & others.keys() for pair in zip(written[call], others[call], strict=False))
-    return COUNTED if any(one.numbers[at] != other.numbers[at] for one, other in pairs for at in one.fixed) else None
+        with torch.no_grad():
+            network(torch.zeros((2, *input_shape[1:]), device=weight.device, dtype=weight.dtype))
+    except _NO_MEETING as error:
+        return error
+    return None
 
 
 def _grouped(parts: dict[int, list[tuple[str, int, Ints]]]) -> tuple[Group, ...]:

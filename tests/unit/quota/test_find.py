@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.core.errors import InputError
-from nas.quota.channels.find import COUNTED, find_groups
+from nas.quota.channels.find import BRANCH, COUNTED, find_groups
 from nas.quota.channels.slim import slim
 
 SHAPE = (2, 3, 4, 4)
@@ -133,6 +133,30 @@ def test_what_layers_of_a_size_read_is_kept_and_the_rest_is_cut(layer, read):
     assert [group.name for group in groups.cut] == ["free"]
     assert "first" in groups.kept
     assert slim(network, groups, {"free": np.arange(5)}, SHAPE).free.out_channels == 5
+
+
+class Helped(nn.Module):
+    """An auxiliary classifier in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1)
+        self.helper, self.last = nn.Linear(8, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        y = self.norm(self.first(x))
+        scores = self.last(self.second(y).mean((2, 3)))
+        return (scores, self.helper(y.mean((2, 3)))) if self.training else scores
+
+
+def test_what_a_branch_of_the_training_reads_is_kept():
+    network = Helped()
+    groups = find_groups(network, (1, 3, 1, 1))
+    assert [group.name for group in groups.cut] == ["second"]
+    assert groups.kept["first"].startswith(BRANCH)
+    small = slim(network, groups, {"second": np.arange(2)}, (1, 3, 1, 1))
+    assert [tuple(scores.shape) for scores in small.train()(torch.rand(SHAPE))] == [(2, 2), (2, 2)]
+    assert not network.norm.num_batches_tracked
 
 
 @dataclass
