@@ -289,6 +289,10 @@ def convolve(trace: Trace, call: Call) -> bool:
     own = trace.of(weight)
     if transposed or not own:
         return False
+    if len(own) == 2 and (
+        1 in varying(own[0]) or 0 in varying(own[1])
+    ):  # a weight that was turned, as in a tied decoder
+        own = own[::-1]
     rows = short(own[0], {0}).ravel()
     columns = short(own[1], {1}).ravel() if len(own) == 2 else None
     given = trace.of(x)

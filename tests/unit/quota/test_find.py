@@ -41,13 +41,12 @@ def again(y):
 
 
 def unread(network, groups, keep):
-    """A copy whose layers do not read what is not kept."""
+    """A copy in which what is not kept is computed by zeros, and read with zeros."""
     copied = copy.deepcopy(network)
     for group in groups.cut:
         gone = np.setdiff1d(np.arange(group.size), keep[group.name])
         for part in group.parts:
-            if part.axis == 1:
-                copied.get_parameter(part.name).data[:, part.places[gone].ravel()] = 0.0
+            copied.get_parameter(part.name).data.index_fill_(part.axis, torch.tensor(part.places[gone].ravel()), 0.0)
     return copied.eval()
 
 
@@ -106,6 +105,20 @@ def test_channels_that_roll_are_kept():
         assert "roll" in groups.kept["first"]
 
 
+class Mirrored(nn.Module):
+    """A decoder with the weights of the encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 1, bias=False), nn.Conv2d(16, 8, 1, bias=False)
+
+    def forward(self, x):
+        code = self.second(self.first(x))
+        return nn.functional.conv2d(
+            nn.functional.conv2d(code, self.second.weight.transpose(0, 1)), self.first.weight.transpose(0, 1)
+        )
+
+
 class Fed(nn.Module):
     """A layer that knows the size of what it reads behind one that could be cut, and another branch that is free."""
 
@@ -116,6 +129,14 @@ class Fed(nn.Module):
 
     def forward(self, x):
         return self.read(self.layer, self.first(x).flatten(2).mT), self.last(self.free(x).mean((2, 3)))
+
+
+def test_weights_that_are_turned_have_their_columns_as_outputs():
+    network = Mirrored().eval()
+    groups = find_groups(network, SHAPE)
+    assert [(group.name, group.size) for group in groups.cut] == [("first", 16), ("second", 8)]
+    keep, images = {"first": np.array([1, 4, 9]), "second": np.array([0, 6])}, torch.rand(SHAPE)
+    assert torch.allclose(slim(network, groups, keep, SHAPE)(images), unread(network, groups, keep)(images), atol=1e-6)
 
 
 @pytest.mark.parametrize(
