@@ -23,6 +23,7 @@ from nas.ir.tensor import Region
 from nas.sim.layers import LayerRow, layer_rows
 from nas.sim.trace import Span, Trace
 from nas.timing.cycles import bandwidth, clock
+from nas.timing.matrix import passes
 from nas.timing.traffic import command_traffic, moved_bytes
 
 _CONSTANT_KINDS = ("weights", "tables", "other constants")
@@ -45,7 +46,8 @@ class Roofline(msgspec.Struct, frozen=True):
     """The layer among the processor's limits (Williams et al., Communications of the ACM 52(4), 2009).
 
     intensity: multiply-adds per byte that is loaded or stored; ridge: the intensity from which on the peak can be reached; attained and
-    peak: multiply-adds a cycle of the arrays of all `cores`, which share one dram; roof: what the bandwidth or the peak
+    peak: multiply-adds a cycle of the arrays and lanes of all `cores`, for a layer can be shared between them, which share one dram;
+    of a bit-serial array those of the layer's bits; roof: what the bandwidth or the peak
     allows at this intensity. What is attained is while the busiest works for the layer: an engine of any core, or the dram.
     """
 
@@ -106,7 +108,7 @@ def explain(compiled: Compiled, layer: str) -> Explanation:
         engines=_engines(spans),
         array=array_use(mine, compiled.processor),
         dram_bytes=_dram_bytes(is_mine, program),
-        roofline=_roofline(row, spans, compiled.processor),
+        roofline=_roofline(row, spans, _peak(mine, compiled.processor), compiled.processor),
         what_ifs=what_ifs(compiled, trace, is_mine),
     )
 
@@ -199,9 +201,19 @@ def _meet(a: Region, b: Region) -> bool:
     return spans_meet and regions_meet(a, b)
 
 
-def _roofline(row: LayerRow, spans: Iterable[Span], processor: Processor) -> Roofline:
+def _peak(commands: Iterable[Command], processor: Processor) -> float:
+    """Multiply-adds a cycle, at most, of all engines for operands of these commands."""
+    matrix, fastest = processor.matrix, 1.0
+    for command in commands:
+        attributes = command.attributes
+        if command.engine == "matrix" and isinstance(attributes, Conv | Matmul):
+            slices, at_once = passes(attributes.weight, attributes.input, matrix)
+            fastest = max(fastest, at_once / slices)
+    return processor.cores * (matrix.rows * matrix.columns * fastest + processor.vector.lanes)
+
+
+def _roofline(row: LayerRow, spans: Iterable[Span], peak: float, processor: Processor) -> Roofline:
     bytes_a_cycle = bandwidth(processor) / clock(processor)
-    peak = float(processor.cores * processor.matrix.rows * processor.matrix.columns)
     busy: Counter[str] = Counter()
     transfer_bytes = 0
     for span in spans:

@@ -68,12 +68,12 @@ def _products(seen: Explanation) -> Iterator[str]:
 def _print_traffic(seen: Explanation, console: Console) -> None:
     parts = ", ".join(f"{binary(size_bytes)} {kind}" for kind, size_bytes in seen.dram_bytes.items())
     roofline = seen.roofline
-    arrays = f" of {roofline.cores} arrays" if roofline.cores > 1 else ""
+    cores = f" of {roofline.cores} cores" if roofline.cores > 1 else ""
     console.print(f"\nDRAM: {parts or 'nothing'}", highlight=False)
     side = "memory" if roofline.intensity < roofline.ridge else "compute"
     console.print(
         f"roofline: {roofline.intensity:,.0f} multiply-adds a byte, on the {side} side of the ridge at {roofline.ridge:,.0f}, so at most "
-        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{arrays}; {roofline.attained:,.0f} attained; busiest: {roofline.bound}",
+        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{cores}; {roofline.attained:,.0f} attained; busiest: {roofline.bound}",
         highlight=False,
     )
 

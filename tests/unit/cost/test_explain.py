@@ -13,6 +13,7 @@ from torch import nn
 import models
 from nas.check.sequential import check_program
 from nas.compiler.driver import Compiled, compile_network, programs_of
+from nas.compiler.opt.rewrite.branches import layers_in
 from nas.compiler.precision import Precision
 from nas.core.errors import InputError
 from nas.cost.array_use import array_use
@@ -125,11 +126,26 @@ def test_several_cores_are_explained_by_what_all_of_them_do(cores: int) -> None:
     assert seen.macs == 64 * 64 * 9 * 28 * 28
     roofline = seen.roofline
     cells = processor.matrix.rows * processor.matrix.columns
-    assert roofline.peak == cores * cells
+    assert roofline.peak == cores * (cells + processor.vector.lanes)
     busiest = max(sum(s.busy_cycles for s in spans if s.engine == engine) for engine in {s.engine for s in spans})
     dram_cycles = sum(span.dram_bytes for span in spans) / PROCESSOR.dram.bandwidth_bytes_per_s * PROCESSOR.clock_hz
     assert roofline.attained == pytest.approx(seen.macs / max(busiest, dram_cycles))
     assert roofline.attained <= min(roofline.peak, roofline.roof) * 1.0001
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("serial", [False, True])
+def test_nobody_is_told_to_go_beyond_the_roof(bits: int, serial: bool) -> None:
+    """A layer can be shared between array and lanes, and few bits go through a bit-serial array more than one at a time."""
+    processor = find_processor("micro_npu")
+    processor = msgspec.structs.replace(processor, matrix=msgspec.structs.replace(processor.matrix, bit_serial=serial))
+    stage = {"block": "conv", "depth": 2, "width": 32, "weight_bits": bits, "activation_bits": bits}
+    network = models.build({"model": "searchable", "stem_width": 16, "stages": [stage]}, 0).eval()
+    made = compile_network(network, (1, 3, 32, 32), processor)
+    assert isinstance(made, Compiled)
+    for layer in dict.fromkeys(command.layer for command in made.spread.sequence.commands):
+        roofline = explain(made, layers_in(layer)[0]).roofline
+        assert roofline.attained <= roofline.roof * 1.0001, layer
 
 
 def test_bytes_are_told_apart(pointwise: Explanation) -> None:
