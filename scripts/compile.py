@@ -4,7 +4,7 @@ from pathlib import Path
 
 from entry import script
 from networks import network_to_compile
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from nas.compiler.driver import compile_network
@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
     processor = processor_from(config.hardware, "hardware")
     switched_off = check_switches(config.without)
     precision = precision_named(config.quantise, "quantise")
-    chosen = {name: config[name] for name in CompileOptions.__struct_fields__}
+    chosen = OmegaConf.masked_copy(config, CompileOptions.__struct_fields__)
     options = from_config(chosen, CompileOptions, "compile")
     model, shape = network_to_compile(config, options)
     with console.status(COMPILING):

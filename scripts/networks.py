@@ -11,6 +11,7 @@ from torch import nn
 
 import models
 from nas.compiler.front_end.own_module import own_module
+from nas.compiler.inputs import InputShape
 from nas.compiler.options import CompileOptions
 from nas.core.artifact import read_json, write_bytes
 from nas.core.errors import InputError
@@ -38,16 +39,16 @@ def described_network(config: DictConfig, image: Mapping[str, int | None], seed:
         return models.build(models.fitted(arch, **fit), seed)
 
 
-def network_to_compile(config: DictConfig, options: CompileOptions) -> tuple[nn.Module, tuple[int, ...]]:
-    """The network of `module`, `arch_file` or else `model`, with its weights, and the shape of its input, batch first."""
+def network_to_compile(config: DictConfig, options: CompileOptions) -> tuple[nn.Module, InputShape]:
+    """The network of `module`, `arch_file` or else `model`, with its weights, and the shape of its input or inputs, batch first."""
     if options.module is None:
         network = described_network(config, options.image, options.seed, slim=True)
         arch: models.Arch = network.arch  # type: ignore[assignment]
-        shape = (options.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
+        shape: InputShape = (options.batch, arch.in_channels, arch.image_size_px, arch.image_size_px)
     else:
         sys.path.insert(0, "")  # modules that lie where the user is
         torch.manual_seed(options.seed)  # the script's own process: weights that nobody gave are seeded ones
-        network, shape = own_module(options.module), options.input_shape
+        network, shape = own_module(options.module), options.input_shapes
     if config.weights_file:
         load_exactly(network, Path(config.weights_file))
     return network, shape

@@ -15,6 +15,7 @@ from nas.check.sequential import check_program
 from nas.compiler.files import Arrays, CompiledFiles
 from nas.compiler.front_end.ground_truth import ground_truth
 from nas.compiler.front_end.naive import naive_program
+from nas.compiler.inputs import InputShape, shapes_of
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.draft import Planned
@@ -75,14 +76,14 @@ class Compiled:
 
 def compile_network(
     module: nn.Module,
-    input_shape: tuple[int, ...],
+    input_shape: InputShape,
     processor: Processor,
     switched_off: frozenset[str] = frozenset(),
     seed: int = 0,
     precision: Precision = AS_IT_IS,
     ladder: bool = False,
 ) -> Compiled | Violation:
-    """Compile `module` for inputs of `input_shape` (batch first) and check every program.
+    """Compile `module` for an input of `input_shape` (batch first), or inputs of several, and check every program.
 
     switched_off: names of passes to leave out (see `nas.compiler.opt.pipeline`). seed: of the ground truth's input, which
     is always the module's own answer, whatever `precision` makes of it. ladder: plan for smaller srams, too, and take the
@@ -103,7 +104,8 @@ def compile_network(
     found = check_par_program(parallel.parallel, processor, parallel.sequence, not parallel.is_partitioned)
     raise_findings(found, f"{naive.name}, cmds-o-par.json")
     known = all(parameter.device.type != "meta" for parameter in module.parameters())
-    truth = ground_truth(module, {"input": input_shape}, network.outputs, seed) if known else {}
+    shapes = dict(zip(network.inputs, shapes_of(input_shape), strict=True))
+    truth = ground_truth(module, shapes, network.outputs, seed) if known else {}
     arrays = dict(cut.constants), constants, dict(truth)
     return Compiled(processor, naive, optimised, parallel, *arrays, switched_off, ladder)
 

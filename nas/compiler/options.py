@@ -4,22 +4,24 @@ from typing import Annotated
 
 import msgspec
 
+from nas.compiler.inputs import Shape
 from nas.core.errors import InputError
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Sizes = AtLeastOne | Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(x[1-9]\d*)*$")]
 
 
 class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
     """batch: images per inference; seed: of the ground truth's input; ladder: see `nas.compiler.opt.ladder`; module: see
-    `nas.compiler.front_end.own_module`, whose inputs have this shape, without the batch; the others: what images the network is made to
-    fit, None as it is described.
+    `nas.compiler.front_end.own_module`, whose input has this shape, without the batch, or whose inputs have these; the others: what images
+    the network is made to fit, None as it is described.
     """
 
     batch: AtLeastOne = 1
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     ladder: bool = False
     module: str | None = None
-    shape: AtLeastOne | Annotated[str, msgspec.Meta(pattern=r"^[1-9]\d*(x[1-9]\d*)*$")] | None = None
+    shape: Sizes | Annotated[tuple[Sizes, ...], msgspec.Meta(min_length=1)] | None = None
     image_size_px: AtLeastOne | None = None
     in_channels: AtLeastOne | None = None
     classes: AtLeastOne | None = None
@@ -30,9 +32,10 @@ class CompileOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError("compile", "shape", "a module and the shape of its input, such as 3x32x32", given)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
+    def input_shapes(self) -> tuple[Shape, ...]:
         """Of the module, batch first."""
-        return (self.batch, *map(int, str(self.shape).split("x")))
+        shapes = self.shape if isinstance(self.shape, tuple) else (self.shape,)
+        return tuple((self.batch, *map(int, str(shape).split("x"))) for shape in shapes)
 
     @property
     def image(self) -> dict[str, int | None]:

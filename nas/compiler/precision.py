@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.compiler.front_end.calibrate import observed_ranges
+from nas.compiler.front_end.calibrate import Batch, observed_ranges
 from nas.compiler.front_end.lower import lowered, network_of
+from nas.compiler.inputs import InputShape, Shape, shapes_of
 from nas.compiler.network import Network
 from nas.compiler.opt.rewrite.branches import JoinBranches
 from nas.compiler.opt.rewrite.fuse import Fuse
@@ -32,12 +33,12 @@ _ANY_RANGE = (-1.0, 1.0)
 class Precision:
     """bits: of weights and activations that no quantiser of the network's own has rounded.
 
-    batches: inputs that show the ranges of activations for int8; none: seeded pixels. percentile: of the numbers that a
-    range is to hold on either side.
+    batches: inputs that show the ranges of activations for int8, each a tensor, or a tuple of one for each argument; none: seeded
+    pixels. percentile: of the numbers that a range is to hold on either side.
     """
 
     bits: Bits = "float"
-    batches: Sequence[torch.Tensor] = ()
+    batches: Sequence[Batch] = ()
     percentile: float = 100.0
 
     def __post_init__(self) -> None:
@@ -58,26 +59,26 @@ def precision_named(name: str, field: str) -> Precision:
 
 
 def network_in(
-    module: nn.Module, input_shape: tuple[int, ...], processor: Processor, precision: Precision, name: str = ""
+    module: nn.Module, input_shape: InputShape, processor: Processor, precision: Precision, name: str = ""
 ) -> Network:
-    """`module` as a network for inputs of `input_shape` (batch first), in these numbers."""
+    """`module` as a network for an input of `input_shape` (batch first), or inputs of several, in these numbers."""
     if any(parameter.device.type == "meta" for parameter in module.parameters()):
         return network_to_price(module, input_shape, processor, precision.bits, name)
-    network = network_of(module, (input_shape,), name)
+    network = network_of(module, shapes_of(input_shape), name)
     if precision.bits == "float":
         return network
     if precision.bits == "bfloat16":
         return as_bfloat16(run_passes(_BEFORE, network, processor))
     network = run_passes(_BEFORE_BYTES, network, processor)
-    batches = list(precision.batches) or [_pixels(input_shape)]
+    batches = list(precision.batches) or _pixels(shapes_of(input_shape))
     return quantised(network, observed_ranges(module, batches, precision.percentile))
 
 
 def network_to_price(
-    module: nn.Module, input_shape: tuple[int, ...], processor: Processor, bits: Bits, name: str = ""
+    module: nn.Module, input_shape: InputShape, processor: Processor, bits: Bits, name: str = ""
 ) -> Network:
     """As `network_in`, but without the bytes of weights, and with one range for all that has one: no price asks them."""
-    network, builder = lowered(module, (input_shape,), name)
+    network, builder = lowered(module, shapes_of(input_shape), name)
     network = replace(network, constants=builder.structure)
     if bits == "float":
         return network
@@ -87,8 +88,8 @@ def network_to_price(
     return quantised(network, {tensor: _ANY_RANGE for tensors in builder.meanings().values() for tensor in tensors})
 
 
-def _pixels(input_shape: tuple[int, ...]) -> torch.Tensor:
-    """At least two seeded images, as the ground truth's are."""
-    shape = (max(2, input_shape[0]), *input_shape[1:])
-    pixels = stream(0, "calibration").integers(0, 256, shape) / 255.0
-    return torch.from_numpy(pixels.astype(np.float32))
+def _pixels(shapes: tuple[Shape, ...]) -> list[tuple[torch.Tensor, ...]]:
+    """At least two seeded images, as the ground truth's are; a forward may take one at a time."""
+    count, generator = 2 if any(shape[0] == 1 for shape in shapes) else 1, stream(0, "calibration")
+    drawn = [(generator.integers(0, 256, (count, *shape)) / 255.0).astype(np.float32) for shape in shapes]
+    return [tuple(torch.from_numpy(pixels[place]) for pixels in drawn) for place in range(count)]

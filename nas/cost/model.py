@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 from torch import nn
 
+from nas.compiler.inputs import InputShape
 from nas.core.errors import Violation
 
 
@@ -34,6 +35,6 @@ class CostModel(Protocol):
         """In words for a report, e.g. "simulated"."""
         ...
 
-    def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
-        """Price `network` for inputs of `input_shape` (batch, channels, height, width); a `Violation` if it can't run."""
+    def cost(self, network: nn.Module, input_shape: InputShape) -> Cost | Violation:
+        """Price `network` for an input of `input_shape`, such as (batch, channels, height, width), or for inputs of several; a `Violation` if it can't run."""
         ...

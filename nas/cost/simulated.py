@@ -9,6 +9,7 @@ from torch import nn
 
 from nas.check.parallel import check_par_program
 from nas.check.rule import raise_findings
+from nas.compiler.inputs import InputShape
 from nas.compiler.memo import Memo
 from nas.compiler.network import Network
 from nas.compiler.opt.pipeline import optimise
@@ -34,7 +35,7 @@ class SimulatedCost:
     precision: Precision = AS_IT_IS
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
-    def cost(self, network: nn.Module, input_shape: tuple[int, ...]) -> Cost | Violation:
+    def cost(self, network: nn.Module, input_shape: InputShape) -> Cost | Violation:
         """Compile and simulate `network`; works on the meta device too, since a price needs no weights.
 
         Modules that are the same network to the compiler (other weights, another way of training) are compiled once.

@@ -20,7 +20,7 @@ EDGE_NPU = find_processor("edge_npu")
 def check_values(compiled: Compiled, relative: float, orders: int = 3) -> None:
     """All three programs against the ground truth, and each against the others."""
     truth = dict(compiled.truth)
-    inputs = {"input": truth.pop("input")}
+    inputs = {binding.name: truth.pop(binding.name) for binding in compiled.naive.inputs}
     naive = run_values(compiled.naive, compiled.naive_constants, inputs, run_on_host)
     optimised = run_values(compiled.optimised, compiled.constants, inputs, run_on_host)
     for name, expected in truth.items():

@@ -13,6 +13,7 @@ from nas.compiler.driver import Compiled, compile_network
 from nas.compiler.front_end.calibrate import observed_ranges
 from nas.compiler.front_end.lower import network_of
 from nas.compiler.front_end.lowerings.fallback import run_on_host
+from nas.compiler.inputs import InputShape
 from nas.compiler.precision import Precision, precision_named
 from nas.compiler.recode import activation_format, float_tensors, quantised
 from nas.core.errors import InputError
@@ -29,12 +30,12 @@ EDGE_NPU = find_processor("edge_npu")
 INT8, BFLOAT16 = Precision("int8"), Precision("bfloat16")
 
 
-def results(module: nn.Module, shape: tuple[int, ...], precision: Precision) -> tuple[np.ndarray, np.ndarray, Compiled]:
+def results(module: nn.Module, shape: InputShape, precision: Precision) -> tuple[np.ndarray, np.ndarray, Compiled]:
     """(what the programs give, what torch gives), once all programs have given the same."""
     compiled = compile_network(module, shape, EDGE_NPU, seed=5, precision=precision)
     assert isinstance(compiled, Compiled), str(compiled)
     truth = dict(compiled.truth)
-    inputs = {"input": truth.pop("input")}
+    inputs = {binding.name: truth.pop(binding.name) for binding in compiled.naive.inputs}
     naive = run_values(compiled.naive, compiled.naive_constants, inputs, run_on_host)
     optimised = run_values(compiled.optimised, compiled.constants, inputs, run_on_host)
     order = np.random.default_rng(0)

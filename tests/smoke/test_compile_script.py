@@ -1,13 +1,19 @@
 """scripts/compile.py as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+
+from nas.compiler.files import CompiledFiles
+from nas.ir.schema import read_arrays, read_par_program, read_program
+from nas.sim.values import run_values, run_values_parallel
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,12 +48,69 @@ def test_a_module_of_the_users_own_is_found_where_they_are(tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
 
 
+TWO_INPUTS = """
+import torch
+from torch import nn
+
+
+class Conditioned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.scale = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(5, 8)
+
+    def forward(self, image, features):
+        return torch.relu(self.stem(image) * self.scale(features)[:, :, None, None])
+
+
+build = Conditioned
+"""
+
+
+def test_a_module_of_several_inputs_goes_through_every_stage(tmp_path: Path) -> None:
+    """The script's files, and the stages' own, are read back, and give what torch gives."""
+    (tmp_path / "two.py").write_text(TWO_INPUTS)
+    given = ["module=two:build", "batch=2", "quantise=int8", "hardware=quad_npu", "folder=out", "explain=stem"]
+    ended = run(*given, "shape=[3x8x9,5]", here=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "x the lower bound" in ended.stdout
+    shapes = ["--shape", "2x3x8x9", "--shape", "2x5"]
+    for stage in (
+        ["nas.compiler.front_end", "two", "staged", *shapes, "--hardware", "quad_npu"],
+        ["nas.compiler.opt", "staged/cmds.json", "staged/cmds-o.json"],
+        ["nas.compiler.opt", "out/cmds.json", "out/cmds-o.json"],
+        ["nas.compiler.parallel", "staged/cmds-o.json", "staged/cmds-o-par.json"],
+        ["nas.compiler.parallel", "out/cmds-o.json", "out/cmds-o-par.json"],
+    ):
+        at = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+        command = [sys.executable, "-P", "-m", *stage]
+        ended = subprocess.run(command, cwd=tmp_path, env=at, capture_output=True, text=True, check=False, timeout=300)
+        assert ended.returncode == 0, ended.stderr
+    for folder, least in (("staged", 1 - 1e-9), ("out", 0.98)):
+        files = CompiledFiles(tmp_path / folder)
+        program, truth = read_program(files.optimised), read_arrays(files.truth)
+        names = [binding.name for binding in program.inputs]
+        assert names == ["image", "features"]
+        inputs = {name: truth.pop(name) for name in names}
+        ((output, expected),) = truth.items()
+        sequential = run_values(program, read_arrays(files.weights), inputs)[output]
+        assert np.corrcoef(sequential.reshape(-1), expected.reshape(-1))[0, 1] > least
+        weights = files.parallel_weights if files.parallel_weights.exists() else files.weights
+        order = np.random.default_rng(0)
+        parallel = run_values_parallel(read_par_program(files.parallel), read_arrays(weights), inputs, order)
+        np.testing.assert_array_equal(parallel[output], sequential)
+    ended = run(*given, "shape=3x8x9", here=tmp_path)
+    assert ended.returncode == 2
+    assert "missing 1 required positional argument: 'features'" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
         ("batch=0", "compile: batch: expected `int` >= 1, got a value outside of that"),
         ("image_size_px=abc", "compile: image_size_px: expected `int | null`, got `str`"),
         ("module=my_net:build", "compile: shape: expected a module and the shape of its input, such as 3x32x32"),
+        ("shape=[3x8,3x0]", "compile: shape[1]: expected"),
+        ("shape=[]", "compile: shape: expected `array` of length >= 1, got"),
         ("arch_file=nope.json", "arch_file=nope.json: expected a file that can be read, got No such file or directory"),
         ("weights_file=README.md", "README.md: expected a readable safetensors file, got "),
     ],

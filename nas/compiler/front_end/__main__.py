@@ -32,20 +32,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the files go")
     parser.add_argument("--arch", type=Path, help="a JSON file; its object is the callable's one argument")
     parser.add_argument("--weights", type=Path, help="a safetensors file with the module's state_dict")
-    parser.add_argument("--shape", type=_shape, required=True, help="of the input, batch first: 1x3x32x32")
+    parser.add_argument(
+        "--shape",
+        type=_shape,
+        required=True,
+        action="append",
+        help="of the input, batch first: 1x3x32x32; one for each argument of a forward that takes several",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the ground truth's input, and of weights not given")
     given = parser.parse_args()
 
     def stage() -> str:
         torch.manual_seed(given.seed)  # the command's own process: weights that nobody gave are seeded ones
         module = _module(given.builder, given.arch, given.weights)
-        shape = given.shape
         processor = find_processor(given.hardware or "edge_npu")
-        network = cut_to_fit(network_of(module, (shape,)), processor)
+        network = cut_to_fit(network_of(module, tuple(given.shape)), processor)
         program = naive_program(network, processor)
         files = CompiledFiles(given.folder)
         write_arrays(files.naive_weights, dict(network.constants))
-        write_arrays(files.truth, dict(ground_truth(module, {"input": shape}, network.outputs, given.seed)))
+        shapes = dict(zip(network.inputs, given.shape, strict=True))
+        write_arrays(files.truth, dict(ground_truth(module, shapes, network.outputs, given.seed)))
         write_program(files.naive, program)
         return f"{files.naive}: {len(network.operators)} operators, {len(program.commands)} commands"
 

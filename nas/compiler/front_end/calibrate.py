@@ -1,4 +1,4 @@
-"""A module and a few batches of its inputs -> the range of the numbers in each tensor of its network.
+"""A module and a few batches of its input, or inputs -> the range of the numbers in each tensor of its network.
 
 The module runs for real, watched by the recorder that traces it, so that the calls come in the same order and every range
 finds its tensor. Ranges are of all batches together; a percentile below 100 leaves out the rarest numbers on either side.
@@ -15,26 +15,34 @@ from nas.compiler.front_end.lower import lowered
 from nas.compiler.front_end.tracing.calls import Value
 from nas.compiler.front_end.tracing.recorder import Recorder
 from nas.compiler.front_end.tracing.trace import evaluating
+from nas.core.errors import InputError
 
 Range = tuple[float, float]
+Batch = torch.Tensor | Sequence[torch.Tensor]
 
 _SAMPLE = 1 << 20  # numbers that a percentile is taken of
 
 
-def observed_ranges(module: nn.Module, batches: Sequence[torch.Tensor], percentile: float = 100.0) -> dict[str, Range]:
+def observed_ranges(module: nn.Module, batches: Sequence[Batch], percentile: float = 100.0) -> dict[str, Range]:
     """(lowest, highest) of each tensor of `network_of(module, (batches[0].shape,))`, by name.
 
-    batches: inputs of one shape, batch first. Raises InputError for a module that can't be traced.
+    batches: inputs of one shape, batch first; tuples of one tensor for each argument of a forward that takes several. Raises
+    InputError for a module that can't be traced, and for a batch that lacks a tensor.
     """
-    _, builder = lowered(module, (tuple(batches[0].shape),), "")
+    given = [(batch,) if isinstance(batch, torch.Tensor) else tuple(batch) for batch in batches]
+    network, builder = lowered(module, tuple(tuple(each.shape) for each in given[0]), "")
     names = builder.meanings()
     ranges: dict[str, Range] = {}
-    for given in batches:
-        batch = given.clone()  # a forward may write to its input
+    for place, inputs in enumerate(given):
+        if len(inputs) != len(network.inputs):
+            expected = f"a tensor for each of {', '.join(network.inputs)}"
+            raise InputError(type(module).__name__, f"batches[{place}]", expected, len(inputs))
+        batch = [each.clone() for each in inputs]  # a forward may write to its input
         observer = _Observer(module, percentile)
-        observer.new_value(batch)
+        for each in batch:
+            observer.new_value(each)
         with evaluating(module), torch.no_grad(), observer.installed():
-            module(batch)
+            module(*batch)
         for index, (low, high) in observer.ranges.items():
             for name in names.get(index, ()):
                 known = ranges.get(name, (low, high))

@@ -65,9 +65,7 @@ def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: 
     _refuse_nothing(forward)
     known_values = all(parameter.device.type != "meta" for parameter in module.parameters())
     builder = NetworkBuilder(name or type(module).__name__, known_values, forward.calls)
-    names = ("input",) if len(forward.inputs) == 1 else tuple(f"input{index}" for index in range(len(forward.inputs)))
-    for value, input_name in zip(forward.inputs, names, strict=True):
-        builder.input(value, input_name)
+    names = tuple(map(builder.input, forward.inputs, forward.input_names))
     with torch.no_grad():
         for call in forward.calls:
             key = Quantise if isinstance(call.function, Quantise) else call.function
@@ -79,7 +77,7 @@ def lowered(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...], name: 
 
 def _refuse_nothing(forward: TracedForward) -> None:
     """InputError for a value without elements, of which there is nothing to compute."""
-    named = [("input", each) for each in forward.inputs]
+    named = zip(forward.input_names, forward.inputs, strict=True)
     for where, value in (*named, *((call.layer, each) for call in forward.calls for each in call.outputs)):
         if 0 in value.shape:
             raise InputError(where, "", "tensors that have elements", f"one of shape {value.shape}")

@@ -110,6 +110,7 @@ class NetworkBuilder:
         return renamed(network, self._renamed)
 
     def input(self, value: Value, name: str) -> str:
+        name = self._unique(name)
         self.tensors[name] = Tensor(name, value.shape, FLOAT32, "input")
         self.bind(value, name)
         return name

@@ -63,10 +63,12 @@ class Call:
 class TracedForward:
     """All calls in order; inputs and outputs of the network.
 
-    output_names: those that the module gives, where it returns a mapping of names to tensors.
+    input_names: as `forward` calls its arguments; "input" where there is one. output_names: those that the module
+    gives, where it returns a mapping of names to tensors.
     """
 
     calls: tuple[Call, ...]
     inputs: tuple[Value, ...]
+    input_names: tuple[str, ...]
     outputs: tuple[Value, ...]
     output_names: tuple[str, ...] = ()

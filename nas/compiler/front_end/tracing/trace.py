@@ -1,4 +1,4 @@
-"""nn.Module -> the list of calls that its forward makes on its input, with the path of the module that makes each.
+"""nn.Module -> the list of calls that its forward makes on its inputs, with the path of the module that makes each.
 
 The module runs once, on tensors of the meta device: shapes flow through it, numbers do not, and no weight is copied. All
 that depends on shapes and on Python values is thereby decided as in a real run; what depends on the numbers of an input
@@ -10,6 +10,7 @@ Quantisers are recognised by two methods (duck-typed, so that any library can of
     integer_codes(weight) -> (codes, scale, multiplier, offset)         of a module that quantises weights
 """
 
+import inspect
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,21 +40,42 @@ _BROKEN_FORWARDS = (
 def trace(module: nn.Module, input_shapes: tuple[tuple[int, ...], ...]) -> TracedForward:
     """Trace `module`, as it is in eval mode, for inputs of `input_shapes` (batch first).
 
-    Raises InputError where the forward depends on the numbers of its input, with the module and the line.
+    Raises InputError where the forward depends on the numbers of an input, with the module and the line, and for a shape without
+    axes, with the argument.
     """
     recorder = Recorder(module)
+    named = dict(zip(_input_names(module, len(input_shapes)), input_shapes, strict=True))
+    for name, shape in named.items():
+        if not shape:
+            raise InputError(name, "", "a shape with the images in front", shape)
     inputs = [torch.empty(shape, device="meta") for shape in input_shapes]
     values = tuple(recorder.new_value(tensor) for tensor in inputs)
     with evaluating(module), torch.no_grad(), recorder.installed():
         try:
             result = module(*inputs)
         except _BROKEN_FORWARDS as error:
-            raise _cannot_trace(module, recorder, error) from error
+            raise _cannot_trace(module, recorder, error, named) from error
     outputs = tuple(recorder.value_of(tensor) for tensor in tensors_in(result))
     if not outputs:
         raise InputError(type(module).__name__, "forward", "at least one output tensor", type(result).__name__)
     is_named = isinstance(result, Mapping) and len(result) == len(outputs)
-    return TracedForward(tuple(recorder.calls), values, outputs, tuple(map(str, result)) if is_named else ())
+    output_names = tuple(map(str, result)) if is_named else ()
+    return TracedForward(tuple(recorder.calls), values, tuple(named), outputs, output_names)
+
+
+def _input_names(module: nn.Module, count: int) -> tuple[str, ...]:
+    """What `forward` calls so many arguments. Where it doesn't take them, the call is to say so."""
+    if count == 1:
+        return ("input",)
+    try:
+        taken = inspect.signature(module.forward).bind(*range(count)).arguments
+    except (TypeError, ValueError):
+        taken = {"input": tuple(range(count))}
+    return tuple(
+        name
+        for argument, given in taken.items()
+        for name in ([argument] if isinstance(given, int) else [f"{argument}[{place}]" for place in range(len(given))])
+    )
 
 
 @contextmanager
@@ -88,8 +110,10 @@ def _buffers(module: nn.Module) -> list[tuple[nn.Module, str, torch.Tensor, torc
     ]
 
 
-def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> InputError:
-    """The error of a forward that failed, with the innermost line of the user's own code."""
+def _cannot_trace(
+    module: nn.Module, recorder: Recorder, error: Exception, inputs: Mapping[str, tuple[int, ...]]
+) -> InputError:
+    """The error of a forward that failed, with the innermost line of the user's own code, and what it was given."""
     front_end = Path(__file__).parents[1]
     not_theirs = (Path(torch.__file__).parent, front_end)
     frames = [
@@ -103,4 +127,5 @@ def _cannot_trace(module: nn.Module, recorder: Recorder, error: Exception) -> In
     expected = (
         "a forward that depends on shapes, not on the numbers of its input" if needs_numbers else "an input that fits"
     )
-    return InputError(where, line, expected, str(error) or type(error).__name__)
+    given = ", ".join(f"{name} of {'x'.join(map(str, shape))}" for name, shape in inputs.items())
+    return InputError(where, line, expected, str(error) or type(error).__name__, f"inputs are float32: {given}")
