@@ -178,6 +178,21 @@ def test_a_shape_alone_and_in_a_tuple_are_the_same() -> None:
     assert "input" in listed.truth
 
 
+class _Apart(nn.Module):
+    """Of more pictures than vectors: there are images of which one result has none."""
+
+    def forward(self, image: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.relu(image), features * 2
+
+
+@pytest.mark.parametrize("processor", [EDGE_NPU, QUAD_NPU], ids=["one core", "four cores"])
+@pytest.mark.parametrize("shapes", [((3, 4, 6, 6), (2, 4)), ((1, 4, 6, 6), (5, 4))])
+def test_inputs_of_different_counts(shapes: Shapes, processor) -> None:
+    compiled = compile_network(_Apart(), shapes, processor)
+    assert isinstance(compiled, Compiled), str(compiled)
+    check_values(compiled, 1e-6)
+
+
 class _Any(nn.Module):
     """Arguments without a name each, and one with a name that memories have."""
 

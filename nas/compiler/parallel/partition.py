@@ -56,11 +56,15 @@ def pieces_of(network: Network, partition: Partition) -> list[Piece]:
         goals = leaving(network, stretch.first, stretch.last)
         shares_of = [share_of(network, name, stretch.way, partition) for name in goals]
         for core in range(partition.cores):
-            wanted = {name: boxes[core] for name, boxes in zip(goals, shares_of, strict=True)}
-            mine = {name: box for name, box in wanted.items() if all(start < stop for start, stop in box)}
-            if mine:
-                found.append(Piece(core, stretch.first, stretch.last, mine))
+            found += _piece(core, stretch, {name: boxes[core] for name, boxes in zip(goals, shares_of, strict=True)})
     return found
+
+
+def _piece(core: int, stretch: Stretch, goals: dict[str, Box]) -> Iterator[Piece]:
+    """What there is to make of the goals, if anything: inputs, and so results, need not have equally many images."""
+    made = {name: box for name, box in goals.items() if all(start < stop for start, stop in box)}
+    if made:
+        yield Piece(core, stretch.first, stretch.last, made)
 
 
 def _pipeline(network: Network, partition: Partition) -> Iterator[Piece]:
@@ -68,11 +72,8 @@ def _pipeline(network: Network, partition: Partition) -> Iterator[Piece]:
     for chunk in range(partition.chunks):
         for core, stretch in enumerate(partition.stretches):
             goals = leaving(network, stretch.first, stretch.last)
-            yield Piece(
-                core,
-                stretch.first,
-                stretch.last,
-                {name: share_of(network, name, stretch.way, partition)[chunk] for name in goals},
+            yield from _piece(
+                core, stretch, {name: share_of(network, name, stretch.way, partition)[chunk] for name in goals}
             )
 
 
