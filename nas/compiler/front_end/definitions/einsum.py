@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _einsum_of(*args: Any) -> Callable[[], Tensor] | None:
-    """Of two tensors that are summed over what both have and the result lacks; of nothing else."""
+    """Of two tensors that are summed over what both have and the result lacks; of nothing else, and none that spreads an axis of 1."""
     if len(args) != 3 or not isinstance(args[0], str) or "->" not in args[0] or "." in args[0]:
         return None
     inputs, _, result = args[0].replace(" ", "").partition("->")
@@ -22,6 +22,9 @@ def _einsum_of(*args: Any) -> Callable[[], Tensor] | None:
     summed = [letter for letter in left if letter in right and letter not in result]
     own = [[letter for letter in each if letter not in (*batch, *summed)] for each in (left, right)]
     if not summed or not batch or not {*own[0], *own[1]} <= set(result):
+        return None
+    sizes = [dict(zip(names, tensor.shape, strict=False)) for names, tensor in zip(letters, args[1:], strict=False)]
+    if any(sizes[0].get(letter) != sizes[1].get(letter) for letter in (*batch, *summed)):
         return None
     return partial(_product, args[1:], letters, (batch, summed, own))
 

@@ -56,7 +56,7 @@ def _avg_pool(builder: NetworkBuilder, call: Call) -> bool:
 
 def _window(call: Call, a: Arguments, dilation: tuple[int, int]) -> Window | None:
     """The window of a pool over a map, or over a sequence, whose one axis lies along the rows."""
-    if not isinstance(a.input, Value) or len(a.input.shape) not in (MAP_RANK - 1, MAP_RANK):
+    if not _has_images(call, a.input):
         return None
     is_map = len(a.input.shape) == MAP_RANK
     kernel = pair(a.kernel_size) if is_map else (pair(a.kernel_size)[0], 1)
@@ -75,6 +75,11 @@ def _window(call: Call, a: Arguments, dilation: tuple[int, int]) -> Window | Non
     ]
     further: Padding = (padding[0], padding[1], max(needs[0], 0), max(needs[1], 0))
     return Window(kernel, stride, further, dilation)
+
+
+def _has_images(call: Call, value: object) -> bool:
+    """Whether the first axis are images: torch also pools one map, or sequence, of which that is the channels."""
+    return isinstance(value, Value) and len(value.shape) == MAP_RANK - (call.function in _OF_SEQUENCES)
 
 
 def _apply(builder: NetworkBuilder, layer: str, value: Value, output: Value, pool: Pool) -> None:
@@ -102,7 +107,7 @@ def over_rows(builder: NetworkBuilder, layer: str, source: str, kind: Kind) -> s
 def _adaptive(kind: Kind) -> Callable[[NetworkBuilder, Call], bool]:
     def lower(builder: NetworkBuilder, call: Call) -> bool:
         a = Arguments(call, "input output_size return_indices=False")
-        if not isinstance(a.input, Value) or a.return_indices or len(a.input.shape) not in (MAP_RANK - 1, MAP_RANK):
+        if a.return_indices or not _has_images(call, a.input):
             return False
         have, want = a.input.shape[2:], call.outputs[0].shape[2:]
         if have == want:
@@ -148,16 +153,16 @@ def _reduce(kind: Kind, is_sum: bool = False) -> Callable[[NetworkBuilder, Call]
     return lower
 
 
-MAX_POOLS = [
-    F.max_pool2d,
-    *torch_functions("max_pool2d", "nn.functional._max_pool2d"),
-    *torch_functions("nn.functional.max_pool1d", "max_pool1d", "nn.functional._max_pool1d"),
-]
+_MAX_POOLS_1D = torch_functions("nn.functional.max_pool1d", "max_pool1d", "nn.functional._max_pool1d")
+_MEAN_POOLS_1D = [F.avg_pool1d, torch.avg_pool1d]
+_ADAPTIVE_1D = [F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d]
+_OF_SEQUENCES = frozenset([*_MAX_POOLS_1D, *_MEAN_POOLS_1D, *_ADAPTIVE_1D])
+MAX_POOLS = [F.max_pool2d, *torch_functions("max_pool2d", "nn.functional._max_pool2d"), *_MAX_POOLS_1D]
 
 _TABLE: list[tuple[Callable[[NetworkBuilder, Call], bool], list[Any]]] = [
     (_max_pool, MAX_POOLS),
-    (_avg_pool, [F.avg_pool2d, F.avg_pool1d, torch.avg_pool1d]),
-    (_adaptive("mean"), [F.adaptive_avg_pool2d, F.adaptive_avg_pool1d, torch.adaptive_avg_pool1d]),
+    (_avg_pool, [F.avg_pool2d, *_MEAN_POOLS_1D]),
+    (_adaptive("mean"), [F.adaptive_avg_pool2d, *_ADAPTIVE_1D]),
     (_adaptive("max"), torch_functions("nn.functional._adaptive_max_pool2d", "nn.functional.adaptive_max_pool2d")),
     (_reduce("mean"), torch_functions("mean", "Tensor.mean")),
     (_reduce("mean", is_sum=True), torch_functions("sum", "Tensor.sum")),
