@@ -1,5 +1,8 @@
 """Modules whose forward takes several tensors: all programs, on one core and on four, against PyTorch."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -51,9 +54,9 @@ class Conditioned(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True, kdim=width, vdim=width)
 
     def forward(self, query: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         return query + self.attention(query, memory, memory)[0]
@@ -71,11 +74,12 @@ class Decoder(nn.Module):
         return F.relu(self.joined(torch.cat([up, skip], 1))), up + skip
 
 
-NETWORKS: dict[str, tuple[type[nn.Module], Shapes, tuple[str, ...]]] = {
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Shapes, tuple[str, ...]]] = {
     "siamese": (Siamese, ((3, 16, 20), (3, 16, 20)), ("left", "right")),
     "siamese of two sizes": (Siamese, ((3, 16, 20), (3, 9, 9)), ("left", "right")),
     "conditioned": (Conditioned, ((3, 16, 14), (5,)), ("image", "features")),
     "cross attention": (CrossAttention, ((6, 16), (9, 16)), ("query", "memory")),
+    "cross attention of two widths": (partial(CrossAttention, 12), ((6, 16), (9, 12)), ("query", "memory")),
     "decoder": (Decoder, ((12, 6, 5), (8, 12, 10)), ("deep", "skip")),
 }
 

@@ -51,7 +51,7 @@ def _blind(mask: Tensor) -> Tensor | None:
 
 def usual(module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Given | None:
     """The arguments of an attention of many heads by their names; None where `multi_head` doesn't know them."""
-    if not module.batch_first or not module._qkv_same_embed_dim:
+    if not module.batch_first:
         return None
     given = {**dict(zip(_MULTI_HEAD, args, strict=False)), **kwargs}
     masked = any(given.get(name) is not None for name in ("key_padding_mask", "attn_mask")) or given.get("is_causal")
@@ -63,11 +63,14 @@ def multi_head(module: nn.MultiheadAttention, given: _Given) -> tuple[Tensor, Te
     """Attention Is All You Need (arXiv 1706.03762), section 3.2.2."""
     maps = [given[name] for name in _MAPS]
     weight, bias = module.in_proj_weight, module.in_proj_bias
-    if all(each is maps[0] for each in maps):
+    if weight is not None and all(each is maps[0] for each in maps):
         parts = F.linear(maps[0], weight, bias).chunk(3, -1)
     else:
+        # Keys and values of other widths than the queries have weights apart.
+        apart = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        weights = apart if weight is None else weight.chunk(3)
         biases = (None,) * len(maps) if bias is None else bias.chunk(3)
-        parts = tuple(F.linear(*each) for each in zip(maps, weight.chunk(3), biases, strict=True))
+        parts = tuple(F.linear(*each) for each in zip(maps, weights, biases, strict=True))
     heads = (module.num_heads, module.head_dim)
     queries, keys, values = (part.unflatten(-1, heads).transpose(1, 2) for part in parts)
     shares = (queries @ keys.mT * module.head_dim**-0.5).softmax(-1)
