@@ -197,6 +197,25 @@ def test_inputs_of_different_counts(shapes: Shapes, processor) -> None:
     check_values(compiled, 1e-6)
 
 
+class _Neck(nn.Module):
+    """Gives maps by the names of its arguments, as necks do, and has a layer of such a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p3 = nn.Conv2d(4, 4, 1)
+
+    def forward(self, p3: torch.Tensor, p4: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"p4": p4 * 2, "p3": self.p3(p3), "sum": self.p3(p3) + p4.mean((2, 3), keepdim=True)}
+
+
+def test_results_named_as_arguments() -> None:
+    compiled = compile_network(_Neck(), ((2, 4, 6, 6), (2, 4, 3, 3)), EDGE_NPU)
+    assert isinstance(compiled, Compiled), str(compiled)
+    assert [binding.name for binding in compiled.parallel.inputs] == ["p3", "p4"]
+    assert [binding.name for binding in compiled.parallel.outputs] == ["p4#2", "p3#2", "sum"]
+    check_values(compiled, 1e-5)
+
+
 class _Any(nn.Module):
     """Arguments without a name each, and one with a name that memories have."""
 

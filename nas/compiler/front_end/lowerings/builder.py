@@ -103,10 +103,11 @@ class NetworkBuilder:
             self.tensors[name] = Tensor(tensor.name, tensor.shape, tensor.format, "output")
             outputs.append(name)
         network = Network(self._name, tuple(self.operators), self.tensors, inputs, tuple(outputs), self.constants)
-        wanted = zip(outputs, forward.output_names, strict=False)
-        self._renamed = new_names(
-            network, {old: new for old, new in wanted if new not in inputs and old != new and not is_reserved(new)}
-        )
+        given: list[str] = []
+        for name in forward.output_names:
+            given.append(unused_name(name, (*inputs, *given)))  # a result may be called as an argument
+        wanted = zip(outputs, given, strict=False)
+        self._renamed = new_names(network, {old: new for old, new in wanted if old != new and not is_reserved(new)})
         return renamed(network, self._renamed)
 
     def input(self, value: Value, name: str) -> str:
