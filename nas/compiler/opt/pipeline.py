@@ -3,7 +3,7 @@
 rewrite   operators -> other operators that compute the same: fused, joined, in parts, in another order
 engines   a tile of work -> how the engines do it: in which dataflow, laid out how, shared in which way
 layout    operators -> where the bytes of their tensors lie, and what follows: operands, lives, what is handed on
-plan      a layout -> what lives on chip, what passes through it in stripes, how each operator is cut
+plan      a layout -> what lives on chip, what passes through it in stripes or slices, how each operator is cut
 emit      a plan -> commands on named buffers
 memory    commands on named buffers -> addresses for these, and the order in which the commands come
 """
