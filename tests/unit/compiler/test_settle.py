@@ -94,3 +94,30 @@ def test_the_next_operator_works_while_one_waits_for_the_dram() -> None:
     assert after < 0.95 * before
     chosen, _ = optimise(network, EDGE_NPU, memo=memo)
     assert simulate_parallel(parallelise(chosen), EDGE_NPU).cycles == after
+
+
+class Gate(nn.Module):
+    """x is read twice, and the product may lie where it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.SiLU())
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Sigmoid())
+        self.head = nn.Sequential(nn.Conv2d(8, 32, 1), nn.Conv2d(32, 5, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.head(x * self.gate(x))
+
+
+def test_what_passes_in_stripes_is_not_what_it_would_take_the_place_of_where_nothing_lives_on_chip() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Gate().eval()
+    micro = find_processor("micro_npu")
+    processor = msgspec.structs.replace(micro, sram=msgspec.structs.replace(micro.sram, size_bytes=6 << 10))
+    compiled = compile_network(network, (1, 3, 17, 13), processor, switched_off=frozenset(["residency"]))
+    assert isinstance(compiled, Compiled)
+    (output,) = compiled.optimised.outputs
+    values = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})[output.name]
+    np.testing.assert_allclose(values, compiled.truth[output.name], rtol=0, atol=1e-5)

@@ -189,4 +189,4 @@ def _moved_bytes(layout: Layout, residency: Residency, groups: Groups) -> int:
 
 def _all_in_dram(storage: Storage) -> Storage:
     buffers = {name: Buffer(name, buffer.size_bytes, True) for name, buffer in storage.buffers.items()}
-    return Storage(storage.regions, buffers, storage.moves)
+    return replace(storage, buffers=buffers)
