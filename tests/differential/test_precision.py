@@ -68,7 +68,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_int8_is_near_the_float_network(name: str, least: float) -> None:
     got, expected, compiled = results(network(name), (1, 3, 64, 64), INT8)
     assert cosine(got, expected) > least
-    assert got.argmax() == expected.argmax()
+    # Of classes that are nearly equal either may come first.
+    assert expected.max() - expected.flat[got.argmax()] < 0.02 * np.ptp(expected)
     # Every product of weights is of integers, from the image on.
     products = [o.function for o in compiled.optimised.operators if isinstance(o.function, Conv | Matmul)]
     assert products
