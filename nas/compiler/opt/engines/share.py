@@ -25,7 +25,7 @@ from nas.compiler.tiling import (
 )
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
-from nas.ir.command import Conv, Dataflow, Eltwise, Matmul, Pool
+from nas.ir.command import Conv, Dataflow, Matmul
 from nas.ir.tensor import Region
 from nas.timing.matrix import ARRAY_DATAFLOWS
 
@@ -63,13 +63,6 @@ class Share(NamedTuple):
 
     axis: int
     size: int
-
-
-def is_channelwise(function: object, weights: tuple[int, ...]) -> bool:
-    """Whether each channel of the output depends on one of the data alone; weights: (n, c/g) of a convolution's."""
-    if isinstance(function, Conv):
-        return function.groups > 1 and weights == (function.groups, 1)
-    return isinstance(function, Eltwise | Pool)
 
 
 def chunk_for(channels: int, processor: Processor) -> int:

@@ -60,6 +60,14 @@ class Operands:
         return channel_step(self.function, *self.images[0])
 
     @cached_property
+    def is_channelwise(self) -> bool:
+        """Whether each channel of the output depends on one of the data alone."""
+        if isinstance(self.function, Conv):
+            groups = self.function.groups
+            return groups > 1 and self.images[0][0][1].shape[:2] == (groups, 1)
+        return isinstance(self.function, Eltwise | Pool)
+
+    @cached_property
     def maps(self) -> tuple[str, ...]:
         """The slots of the first image's maps: all that is no constant."""
         reads, write = self.images[0]

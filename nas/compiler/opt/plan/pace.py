@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from nas.compiler.memo import Memo
-from nas.compiler.opt.engines.share import Pace, chunk_for, engine_cycles, is_channelwise
+from nas.compiler.opt.engines.share import Pace, chunk_for, engine_cycles
 from nas.compiler.opt.layout.operands import Layout, Operands, Placed
 from nas.compiler.tiling import Part, engine_of
 from nas.core.units import ceil_div
@@ -101,8 +101,7 @@ def _hands_on(placed: Placed, following: Placed, on_chip: frozenset[str]) -> boo
     reads, _ = following.operands.images[0]
     _, write = placed.operands.images[0]
     made, data = placed.homes[write.memory], following.homes[reads[0].memory]
-    weights = reads[1].shape[:2] if len(reads) > 1 else ()
-    return made.memory == data.memory in on_chip and is_channelwise(following.operands.function, weights)
+    return made.memory == data.memory in on_chip and following.operands.is_channelwise
 
 
 def whole_cycles(operands: Operands, processor: Processor) -> int:

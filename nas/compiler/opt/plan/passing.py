@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from nas.compiler.opt.engines.share import is_channelwise
 from nas.compiler.opt.layout.operands import Operands
 from nas.compiler.regions import MAP_RANK
 from nas.compiler.tiling import engine_of
@@ -77,10 +76,7 @@ def overlapping(members: Sequence[Operands], takes: Sequence[int], processor: Pr
 
     takes: the operand of each member that the one before it makes.
     """
-    lags, engines = [0], [engine_of(member.function) for member in members]
-    for before, engine in pairwise(engines):
-        lags.append(lags[-1] + (before != engine))
-    found = []
+    lags, found = lags_of(members), []
     columns = processor.matrix.columns
     pair = next(
         (
@@ -94,16 +90,23 @@ def overlapping(members: Sequence[Operands], takes: Sequence[int], processor: Pr
         late = [lag + (place > pair) * (_AHEAD - 1) + (place > pair + 1) * _BEHIND for place, lag in enumerate(lags)]
         if 2 * columns <= members[pair].size[1]:
             found = [Passing(tuple(late), columns, pair)]
-    return [*found, Passing(tuple(lags))]
+    return [*found, Passing(lags)]
+
+
+def lags_of(members: Sequence[Operands]) -> tuple[int, ...]:
+    """How many turns each member is behind the first one, where what one engine makes of the other's it makes a turn later."""
+    lags, engines = [0], [engine_of(member.function) for member in members]
+    for before, engine in pairwise(engines):
+        lags.append(lags[-1] + (before != engine))
+    return tuple(lags)
 
 
 def _by_channels(member: Operands, after: Operands, columns: int) -> bool:
     """Whether the second one, on the other engine, can begin with the first channels that the first one makes."""
     reads, write = after.images[0]
-    weights = reads[1].shape[:2] if len(reads) > 1 else ()
     return (
         engine_of(member.function) != engine_of(after.function)
-        and is_channelwise(after.function, weights)
+        and after.is_channelwise
         and len(write.shape) == len(reads[0].shape) == MAP_RANK
         and columns % math.lcm(member.channel_step, after.channel_step) == 0
     )

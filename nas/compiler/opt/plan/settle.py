@@ -65,12 +65,13 @@ def settle(layouts: Layouts, room_bytes: int, memo: Memo, storing: bool = False)
     storing: other plans in place of these, in which maps that others read later pass as well, or chains have to do with the room that
     there is; there may be none.
     """
-    sharing, slicing = ("sharing" not in layouts.switched_off, "slices" not in layouts.switched_off)
+    off = layouts.switched_off
+    ways = Ways("sharing" not in off, "slices" not in off, storing, evicting=True)
     room = _Room(layouts, room_bytes, memo)
     if not storing:
-        return room.plans(Ways(sharing, slicing, storing, evicting=True))
-    others = [plan for plan in room.plans(Ways(sharing, slicing, storing, evicting=False)) if plan.groups]
-    plans = room.plans(Ways(sharing, slicing, storing, evicting=True))
+        return room.plans(ways)
+    others = [plan for plan in room.plans(ways._replace(evicting=False)) if plan.groups]
+    plans = room.plans(ways)
     return [plan for plan in plans if any(group.stores for group in plan.groups.values())] + others
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from nas.compiler.opt.engines.share import Pace, is_channelwise
+from nas.compiler.opt.engines.share import Pace
 from nas.compiler.opt.engines.spread import constant_copy
 from nas.compiler.opt.layout.operands import Operands
 from nas.compiler.opt.plan.balance import Work, balanced
 from nas.compiler.opt.plan.chain import Chain
+from nas.compiler.opt.plan.passing import lags_of
 from nas.compiler.regions import MAP_RANK, aligned
-from nas.compiler.tiling import Part, Tile, engine_of, local_copy, part_of, roles
+from nas.compiler.tiling import Part, Tile, local_copy, part_of, roles
 from nas.core.units import ceil_div
 from nas.hw.spec import Processor
 
@@ -69,7 +70,7 @@ def choose_slices(
 
     on_chip: the slots of each member. sharing: whether convolutions may be cut between the engines.
     """
-    if not can_be_sliced(chain):
+    if not _can_be_sliced(chain):
         return None
     count = chain.members[0].size[1]
     step = math.lcm(*(member.channel_step for member in chain.members))
@@ -78,7 +79,7 @@ def choose_slices(
     best, fitting, pieces = None, 0, _FEWEST
     while fitting < _TRIED and pieces <= ceil_div(count, step):
         channels = ceil_div(ceil_div(count, pieces), step) * step
-        for lags in dict.fromkeys((_lags(chain.members), (0,) * len(chain.members))):
+        for lags in dict.fromkeys((lags_of(chain.members), (0,) * len(chain.members))):
             if _slice_bytes(chain, on_chip, channels, lags) <= free_bytes:
                 found = _slices(chain, channels, lags, processor)
                 best = found if best is None or found.cycles < best.cycles else best
@@ -88,25 +89,12 @@ def choose_slices(
     return best if best is None or sharing else replace(best, paces=(None,) * len(chain.members))
 
 
-def can_be_sliced(chain: Chain) -> bool:
+def _can_be_sliced(chain: Chain) -> bool:
     """Whether all members but the first go channel by channel, on maps of as many, and nothing is read for two of them at a time."""
     members = chain.members
     if any(chain.again) or any(len(write.shape) != MAP_RANK for _, write in (each.images[0] for each in members)):
         return False
-    return all(before.size[1] == after.size[1] and _is_channelwise(after) for before, after in pairwise(members))
-
-
-def _is_channelwise(member: Operands) -> bool:
-    reads, _ = member.images[0]
-    return is_channelwise(member.function, reads[1].shape[:2] if len(reads) > 1 else ())
-
-
-def _lags(members: Sequence[Operands]) -> tuple[int, ...]:
-    """What one engine makes of the other's slice it makes while that makes the next one."""
-    lags, engines = [0], [engine_of(member.function) for member in members]
-    for before, engine in pairwise(engines):
-        lags.append(lags[-1] + (before != engine))
-    return tuple(lags)
+    return all(before.size[1] == after.size[1] and after.is_channelwise for before, after in pairwise(members))
 
 
 def _part(member: Operands, channels: int) -> Part:
