@@ -75,7 +75,7 @@ def draft_of(
             break
     commands, buffer_bytes = emitted.commands, emitted.buffer_bytes
     if "coalesce" not in switched_off:
-        commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor))
+        commands, buffer_bytes = coalesce(commands, buffer_bytes, start_bytes, transfer_bytes(processor), processor)
     # Plans that differ may come to the same commands.
     found = memo.lately(arranged, commands, buffer_bytes, processor, switched_off)
     used_bytes = {"dram": pool.end_bytes, "sram": found.peak_bytes}
