@@ -168,6 +168,8 @@ def _stripes(
     if not _all_read(chain, row_count, rows):
         return None
     made = [stop - start for start, stop in (each.made for each in stripe)]
+    if min(made) < 1:
+        return None
     overhead = max(
         height * row_count / (rows * member.size[0]) - 1 for height, member in zip(made, members, strict=True)
     )

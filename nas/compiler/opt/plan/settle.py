@@ -14,7 +14,8 @@ from nas.compiler.opt.engines.select import array_dataflows
 from nas.compiler.opt.layout.operands import Layout, layout_of
 from nas.compiler.opt.layout.storage import Buffer, Storage
 from nas.compiler.opt.plan.residency import Residences, Residency
-from nas.compiler.opt.plan.stripes import Group, Groups, Ways, plan_groups, waited_for
+from nas.compiler.opt.plan.stripes import Group, Groups, Ways, plan_groups
+from nas.compiler.opt.plan.waiting import Waiting
 from nas.hw.spec import Processor
 
 
@@ -55,12 +56,12 @@ class Layouts:
 
 
 def settle(layouts: Layouts, room_bytes: int, memo: Memo, storing: bool = False) -> list[Settled]:
-    """The plans within `room_bytes` that move the fewest bytes, at most two.
+    """The plans within `room_bytes` that move the fewest bytes, or may be quicker where the dram does not set the pace; at most two.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
-    loaded twice. So both are tried where it matters. Where a map has room on chip, but the operator that makes it waits for
-    the dram, the next one may work meanwhile if the map passes in stripes. That may free room, too; where it moves as many
-    bytes as before, nobody can tell yet whether it pays.
+    loaded twice. So both are tried where it matters. Where a map has room on chip, but somebody waits who could work meanwhile if
+    it passed in stripes (`waiting`), that is another plan. It may free room, too; where it moves as many bytes as before, nobody can
+    tell yet whether it pays.
 
     storing: other plans in place of these, in which maps that others read later pass as well, or chains have to do with the room that
     there is; there may be none.
@@ -87,7 +88,7 @@ class _Room:
         network, processor = self._layouts.network, self._layouts.processor
         plan = self._settled(ways)
         linking = plan.layout.links if self._stripes else frozenset[str]()
-        if not linking or not plan.moved_bytes:
+        if not linking:
             return [plan]
 
         def passing(evicted: frozenset[str], used: Callable[[Settled], frozenset[str]]) -> list[Settled]:
@@ -99,14 +100,16 @@ class _Room:
                 evicted = useful if useful < evicted else frozenset()
             return plans
 
-        linked = self._settled(ways, linking)
-        between = passing(_between_readers(network, linking, linked), _kept_for)
-        best = min([plan, linked, *between], key=lambda each: each.moved_bytes)
-        waiting = linking & waited_for(best.layout, best.residency, processor, self._memo)
-        others = passing(waiting, lambda other: Groups(other.groups).passing(network))
+        best = plan
+        if plan.moved_bytes:
+            linked = self._settled(ways, linking)
+            between = passing(_between_readers(network, linking, linked), _kept_for)
+            best = min([plan, linked, *between], key=lambda each: each.moved_bytes)
+        waiting = Waiting(best.layout, best.residency.on_chip, best.moved_bytes, processor, self._memo)
+        others = passing(linking & waiting.maps(), lambda other: Groups(other.groups).passing(network))
         plans = [best, min(others, key=lambda each: each.moved_bytes)] if others else [best]
         fewest = min(each.moved_bytes for each in plans)
-        return [each for each in plans if each.moved_bytes == fewest]
+        return [each for each in plans if each.moved_bytes == fewest or not waiting.dram_sets_the_pace]
 
     def _settled(
         self, ways: Ways, linking: frozenset[str] = frozenset(), evicted: frozenset[str] = frozenset()

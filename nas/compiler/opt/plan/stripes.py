@@ -149,18 +149,6 @@ def _runs(network: Network, linking: frozenset[str]) -> Iterator[tuple[int, int]
             first = index + 1
 
 
-def waited_for(layout: Layout, residency: Residency, processor: Processor, memo: Memo) -> frozenset[str]:
-    """What is made on chip by operators that take longer to load what they read than to work on it."""
-    chains = _Chains(layout, residency, processor, Ways(True, False, False, False), memo, frozenset())
-    return frozenset(
-        operator.outputs[0]
-        for operator, placed in zip(layout.network.operators, layout.placed, strict=True)
-        if placed is not None
-        and operator.outputs[0] in residency.on_chip
-        and chains.transfers([placed], None) > chains.work(placed)
-    )
-
-
 class _Chains:
     """A run of operators that hand on maps -> the chains in which they are done first, by estimate.
 
@@ -219,33 +207,31 @@ class _Chains:
     def _cycles(self, first: int, last: int, group: Group | None) -> float:
         """Of a chain, or of one operator by itself, by estimate."""
         members = [each for each in self._layout.placed[first : last + 1] if each is not None]
-        busy = group.stripes.cycles if group is not None else float(self.work(members[0]))
-        moving = self.transfers(members, group)
+        alone = work_cycles(members[0], self._processor, self._memo)
+        busy = group.stripes.cycles if group is not None else float(alone)
+        moving = moved_cycles(members, group, self._residency.on_chip, self._processor)
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 
-    def work(self, placed: Placed) -> int:
-        """The cycles of one operator in one command for each image."""
-        return len(placed.operands.images) * self._memo.of(whole_cycles, placed.operands, self._processor)
 
-    def transfers(self, members: Sequence[Placed], group: Group | None) -> int:
-        """The cycles of the maps that a chain reads from dram and writes there."""
-        total = 0
-        for place, placed in enumerate(members):
-            on_chip, operands = placed.on_chip(self._residency.on_chip), placed.operands
-            # What the member before makes, and what is kept for it.
-            given = () if group is None or not place else (group.stripes.takes[place], *group.stripes.again[place])
-            for reads, write in operands.images:
-                there = {reads[number].memory for number in given}
-                moved = [
-                    *(each for each in reads if each.memory not in operands.constants and each.memory not in there),
-                    *(
-                        [write]
-                        if place == len(members) - 1 or (group is not None and group.stripes.stores[place])
-                        else []
-                    ),
-                ]
-                total += sum(each.payload_bytes for each in moved if each.memory not in on_chip)
-        return transfer_cycles(total, self._processor)
+def work_cycles(placed: Placed, processor: Processor, memo: Memo) -> int:
+    """The cycles of one operator, in one command for each image."""
+    return len(placed.operands.images) * memo.of(whole_cycles, placed.operands, processor)
+
+
+def moved_cycles(members: Sequence[Placed], group: Group | None, on_chip: frozenset[str], processor: Processor) -> int:
+    """The cycles of the maps that a chain, or one operator by itself, reads from dram and writes there. on_chip: buffers."""
+    total = 0
+    for place, placed in enumerate(members):
+        slots, operands = placed.on_chip(on_chip), placed.operands
+        # What the member before makes, and what is kept for it.
+        given = () if group is None or not place else (group.stripes.takes[place], *group.stripes.again[place])
+        stores = place == len(members) - 1 or (group is not None and group.stripes.stores[place])
+        for reads, write in operands.images:
+            there = {reads[number].memory for number in given}
+            moved = [each for each in reads if each.memory not in operands.constants and each.memory not in there]
+            moved += [write] if stores else []
+            total += sum(each.payload_bytes for each in moved if each.memory not in slots)
+    return transfer_cycles(total, processor)
 
 
 def _written_over(network: Network, storage: Storage, group: Group) -> list[str]:
