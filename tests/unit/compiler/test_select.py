@@ -82,7 +82,8 @@ def used(made: Compiled) -> set[str]:
 
 
 def test_few_pixels_and_many_channels_stream_by_the_map() -> None:
-    assert "input_stationary" in used(compiled_without())
+    """In stripes, too, but there other ways take as long."""
+    assert "input_stationary" in used(compiled_without("stripes"))
 
 
 def test_each_can_be_forbidden_and_forced_with_the_same_numbers() -> None:
