@@ -15,7 +15,7 @@ from nas.compiler.opt.layout.operands import Layout, layout_of
 from nas.compiler.opt.layout.storage import Buffer, Storage
 from nas.compiler.opt.plan.residency import Residences, Residency
 from nas.compiler.opt.plan.stripes import Group, Groups, Ways, plan_groups
-from nas.compiler.opt.plan.waiting import Waiting
+from nas.compiler.opt.plan.waiting import waiting_maps
 from nas.hw.spec import Processor
 
 
@@ -56,7 +56,7 @@ class Layouts:
 
 
 def settle(layouts: Layouts, room_bytes: int, memo: Memo, storing: bool = False) -> list[Settled]:
-    """The plans within `room_bytes` that move the fewest bytes, or may be quicker where the dram does not set the pace; at most two.
+    """The plans within `room_bytes` that move the fewest bytes, at most three.
 
     Maps that pass in stripes leave room for others, but some work is done twice then, and what their operators read is
     loaded twice. So both are tried where it matters. Where a map has room on chip, but somebody waits who could work meanwhile if
@@ -105,11 +105,12 @@ class _Room:
             linked = self._settled(ways, linking)
             between = passing(_between_readers(network, linking, linked), _kept_for)
             best = min([plan, linked, *between], key=lambda each: each.moved_bytes)
-        waiting = Waiting(best.layout, best.residency.on_chip, best.moved_bytes, processor, self._memo)
-        others = passing(linking & waiting.maps(), lambda other: Groups(other.groups).passing(network))
-        plans = [best, min(others, key=lambda each: each.moved_bytes)] if others else [best]
+        plans = [best]
+        for waiting in waiting_maps(best.layout, best.residency.on_chip, best.moved_bytes, processor, self._memo):
+            others = passing(linking & waiting, lambda other: Groups(other.groups).passing(network))
+            plans += [min(others, key=lambda each: each.moved_bytes)] if others else []
         fewest = min(each.moved_bytes for each in plans)
-        return [each for each in plans if each.moved_bytes == fewest or not waiting.dram_sets_the_pace]
+        return [each for each in plans if each.moved_bytes == fewest]
 
     def _settled(
         self, ways: Ways, linking: frozenset[str] = frozenset(), evicted: frozenset[str] = frozenset()

@@ -19,29 +19,33 @@ from nas.timing.cycles import transfer_cycles
 _WORTH = 0.04
 
 
-class Waiting:
-    """Who waits in a plan. on_chip: the buffers that live there; moved_bytes: of maps that go to the dram and back."""
+def waiting_maps(
+    layout: Layout, on_chip: frozenset[str], moved_bytes: int, processor: Processor, memo: Memo
+) -> list[frozenset[str]]:
+    """The maps of the buffers `on_chip` that somebody waits for: one who waits for the dram, or any. moved_bytes: of maps that go to
+    the dram and back.
 
-    def __init__(
-        self, layout: Layout, on_chip: frozenset[str], moved_bytes: int, processor: Processor, memo: Memo
-    ) -> None:
-        self._layout, self._on_chip, self._moved_bytes = layout, on_chip, moved_bytes
-        self._processor, self._memo = processor, memo
+    Nobody looks for more where the dram sets the pace of all, and no room would be won.
+    """
+    waiting = _Waiting(layout, on_chip, processor, memo)
+    if waiting.work_cycles > transfer_cycles(moved_bytes + constant_bytes(layout.network), processor):
+        for_the_dram = waiting.for_the_dram()
+        return list(dict.fromkeys((for_the_dram, for_the_dram | waiting.in_turn())))
+    return [waiting.for_the_dram()] if moved_bytes else []
+
+
+class _Waiting:
+    """work_cycles: of all operators, each done by both engines together."""
+
+    def __init__(self, layout: Layout, on_chip: frozenset[str], processor: Processor, memo: Memo) -> None:
+        self._layout, self._on_chip, self._processor, self._memo = layout, on_chip, processor, memo
         self._by_both = [
             0 if each is None else len(each.operands.images) * memo.of(_by_both_cycles, each.operands, processor)
             for each in layout.placed
         ]
-        all_bytes = moved_bytes + constant_bytes(layout.network)
-        # Whether it takes longer to move all than the engines work.
-        self.dram_sets_the_pace = transfer_cycles(all_bytes, processor) > sum(self._by_both)
+        self.work_cycles = sum(self._by_both)
 
-    def maps(self) -> frozenset[str]:
-        """The maps on chip that somebody waits for; none where the dram sets the pace of all, and no room would be won."""
-        if not self.dram_sets_the_pace:
-            return self._for_the_dram() | self._in_turn()
-        return self._for_the_dram() if self._moved_bytes else frozenset()
-
-    def _for_the_dram(self) -> frozenset[str]:
+    def for_the_dram(self) -> frozenset[str]:
         """What is made by operators that take longer to load what they read than to work on it."""
         return frozenset(
             operator.outputs[0]
@@ -52,7 +56,7 @@ class Waiting:
             > work_cycles(placed, self._processor, self._memo)
         )
 
-    def _in_turn(self) -> frozenset[str]:
+    def in_turn(self) -> frozenset[str]:
         """What one engine makes and the other one reads next, if a good part of the time were saved if both worked side by side."""
         saved: dict[str, int] = {}
         for index, (maker, reader) in enumerate(pairwise(self._layout.placed)):
@@ -63,7 +67,7 @@ class Waiting:
                 longer = max(work_cycles(each, self._processor, self._memo) for each in (maker, reader))
                 saved[name] = self._by_both[index] + self._by_both[index + 1] - longer
         worth = {name: cycles for name, cycles in saved.items() if cycles > 0}
-        return frozenset(worth) if sum(worth.values()) > _WORTH * sum(self._by_both) else frozenset()
+        return frozenset(worth) if sum(worth.values()) > _WORTH * self.work_cycles else frozenset()
 
 
 def _by_both_cycles(operands: Operands, processor: Processor) -> int:
