@@ -13,7 +13,7 @@ from nas.compiler.opt.emit.coalesce import coalesce
 from nas.compiler.opt.emit.commands import Plan, emit
 from nas.compiler.opt.emit.constants import ConstantPool
 from nas.compiler.opt.memory.ahead import loaded_ahead
-from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured, loosened
+from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured, compacted
 from nas.compiler.opt.memory.dram import constant_bytes, place_in_dram
 from nas.compiler.opt.plan.pace import guessed_leads, seen_leads
 from nas.compiler.opt.plan.settle import Settled
@@ -84,14 +84,14 @@ def draft_of(
 
 
 def finished(draft: Draft, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Planned:
-    """The program of a draft, with earlier loads, looser addresses and better colours if these are quicker.
+    """The program of a draft, with earlier loads and better colours if these are quicker, and in little room.
 
     Trying these takes several simulations, and what they gain of a program is mostly less than plans differ by.
     """
     found = draft.arranged
     if not switched_off & {"ahead", "prefetch"}:
         found = loaded_ahead(found, processor, memo)
-    found = loosened(found, processor, memo)
+    found = compacted(found, processor, switched_off, memo)
     found = coloured(found, processor, switched_off, memo)
     if found is draft.arranged:
         return draft.program, draft.constants

@@ -1,7 +1,5 @@
 """Loads far ahead: quicker where the chip has room in pieces, in their order, at addresses that nobody else has meanwhile."""
 
-import dataclasses
-
 import msgspec
 import pytest
 import torchvision
@@ -12,7 +10,7 @@ from nas.check.sequential import check_program
 from nas.compiler.memo import Memo
 from nas.compiler.opt import draft
 from nas.compiler.opt.memory.ahead import loaded_ahead
-from nas.compiler.opt.memory.arrange import Arranged, loosened
+from nas.compiler.opt.memory.arrange import Arranged
 from nas.compiler.opt.memory.colour import timed
 from nas.compiler.opt.memory.prefetch import lifetimes
 from nas.compiler.opt.pipeline import optimise
@@ -79,14 +77,6 @@ def test_what_lives_at_the_same_time_lies_apart(taken: list[tuple[Arranged, Arra
         for other, (begins, ends) in spans.items():
             if one < other and first <= ends and begins <= last:
                 assert end <= offsets[other] or offsets[other] + after.buffer_bytes[other] <= offsets[one], (one, other)
-
-
-def test_addresses_for_the_order_before_are_none_for_the_new_one(taken: list[tuple[Arranged, Arranged]]) -> None:
-    ((before, _),) = taken
-    after = loaded_ahead(dataclasses.replace(before, loose=before.allocation), twice_as_wide(), Memo())
-    assert after.commands != before.commands
-    assert loosened(after, twice_as_wide(), Memo()) is after
-    assert after.loose is None
 
 
 def test_addresses_of_the_order_before_are_no_longer_there_to_go_back_to() -> None:

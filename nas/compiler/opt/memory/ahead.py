@@ -87,5 +87,4 @@ def _packed(found: Arranged, limit_bytes: int, capacity_bytes: int) -> Arranged 
     if early == found.commands:
         return None
     allocation = searched(spans, found.buffer_bytes, capacity_bytes, _NODES, _DIVE)
-    # Looser addresses are those of the other order: in this one they are somebody else's.
-    return None if allocation is None else replace(found, commands=early, allocation=allocation, loose=None)
+    return None if allocation is None else replace(found, commands=early, allocation=allocation)

@@ -36,15 +36,12 @@ _LOCAL = 3
 
 @dataclass(frozen=True)
 class Arranged:
-    """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved;
-    loose: the addresses of this very order before they moved closer together, None where they did not.
-    """
+    """Commands on named buffers of so many bytes, and the addresses of these; plain: the commands before any load was moved."""
 
     commands: list[Command]
     buffer_bytes: dict[str, int]
     allocation: Allocation
     plain: list[Command]
-    loose: Allocation | None = None
 
     @property
     def peak_bytes(self) -> int:
@@ -59,17 +56,12 @@ class Arranged:
 def arranged(
     commands: list[Command], buffer_bytes: dict[str, int], processor: Processor, switched_off: frozenset[str]
 ) -> Arranged:
-    """The commands with early loads, at addresses in little room."""
+    """The commands with early loads, at addresses that spread over all the room there is."""
     plain, capacity_bytes = commands, processor.sram.size_bytes
     allocation = _allocated(commands, buffer_bytes, capacity_bytes)
-    if allocation.peak_bytes <= capacity_bytes:
-        if "prefetch" not in switched_off:
-            window = _window(commands, capacity_bytes)
-            commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, window)
-        if "compact" not in switched_off:
-            close = compact(commands, buffer_bytes, allocation, capacity_bytes)
-            if close is not allocation:
-                return Arranged(commands, buffer_bytes, close, plain, loose=allocation)
+    if allocation.peak_bytes <= capacity_bytes and "prefetch" not in switched_off:
+        window = _window(commands, capacity_bytes)
+        commands, allocation = prefetch(commands, buffer_bytes, allocation, capacity_bytes, window)
     return Arranged(commands, buffer_bytes, allocation, plain)
 
 
@@ -78,13 +70,16 @@ def _window(commands: list[Command], capacity_bytes: int) -> int:
     return _WIDE_WINDOW if _GOOD_PART * capacity_bytes >= loaded_bytes else _WINDOW
 
 
-def loosened(found: Arranged, processor: Processor, memo: Memo) -> Arranged:
-    """The same at the addresses before these moved together, where these are worth the room; `found` itself otherwise."""
-    if found.loose is None:
+def compacted(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:
+    """The same at addresses in little room, unless the room is worth its price; `found` itself then."""
+    if "compact" in switched_off:
         return found
-    loose = replace(found, allocation=found.loose, loose=None)
-    before, after = (timed(each.commands, each.allocation, processor, memo).trace.cycles for each in (found, loose))
-    return loose if (before - after) * WORTH_ROOM >= before else found
+    allocation = compact(found.commands, found.buffer_bytes, found.allocation, processor.sram.size_bytes)
+    if allocation is found.allocation:
+        return found
+    close = replace(found, allocation=allocation)
+    before, after = (timed(each.commands, each.allocation, processor, memo).trace.cycles for each in (found, close))
+    return found if (after - before) * WORTH_ROOM >= after else close
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:
