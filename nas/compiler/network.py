@@ -127,3 +127,10 @@ def tensor_bytes(tensor: Tensor) -> int:
     """The bytes that a tensor takes in memory."""
     shape = constant_shape(tensor.shape) if tensor.role == "constant" else tensor.shape
     return stored_bytes(shape, container_bits(tensor.format.bits))
+
+
+def constant_bytes(network: Network) -> int:
+    """The bytes of all constants that are read: so many at least are loaded from somewhere."""
+    read = {name for operator in network.operators for name in operator.inputs}
+    constants = [tensor for name, tensor in network.tensors.items() if tensor.role == "constant" and name in read]
+    return sum(map(tensor_bytes, constants))

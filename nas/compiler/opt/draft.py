@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from nas.compiler.memo import Memo
+from nas.compiler.network import constant_bytes
 from nas.compiler.opt.emit.coalesce import coalesce
 from nas.compiler.opt.emit.commands import Plan, emit
 from nas.compiler.opt.emit.constants import ConstantPool
 from nas.compiler.opt.memory.ahead import loaded_ahead
 from nas.compiler.opt.memory.arrange import Arranged, arranged, coloured, compacted
-from nas.compiler.opt.memory.dram import constant_bytes, place_in_dram
+from nas.compiler.opt.memory.dram import place_in_dram
 from nas.compiler.opt.plan.pace import guessed_leads, seen_leads
 from nas.compiler.opt.plan.settle import Settled
 from nas.compiler.opt.plan.stripes import Groups

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nas.compiler.network import Network, tensor_bytes
+from nas.compiler.network import Network, constant_bytes, tensor_bytes
 from nas.compiler.opt.layout.storage import Storage
 from nas.compiler.opt.memory.alloc import allocate
 from nas.compiler.regions import aligned
@@ -21,13 +21,6 @@ def refuse_what_never_fits(network: Network, processor: Processor) -> None:
         raise DoesNotFit(
             Violation("dram_bytes", network.name, need_bytes, have_bytes, "bytes", "fewer weights or bits")
         )
-
-
-def constant_bytes(network: Network) -> int:
-    """The bytes of all constants that are read: so many at least are loaded from somewhere."""
-    read = {name for operator in network.operators for name in operator.inputs}
-    constants = [tensor for name, tensor in network.tensors.items() if tensor.role == "constant" and name in read]
-    return sum(map(tensor_bytes, constants))
 
 
 def place_in_dram(

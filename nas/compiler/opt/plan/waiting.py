@@ -7,9 +7,9 @@ map of the other, and could work side by side. These are estimates: whether it p
 from itertools import pairwise
 
 from nas.compiler.memo import Memo
+from nas.compiler.network import constant_bytes
 from nas.compiler.opt.engines.share import Pace, shared_cycles
 from nas.compiler.opt.layout.operands import Layout, Operands
-from nas.compiler.opt.memory.dram import constant_bytes
 from nas.compiler.opt.plan.stripes import moved_cycles, work_cycles
 from nas.compiler.tiling import Part, engine_of
 from nas.hw.spec import Processor
