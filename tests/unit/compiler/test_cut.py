@@ -18,6 +18,7 @@ from nas.compiler.tiling import Tile
 from nas.hw.load import find_processor
 from nas.ir.command import Conv, Eltwise, Window
 from nas.ir.tensor import Region, dense
+from nas.sim.parallel import simulate_parallel
 from nas.sim.sequential import simulate
 from nas.sim.values import run_values
 from nas.timing.bounds import program_bounds
@@ -38,6 +39,18 @@ def test_what_is_dearer_stays(inputs: int, outputs: int, rows: int, most: float)
     (name,) = (binding.name for binding in compiled.optimised.outputs)
     values = run_values(compiled.optimised, compiled.constants, {"input": compiled.truth["input"]})[name]
     np.testing.assert_allclose(values, compiled.truth[name], atol=1e-4)
+
+
+def test_weights_that_just_fit_the_chip_come_in_tiles() -> None:
+    """In one, nothing would be worked on while they come: a classifier of 1 MB, on a chip of 768 KiB and of 1 MiB."""
+    network = nn.Sequential(nn.Conv2d(3, 1024, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 1000))
+    network = network.eval().to("meta")
+    cycles = []
+    for kib in (768, 1024):
+        compiled = compile_network(network, (1, 3, 7, 7), with_sram(kib), precision=Precision("int8"))
+        assert isinstance(compiled, Compiled)
+        cycles.append(simulate_parallel(compiled.parallel, with_sram(kib)).cycles)
+    assert cycles[1] <= cycles[0]
 
 
 @pytest.mark.parametrize("rows_inside", [True, False])

@@ -212,7 +212,7 @@ class _Choice:
         moved_cycles = max(load, store, bus_cycles)
         two, passing, _ = self._need(rows, channels, rows_inside)
         if passing > self.free_bytes:
-            return work_cycles + moved_cycles
+            return (1 + _EFFORT) * (work_cycles + moved_cycles)
         # What nothing overlaps with: the first load, the last store, and of the shorter of work and transfers one tile.
         alone_cycles = self._moved(maps, maps > 0) + self._moved(written, written > 0)
         alone_cycles += min(work_cycles, moved_cycles) // tiles
