@@ -131,12 +131,14 @@ def optimise(
     fastest = _Fastest(processor, switched_off, memo)
     cut = _ways([network], CUTS, processor, switched_off)
     fastest.of(cut)
-    if fastest.draft is not None:
+    in_order = fastest.draft
+    if in_order is not None:
         cut = [fastest.network]
     fastest.of(_ways(cut, ORDERS, processor, switched_off)[len(cut) :])
     if fastest.draft is None:
         raise fastest.misfits[0]
-    if "store_through" not in switched_off and is_worth_a_plan(fastest.draft.program):
+    programs = [each.program for each in (fastest.draft, in_order) if each is not None]
+    if "store_through" not in switched_off and any(map(is_worth_a_plan, programs)):
         fastest.of([fastest.network, *(each for each in cut if each is not fastest.network)], storing=True)
     fastest.share_anew()
     return finished(fastest.draft, processor, switched_off, memo)

@@ -86,7 +86,7 @@ def test_the_next_operator_works_while_one_waits_for_the_dram() -> None:
     network = torchvision.models.densenet121().eval().to("meta")
     network = run_passes(PASSES, network_in(network, (1, 3, 224, 224), EDGE_NPU, Precision("int8")), EDGE_NPU)
     memo = Memo()
-    first, other = settle(Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, memo)
+    first, other, *_ = settle(Layouts(network, EDGE_NPU, frozenset()), EDGE_NPU.sram.size_bytes, memo)
     passing = Groups(other.groups).passing(network) & first.residency.on_chip
     assert any("denseblock2" in name for name in passing)
     programs = [draft_of(plan, EDGE_NPU, frozenset(), memo).program for plan in (first, other)]

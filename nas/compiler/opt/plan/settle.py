@@ -3,7 +3,7 @@
 Each of these depends on the others, so they are decided in turns until all agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -70,10 +70,15 @@ def settle(layouts: Layouts, room_bytes: int, memo: Memo, storing: bool = False)
     ways = Ways("sharing" not in off, "slices" not in off, storing, evicting=True)
     room = _Room(layouts, room_bytes, memo)
     if not storing:
-        return room.plans(ways)
+        return _fewest_moved(room.plans(ways))
     others = [plan for plan in room.plans(ways._replace(evicting=False)) if plan.groups]
-    plans = room.plans(ways)
-    return [plan for plan in plans if any(group.stores for group in plan.groups.values())] + others
+    stored = [plan for plan in room.plans(ways) if any(group.stores for group in plan.groups.values())]
+    return _fewest_moved(stored) + _fewest_moved(others)
+
+
+def _fewest_moved(plans: Sequence[Settled]) -> list[Settled]:
+    fewest = min((each.moved_bytes for each in plans), default=0)
+    return [each for each in plans if each.moved_bytes == fewest]
 
 
 class _Room:
@@ -109,8 +114,7 @@ class _Room:
         for waiting in waiting_maps(best.layout, best.residency.on_chip, best.moved_bytes, processor, self._memo):
             others = passing(linking & waiting, lambda other: Groups(other.groups).passing(network))
             plans += [min(others, key=lambda each: each.moved_bytes)] if others else []
-        fewest = min(each.moved_bytes for each in plans)
-        return [each for each in plans if each.moved_bytes == fewest]
+        return plans
 
     def _settled(
         self, ways: Ways, linking: frozenset[str] = frozenset(), evicted: frozenset[str] = frozenset()
