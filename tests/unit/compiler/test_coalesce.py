@@ -12,9 +12,8 @@ from nas.hw.load import find_processor
 from nas.ir.command import Command, Eltwise, Load
 from nas.ir.tensor import Region
 
-EDGE_NPU = find_processor(
-    "edge_npu"
-)  # a load takes 88 cycles and one for every 5 bytes, a byte on the lanes 1/32 of one
+# A load takes 88 cycles and one for every 5 bytes, a byte on the lanes 1/32 of one.
+EDGE_NPU = find_processor("edge_npu")
 CONSTANTS = 1 << 20
 SHORT, LONG = 64, 1 << 16  # elements of work: 10 and 2056 cycles
 

@@ -1,7 +1,5 @@
 """Maps that have room on chip pass in stripes where an engine would wait for the other, unless the dram sets the pace."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 import torch
@@ -35,10 +33,8 @@ def compiled(blocks: int, processor: Processor) -> Compiled:
     return found
 
 
-@pytest.fixture
-def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def let_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "waiting_maps", lambda *_: [])
-    yield
 
 
 def cycles(blocks: int, processor: Processor) -> int:
@@ -47,17 +43,17 @@ def cycles(blocks: int, processor: Processor) -> int:
     return simulate_parallel(program, processor).cycles
 
 
-def test_engines_work_side_by_side(request: pytest.FixtureRequest) -> None:
+def test_engines_work_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     side_by_side = cycles(1, MICRO_NPU)
-    request.getfixturevalue("nobody_waits")
+    let_nobody_wait(monkeypatch)
     assert side_by_side < 0.95 * cycles(1, MICRO_NPU)
 
 
-def test_nothing_changes_where_the_dram_sets_the_pace(request: pytest.FixtureRequest) -> None:
+def test_nothing_changes_where_the_dram_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     dram = msgspec.structs.replace(MICRO_NPU.dram, bandwidth_bytes_per_s=0.04e9)
     processor = msgspec.structs.replace(MICRO_NPU, dram=dram)
     program = compiled(2, processor).optimised
-    request.getfixturevalue("nobody_waits")
+    let_nobody_wait(monkeypatch)
     assert compiled(2, processor).optimised == program
 
 

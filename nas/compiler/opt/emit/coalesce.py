@@ -7,6 +7,7 @@ begins no later for that: because the engines still have work when all are there
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from nas.compiler.regions import aligned
 from nas.hw.spec import Processor
@@ -36,17 +37,25 @@ def coalesce(
 
 
 def _runs(commands: Sequence[Command], constants_start: int, limit_bytes: int, processor: Processor) -> list[list[int]]:
-    """The loads that become one, by their places; they may be single."""
+    """The loads that become one, by their places, as far as there are any; they may be single."""
+    constants = [index for index, command in enumerate(commands) if _is_constant(command, constants_start)]
+    # Others are not worth the estimate.
+    pairs = {
+        after
+        for before, after in pairwise(constants)
+        if _lie_together(commands[before], commands[after])
+        and _size(commands[before]) + _size(commands[after]) <= limit_bytes
+    }
     runs: list[list[int]] = []
     estimate, size_bytes = _Estimate(processor), 0
-    for index, command in enumerate(commands):
+    for index, command in enumerate(commands[: max(pairs, default=-1) + 1]):
         if type(command.attributes) is not Load:
             estimate.compute(command)
-        elif command.reads[0].offset_bytes < constants_start:
+        elif not _is_constant(command, constants_start):
             estimate.load(command, others_may_join=False)
         else:
-            near = bool(runs) and _lie_together(commands[runs[-1][-1]], command)
-            if near and size_bytes + _size(command) <= limit_bytes and estimate.joins(command):
+            fits = index in pairs and size_bytes + _size(command) <= limit_bytes
+            if fits and estimate.joins(command):
                 runs[-1].append(index)
                 size_bytes += _size(command)
             else:
@@ -112,6 +121,10 @@ class _Estimate:
 
     def _transfer(self, command: Command) -> int:
         return transfer_cycles(command.reads[0].payload_bytes, self.processor)
+
+
+def _is_constant(command: Command, constants_start: int) -> bool:
+    return type(command.attributes) is Load and command.reads[0].offset_bytes >= constants_start
 
 
 def _lie_together(before: Command, after: Command) -> bool:

@@ -14,7 +14,7 @@ from nas.compiler.opt.memory.alloc import (
     live_over_time,
     lower_bound_bytes,
 )
-from nas.compiler.opt.memory.colour import WORTH_ROOM, colour, may_conflict, timed
+from nas.compiler.opt.memory.colour import colour, faster, may_conflict, timed
 from nas.compiler.opt.memory.compact import compact
 from nas.compiler.opt.memory.prefetch import lifetimes, prefetch
 from nas.compiler.regions import aligned
@@ -77,9 +77,8 @@ def compacted(found: Arranged, processor: Processor, switched_off: frozenset[str
     allocation = compact(found.commands, found.buffer_bytes, found.allocation, processor.sram.size_bytes)
     if allocation is found.allocation:
         return found
-    close = replace(found, allocation=allocation)
-    before, after = (timed(each.commands, each.allocation, processor, memo).trace.cycles for each in (found, close))
-    return found if (after - before) * WORTH_ROOM >= after else close
+    close, loose = (timed(found.commands, each, processor, memo) for each in (allocation, found.allocation))
+    return found if faster(close, loose) is loose else replace(found, allocation=allocation)
 
 
 def coloured(found: Arranged, processor: Processor, switched_off: frozenset[str], memo: Memo) -> Arranged:

@@ -207,8 +207,7 @@ class _Chains:
     def _cycles(self, first: int, last: int, group: Group | None) -> float:
         """Of a chain, or of one operator by itself, by estimate."""
         members = [each for each in self._layout.placed[first : last + 1] if each is not None]
-        alone = work_cycles(members[0], self._processor, self._memo)
-        busy = group.stripes.cycles if group is not None else float(alone)
+        busy = work_cycles(members[0], self._processor, self._memo) if group is None else group.stripes.cycles
         moving = moved_cycles(members, group, self._residency.on_chip, self._processor)
         return max(busy, moving) + _APART * min(busy, moving) + _EFFORT * moving
 

@@ -59,15 +59,17 @@ class _Waiting:
     def in_turn(self) -> frozenset[str]:
         """What one engine makes and the other one reads next, if a good part of the time were saved if both worked side by side."""
         saved: dict[str, int] = {}
+        handed_on = self._on_chip & self._layout.links
         for index, (maker, reader) in enumerate(pairwise(self._layout.placed)):
             name = self._layout.network.operators[index].outputs[0]
-            if maker is None or reader is None or name not in self._on_chip & self._layout.links:
+            if maker is None or reader is None or name not in handed_on:
                 continue
             if engine_of(maker.operands.function) != engine_of(reader.operands.function):
                 longer = max(work_cycles(each, self._processor, self._memo) for each in (maker, reader))
-                saved[name] = self._by_both[index] + self._by_both[index + 1] - longer
-        worth = {name: cycles for name, cycles in saved.items() if cycles > 0}
-        return frozenset(worth) if sum(worth.values()) > _WORTH * self.work_cycles else frozenset()
+                cycles = self._by_both[index] + self._by_both[index + 1] - longer
+                if cycles > 0:
+                    saved[name] = cycles
+        return frozenset(saved) if sum(saved.values()) > _WORTH * self.work_cycles else frozenset()
 
 
 def _by_both_cycles(operands: Operands, processor: Processor) -> int:
