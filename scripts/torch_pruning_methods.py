@@ -5,6 +5,7 @@ the network costs what the others cost; widths are rounded to the same blocks.
 """
 
 import copy
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from nas.search.pruning.prune_methods import METHODS, Case, trained
 _HALVINGS = 12
 
 
+@functools.cache
 def register() -> None:
-    """Add `tp_magnitude`, `tp_batch_norm` and `tp_taylor` to the methods; none where the tool is not installed."""
+    """Add `tp_magnitude`, `tp_batch_norm` and `tp_taylor` to the methods; none where the tool is not installed. Once."""
     if importlib.util.find_spec("torch_pruning") is None:
         return
     kinds = importlib.import_module("torch_pruning").importance

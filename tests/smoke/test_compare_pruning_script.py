@@ -1,10 +1,9 @@
 """`python scripts/compare_pruning.py` as a user runs it: a page, its record and its picture, and a second run that trains nothing."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_pruning.py"
+from tests.commands import in_a_process, inside
+
 SMALL = [
     "model.widths=[8,8,8,16]", "model.fc_width=16", "data.train_images=200", "data.validation_images=64",
     "data.test_images=64", "trainer.batch_size=32", "trainer.epochs=0.5", "method_trainer.epochs=0.5", "seeds=[0]",
@@ -14,12 +13,12 @@ SMALL = [
 
 def test_the_page_is_made_of_records_that_are_not_made_twice(tmp_path: Path) -> None:
     def run(*more: str, status: int = 0) -> str:
-        command = [sys.executable, str(SCRIPT), *SMALL, *more]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+        done = inside("compare_pruning", *SMALL, *more, here=tmp_path)
         assert done.returncode == status, done.stderr
         return done.stderr
 
-    run()
+    first = in_a_process("compare_pruning", *SMALL, here=tmp_path)
+    assert first.returncode == 0, first.stderr
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert "| **quota** |" in page
     assert "## half: at most 50 % of the whole network's channels" in page

@@ -1,9 +1,6 @@
 """scripts/compile.py as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +11,16 @@ from safetensors.torch import save_file
 from nas.compiler.files import CompiledFiles
 from nas.ir.schema import read_arrays, read_par_program, read_program
 from nas.sim.values import run_values, run_values_parallel
+from tests.commands import ROOT, Ended, in_a_process, inside, module_inside
 
-ROOT = Path(__file__).parents[2]
 
-
-def run(*arguments: str, here: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts/compile.py"), *arguments]
-    return subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=300)
+def run(*arguments: str, here: Path = ROOT) -> Ended:
+    return inside("compile", *arguments, here=here)
 
 
 def test_any_network_at_any_size_and_batch_is_compiled_and_reported(tmp_path: Path) -> None:
-    ended = run("model=mobilenet_v2", "image_size_px=48", "classes=7", "batch=2", f"folder={tmp_path}")
+    given = ["model=mobilenet_v2", "image_size_px=48", "classes=7", "batch=2", f"folder={tmp_path}"]
+    ended = in_a_process("compile", *given, here=ROOT)
     assert ended.returncode == 0, ended.stderr
     assert "x the lower bound" in ended.stdout
     assert json.loads((tmp_path / "cmds-o-par.json").read_text())
@@ -81,9 +77,7 @@ def test_a_module_of_several_inputs_goes_through_every_stage(tmp_path: Path) -> 
         ["nas.compiler.parallel", "staged/cmds-o.json", "staged/cmds-o-par.json"],
         ["nas.compiler.parallel", "out/cmds-o.json", "out/cmds-o-par.json"],
     ):
-        at = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-        command = [sys.executable, "-P", "-m", *stage]
-        ended = subprocess.run(command, cwd=tmp_path, env=at, capture_output=True, text=True, check=False, timeout=300)
+        ended = module_inside(*stage, here=tmp_path)
         assert ended.returncode == 0, ended.stderr
     for folder, least in (("staged", 1 - 1e-9), ("out", 0.98)):
         files = CompiledFiles(tmp_path / folder)

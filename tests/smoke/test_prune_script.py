@@ -1,8 +1,6 @@
 """`python scripts/prune.py` as a user runs it: the three experiments, a resumed run, and that what it leaves can be used."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,8 @@ from safetensors.torch import load_file
 import models
 from nas.core.artifact import read_json
 from nas.quota.channels.slim import SLIM_KIND, SLIM_VERSION, SlimNetwork, shrunk
+from tests.commands import Ended, in_a_process, inside
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prune.py"
 SMALL = [
     "data.train_images=200", "data.validation_images=64", "data.test_images=64", "trainer.batch_size=32",
     "trainer.epochs=0.3", "quota_trainer.epochs=2", "fine_trainer.epochs=0.3", "quota.adjust_every=3", "folder=out",
@@ -21,13 +19,12 @@ SMALL = [
 PLAIN = ["model.widths=[8,8,8,16]", "model.fc_width=16"]
 
 
-def _prune(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *SMALL, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
+def _prune(folder: Path, *arguments: str) -> Ended:
+    return inside("prune", *SMALL, *arguments, here=folder)
 
 
 def test_half_of_the_channels_and_a_network_that_anybody_can_build(tmp_path: Path) -> None:
-    run = _prune(tmp_path, "experiment=svhn_quota_50", *PLAIN)
+    run = in_a_process("prune", *SMALL, "experiment=svhn_quota_50", *PLAIN, here=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "latency on edge_npu" in run.stdout
     result = json.loads((tmp_path / "out" / "result.json").read_text())["value"]
@@ -48,8 +45,7 @@ def test_half_of_the_channels_and_a_network_that_anybody_can_build(tmp_path: Pat
     )  # it can be a teacher
     assert torch.equal(network.eval()(images), again.eval()(images))
     given = ["arch_file=out/slim/slim.json", "weights_file=out/slim/model.safetensors", "folder=compiled"]
-    command = [sys.executable, str(SCRIPT.with_name("compile.py")), *given]
-    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    compiled = inside("compile", *given, here=tmp_path)
     assert compiled.returncode == 0, compiled.stderr
 
 

@@ -1,16 +1,14 @@
 """`python scripts/results.py` as a user runs it: a page of two small runs, and again after one run was lost."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from nas.report.pages.results import read_results
 from nas.report.pages.results_page import results_page
+from tests.commands import Ended, in_a_process, inside
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "results.py"
 SMALL = [
     "only=[svhn_net]",
     'budget=["trainer.epochs=0.5","trainer.batch_size=32","data.validation_images=64","data.test_images=64",'
@@ -20,14 +18,13 @@ SMALL = [
 ]
 
 
-def _results(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *SMALL, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+def _results(folder: Path, *arguments: str) -> Ended:
+    return inside("results", *SMALL, *arguments, here=folder)
 
 
 @pytest.mark.slow
 def test_makes_a_page_and_trains_only_what_is_missing(tmp_path: Path) -> None:
-    first = _results(tmp_path, "seeds=[0,1]")
+    first = in_a_process("results", *SMALL, "seeds=[0,1]", here=tmp_path)
     assert first.returncode == 0, first.stderr
     page = tmp_path / "runs/results/results.md"
     assert page.with_suffix(".png").stat().st_size > 1000

@@ -13,21 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 import models
+from tests.commands import in_a_process, inside, script
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
 SMALL = [
     "data.train_images=96", "data.validation_images=64", "data.test_images=64", "trainer.epochs=0.5", "trainer.batch_size=16",
     "workers=1", "sampler=pareto_mutation", "sampler.start=2", "baseline=false",
 ]  # fmt: skip
 
 
-def _search(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
-
-
 def test_a_search_leaves_a_front_that_can_be_used(tmp_path: Path) -> None:
-    run = _search(tmp_path, *SMALL, "trials=3", "folder=out")
+    run = in_a_process("search", *SMALL, "trials=3", "folder=out", here=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "Pareto front" in run.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "no litter beside the folder"
@@ -55,7 +50,7 @@ def test_a_search_leaves_a_front_that_can_be_used(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = [*SMALL, "trials=4", "baseline=true", "reference.error=1"]  # they hardly learn
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments, "folder=out"], cwd=tmp_path)
+    process = subprocess.Popen([sys.executable, str(script("search")), *arguments, "folder=out"], cwd=tmp_path)
     deadline = time.monotonic() + 200
     while not list((tmp_path / "out" / "trials").glob("*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -64,7 +59,7 @@ def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> N
     before = {path: path.read_bytes() for path in (tmp_path / "out" / "trials").glob("*/record.json")}
     assert before
     time.sleep(1)
-    run = _search(tmp_path, "resume=out", "baseline=true", "workers=1")
+    run = in_a_process("search", "resume=out", "baseline=true", "workers=1", here=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "going on with out" in run.stdout
     assert "hypervolume" in run.stdout
@@ -85,7 +80,7 @@ def test_a_search_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> N
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_leaves_nothing(tmp_path: Path, argument: str, said: str) -> None:
-    run = _search(tmp_path, argument)
+    run = inside("search", argument, here=tmp_path)
     assert run.returncode == 2
     assert said in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1

@@ -11,21 +11,20 @@ import torch
 from safetensors.torch import load_file
 
 import models
+from tests.commands import Ended, in_a_process, inside, script
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 SMALL = [
     "data.train_images=300", "data.validation_images=64", "data.test_images=64", "trainer.batch_size=32",
     "model.widths=[4,4,4,8]", "model.fc_width=8", "trainer.epochs=0.5",
 ]  # fmt: skip
 
 
-def _train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+def _train(folder: Path, *arguments: str) -> Ended:
+    return inside("train", *arguments, here=folder)
 
 
 def test_trains_from_anywhere_and_leaves_everything(tmp_path: Path) -> None:
-    first = _train(tmp_path, *SMALL, "folder=out")
+    first = in_a_process("train", *SMALL, "folder=out", here=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "test error" in first.stdout
     assert "95 % interval" in first.stdout
@@ -117,7 +116,7 @@ def test_torchrun_trains_in_two_processes_as_in_one(tmp_path: Path) -> None:
     ]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     together = subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), *small, "folder=two"],
+        [sys.executable, *torchrun, str(script("train")), *small, "folder=two"],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False, env=environment,
     )  # fmt: skip
     assert together.returncode == 0, together.stderr
