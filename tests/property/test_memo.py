@@ -91,7 +91,7 @@ def made(network: Network, processor: Processor, memo: Memo) -> object:
 SHARED = Memo()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([EDGE_NPU, MICRO_NPU]))
 def test_what_is_remembered_changes_no_program(seed: int, processor: Processor) -> None:
     network = some_network(seed)
@@ -103,7 +103,7 @@ def test_what_is_remembered_changes_no_program(seed: int, processor: Processor) 
         assert made(lowered, processor, forgetful) == fresh
 
 
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([8, 16, 32]))
 def test_what_is_remembered_changes_nothing_where_operators_are_done_again(seed: int, kib: int) -> None:
     sram = msgspec.structs.replace(EDGE_NPU.sram, size_bytes=kib << 10)
@@ -114,7 +114,7 @@ def test_what_is_remembered_changes_nothing_where_operators_are_done_again(seed:
         assert made(lowered, processor, SHARED) == made(lowered, processor, Memo())
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_a_model_of_costs_with_memories_says_what_a_new_one_says(seed: int) -> None:
     model, network = SimulatedCost(EDGE_NPU), some_network(seed)
@@ -122,7 +122,7 @@ def test_a_model_of_costs_with_memories_says_what_a_new_one_says(seed: int) -> N
         assert model.cost(module, SHAPE) == SimulatedCost(EDGE_NPU).cost(module, SHAPE)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([EDGE_NPU, MICRO_NPU]), st.sampled_from(["float", "int8"]))
 def test_neighbour_after_neighbour_costs_what_it_costs_alone(seed: int, processor: Processor, bits: Bits) -> None:
     """As a search goes: each network differs from the one before in one block."""
@@ -179,7 +179,7 @@ def price_of_all_numbers(module: nn.Module, precision: Precision) -> Cost | Viol
 
 
 @pytest.mark.parametrize("bits", ["float", "int8", "bfloat16"])
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=7, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6))
 def test_a_price_needs_no_numbers(bits: str, seed: int) -> None:
     torch.set_num_threads(1)

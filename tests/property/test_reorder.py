@@ -87,7 +87,7 @@ def test_something_begins_early() -> None:
     assert sum(Early().run(each, processor) is not each for each in networks) >= 4
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([10, 16, 24, 40]), st.sampled_from([OFF, frozenset(["early"])]))
 def test_the_passes_make_no_program_slower(seed: int, kib: int, without: frozenset[str]) -> None:
     processor = with_sram(kib)
@@ -105,7 +105,7 @@ def test_the_passes_make_no_program_slower(seed: int, kib: int, without: frozens
 def test_random_branches_are_reordered_and_gain_by_it() -> None:
     """Or else the tests of this file would look at nothing."""
     processor, changed, gains = with_sram(16), 0, []
-    for seed in range(8):
+    for seed in range(5):
         network = network_of(3 * seed + 1, processor)
         reordered = Reorder().run(network, processor)
         if reordered is not network:
@@ -128,7 +128,7 @@ def test_several_cores_gain_by_it_or_do_without() -> None:
     assert max(gains) > 1.1
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([10, 16, 24]), st.sampled_from([1, 2]))
 def test_values_are_those_of_the_order_as_traced(seed: int, kib: int, cores: int) -> None:
     processor = with_sram(kib, cores)
@@ -149,7 +149,7 @@ def test_values_are_those_of_the_order_as_traced(seed: int, kib: int, cores: int
             np.testing.assert_array_equal(each[name], expected)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10**6))
 def test_any_order_at_all_can_be_planned(seed: int) -> None:
     """Random topological orders of one network pass the checker, so that the pass may choose whichever it likes."""

@@ -137,7 +137,7 @@ def test_heads_are_apart_up_to_the_next_product_unless_one_reads_another(kind: s
 
 
 @pytest.mark.parametrize("kind", ["plain", "masked", "biased", "placed", "mixed", "seen", "few bits"])
-@pytest.mark.parametrize("kib", [9, 16, 24, 512])
+@pytest.mark.parametrize("kib", [9, 24, 512])
 def test_the_numbers_are_those_of_torch(kind: str, kib: int) -> None:
     compiled = compiled_for(Attention(kind=kind), with_sram(kib))
     (binding,) = compiled.naive.outputs
@@ -214,8 +214,8 @@ def test_a_head_that_overflows_the_chip_passes_through_it_some_queries_at_a_time
 
 
 def test_parts_are_of_all_images_of_a_batch_and_fit_the_chip_together() -> None:
-    """Sized for one image, those of four are beside each other in the dram."""
-    found = with_and_without(Attention(heads=2, size=16), 16, with_sram(64), images=4)
+    """Sized for one image, those of three are beside each other in the dram."""
+    found = with_and_without(Attention(heads=2, size=16), 16, with_sram(64), images=3)
     (cycles, moved_bytes), (cycles_whole, moved_bytes_whole) = found
     assert cycles < 0.4 * cycles_whole
     assert moved_bytes < 0.2 * moved_bytes_whole
