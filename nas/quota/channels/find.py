@@ -32,10 +32,15 @@ def find_groups(network: nn.Module, input_shape: Sequence[int]) -> Groups:
     """Run `network` on zeros of `input_shape` (batch, channels, height, width) and group its channels.
 
     The network is left as it was. Raises InputError for a compiled network, whose layers cannot be seen, and for outputs that are
-    neither tensors nor tuples, lists or dictionaries of them.
+    neither tensors nor tuples, lists or dictionaries of them, and for a shape that the network cannot run on.
     """
     refuse_compiled(network)
-    seen = _watched(network, input_shape)
+    try:
+        seen = _watched(network, input_shape)
+    except _NO_MEETING as error:
+        raise InputError(
+            "quota", "input_shape", "what the network can run on", tuple(input_shape), str(error)
+        ) from error
     parts: dict[int, list[tuple[str, int, Ints]]] = {}
     kept: dict[str, str] = {}
     for name, axes in seen.axes.items():

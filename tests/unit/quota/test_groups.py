@@ -365,3 +365,10 @@ def test_scales_and_positions_lose_the_channels_of_what_they_are_for(shape):
     (group,) = find_groups(net, (1, 3, 6, 6)).cut
     assert group.size == 8
     assert_cut_is_blind(net, 6, seed=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 3, 8, 8)])
+def test_a_shape_that_the_network_cannot_run_on_is_refused_by_name(shape):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))
+    with pytest.raises(InputError, match=r"quota: input_shape: expected what the network can run on, got \(1, "):
+        find_groups(network, shape)
