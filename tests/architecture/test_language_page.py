@@ -1,5 +1,6 @@
 """docs/language.md shows the language as the code defines it, and its assembly is real."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs/language.md").read_text(enco
 def test_the_page_is_the_docstrings() -> None:
     for text in (command.__doc__, tensor.__doc__, tensor.Format.__doc__, par_program.__doc__):
         assert text is not None
-        assert f"```\n{text.strip()}\n```" in PAGE, "copy the docstring that changed into docs/language.md"
+        assert f"```\n{inspect.cleandoc(text)}\n```" in PAGE, "copy the docstring that changed into docs/language.md"
 
 
 def test_the_assembly_of_the_page_reads_back() -> None:
