@@ -25,7 +25,7 @@ class TerminalObserver:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("training", total=None, numbers="")
-        self._next_line = 0.0
+        self._step, self._next_line = 0, 0.0
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """Errors are worth a line of their own; the rest is TensorBoard's."""
@@ -34,6 +34,9 @@ class TerminalObserver:
 
     def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
         """Move the bar, or print a line each twentieth of the way."""
+        if step <= self._step:  # another training, such as that of the network that was cut
+            self._next_line = 0.0
+        self._step = step
         numbers = f"loss {loss:.3f}  {images_per_s:,.0f} images/s  ETA {_clock(eta_s)}"
         if self._console.is_terminal:
             self._bar.update(self._task, completed=step, total=steps, numbers=numbers)
