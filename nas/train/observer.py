@@ -26,3 +26,14 @@ class Observers:
     def progress(self, step: int, steps: int, images_per_s: float, eta_s: float, loss: float) -> None:
         for observer in self._observers:
             observer.progress(step, steps, images_per_s, eta_s, loss)
+
+
+class Part:
+    """Watches one of several trainings of a run: `observer` is told its scalars with `name` in front, so that curves stay apart."""
+
+    def __init__(self, observer: Observer, name: str) -> None:
+        self._observer, self._name = observer, name
+        self.progress = observer.progress
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        self._observer.scalar(f"{self._name}/{name}", value, step)

@@ -95,3 +95,24 @@ def test_a_folder_goes_on_with_the_same_settings_alone(tmp_path: Path, data: Dat
     prune(
         two_convolutions(), data, started, Counted(), tmp_path / "started", Observers(), {}
     )  # it is a quota of channels
+
+
+class Told(Observers):
+    """Remembers the names and steps of all scalars."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: dict[str, list[int]] = {}
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        del value
+        self.steps.setdefault(name, []).append(step)
+
+
+def test_each_training_has_curves_of_its_own(tmp_path: Path, data: Data) -> None:
+    told = Told()
+    prune(two_convolutions(), data, plan(), Counted(), tmp_path, told)
+    assert {name for name in told.steps if name.endswith("/error")} == {
+        "whole/validation/error", "whole/test/error", "quota/validation/error", "slim/validation/error", "slim/test/error"
+    }  # fmt: skip
+    assert all(steps == sorted(set(steps)) for steps in told.steps.values())
