@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nas.core.artifact import read_json, write_json
-from nas.core.errors import InputError, Violation
+from nas.core.errors import Violation
 from nas.cost.model import Cost, CostModel
 from nas.data.load import Data
 from nas.quota.channels.find import find_groups
@@ -110,6 +110,8 @@ def prune(
     shape = (1, data.channels, data.size_px, data.size_px)
     groups = find_groups(network, shape)
     judges = _checked(judges_of(network, groups, data, config, cost, observer), groups, config.quota)
+    if config.start is not None:
+        load_exactly(network, Path(config.start))
     hold_settings(folder, _settings(data, config, hardware))
     whole = _whole(network, data, config, folder, observer)
     teacher = Teacher(copy.deepcopy(network)) if config.distil else None
@@ -224,12 +226,8 @@ def _checked(judges: Judges, groups: Groups, config: QuotaConfig) -> Judges:
 
 
 def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, observer: Observer) -> ErrorRate:
-    """Train the whole network, or take over a trained one; its test error."""
+    """Train the whole network, where it is not a trained one; its test error."""
     if config.start is not None:
-        try:
-            network.load_state_dict(read_weights(Path(config.start)))
-        except RuntimeError as error:
-            raise InputError(config.start, "", "the weights of exactly this network", error) from error
         network.to(data.test.images.device)
         return evaluate(network, data.test)
     place = folder / "whole"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from nas.core.errors import InputError, Violation
@@ -95,6 +97,15 @@ def test_a_folder_goes_on_with_the_same_settings_alone(tmp_path: Path, data: Dat
     prune(
         two_convolutions(), data, started, Counted(), tmp_path / "started", Observers(), {}
     )  # it is a quota of channels
+
+
+def test_weights_of_another_network_leave_the_folder_as_it_was(tmp_path: Path, data: Data) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    save_file({"weight": torch.zeros(3)}, other / "model.safetensors")
+    with pytest.raises(InputError, match="expected the weights of exactly this network"):
+        prune(two_convolutions(), data, plan(start=str(other)), Counted(), out, Observers())
+    assert not out.exists()
 
 
 class Told(Observers):
