@@ -6,7 +6,8 @@ does not fit gets an `InputError` with the file and the field.
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +30,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_with(path, lambda temporary: temporary.write_bytes(data))
 
 
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Where the system refuses inside what writing `path` takes, that is the user's to mend: an `InputError` with its reason."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(path, "", "a place where a file can be written", error.strerror or str(error)) from error
+
+
 def write_with(path: Path, writer: Callable[[Path], Any]) -> None:
     """Like `write_bytes` for a library that writes files itself: `writer` gets the temporary path."""
-    try:
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
         os.close(handle)
@@ -44,8 +54,6 @@ def write_with(path: Path, writer: Callable[[Path], Any]) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(path, "", "a place where a file can be written", error.strerror or str(error)) from error
 
 
 def write_json(path: Path, value: object, kind: str, version: int) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nas.core.artifact import writable
+
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[int]:
@@ -12,7 +14,9 @@ def exclusive(path: Path) -> Iterator[int]:
 
     Gives the descriptor: a child process that inherits it holds the lock too.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()

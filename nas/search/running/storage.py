@@ -16,6 +16,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from nas.core.artifact import writable
 from nas.core.errors import InputError
 
 
@@ -59,8 +60,9 @@ class FileLock:
 
     def acquire(self, *, wait: bool = True) -> bool:
         """Take the lock; without `wait` return False where another process has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        with writable(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -56,3 +56,9 @@ def test_a_lock_excludes_and_can_be_taken_again(tmp_path):
     with first:
         assert not second.acquire(wait=False)
     assert second.acquire(wait=False)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected a place where a file can be written"):
+        FileLock(tmp_path / "file" / "running.lock").acquire(wait=False)
