@@ -1,5 +1,6 @@
 """The comparison's page: what it says of hand-made records, and that the committed page is made of its record."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_one_seed_tells_nothing_for_certain():
     assert "better, beyond the interval" not in page
     assert "Within the interval" not in page
     assert "- One seed, so no interval: tp_taylor, even, scratch." in page
+
+
+def test_a_method_that_is_like_another_names_it_since_errors_order_the_lines():
+    same = ("quota_no_draws", "quota_handed", "even_equal_time", "scratch_equal_time")
+    records = (record("whole", 0, 45, ""), *(record(method, 0, 50) for method in same))
+    page = comparison_page(msgspec.structs.replace(comparison(), records=records), "picture.png")
+    for method, other in zip(same, ("quota", "quota", "even", "scratch"), strict=True):
+        assert re.search(rf"\| as {other}[,;]", line(page, method))
 
 
 def test_methods_that_ran_with_some_seeds_have_a_command_of_their_own():
