@@ -1,5 +1,6 @@
 """`Results` -> a page in Markdown: tables with intervals and times, what a paper's order came to, and every command."""
 
+import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -97,7 +98,7 @@ def _commands(results: Results) -> str:
 
 
 def _command(choices: tuple[str, ...], seed: int) -> str:
-    return " ".join([_TRAIN, *choices, f"trainer.seed={seed}"])
+    return f"{_TRAIN} {shlex.join([*choices, f'trainer.seed={seed}'])}"
 
 
 def _mean_processor_s(runs: list[Run]) -> float:

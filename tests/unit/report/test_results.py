@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nas.core.errors import InputError
@@ -62,6 +63,17 @@ def test_the_page_says_where_the_order_holds_and_where_not() -> None:
     page = results_page(_results(*wide, *narrow, orders=(("narrow", "wide"),)), "p.png")
     assert "so it is" not in page
     assert re.search(r"\*\*not\*\* between narrow \(20\.10 ± 0\.25 %\) and wide \(10\.10 .*do not overlap", page)
+
+
+def test_the_commands_are_ones_for_a_shell() -> None:
+    results = _results(_run("a", 0, 40))
+    made = msgspec.structs.replace(results, networks={"a": ("model=a", "model.quantization={weight_bits: 1}")})
+    page = results_page(made, "p.png")
+    assert (
+        page.count("python scripts/train.py")
+        == page.count("model=a 'model.quantization={weight_bits: 1}' trainer")
+        == 2
+    )
 
 
 def test_the_record_comes_back(tmp_path: Path) -> None:
