@@ -13,6 +13,7 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from nas.core.artifact import write_json
+from nas.core.command import python_command
 from nas.core.errors import CoevoError, InputError
 from nas.core.machine import usable_cores
 from nas.core.units import si
@@ -21,7 +22,7 @@ from nas.report.searches.live import LiveView
 from nas.report.searches.search_board import BY_CHANCE, SearchBoard, write_front
 from nas.report.searches.search_table import comparison, corner, front_table, none_fits, summary, write_front_csv
 from nas.report.terminal import LOADING
-from nas.search.running.best import within, write_best
+from nas.search.running.best import filled_in, within, write_best
 from nas.search.running.evaluate import load_parts
 from nas.search.running.plan import PLAN_NAME, Plan, write_plan
 from nas.search.running.study import Search
@@ -155,6 +156,8 @@ def _say_where(folder: Path, most_accurate: str | None, retrain: str, console: C
         console.print(
             f"in {folder}: best/ (networks, compiled), front.png, front.csv, trials/, tensorboard/", soft_wrap=True
         )
-        command = retrain.format(arch=folder / most_accurate / "arch.json")
+        command = filled_in(retrain, folder / most_accurate)
         console.print(f"train the most accurate for longer:  {command}", highlight=False, soft_wrap=True)
-    console.print("compare in a browser:  make tensorboard", highlight=False)
+    by_make = Path("Makefile").exists() and folder.resolve().is_relative_to(Path("runs").resolve())
+    command = "make tensorboard" if by_make else python_command("-m", "tensorboard.main", "--logdir", str(folder))
+    console.print(f"compare in a browser:  {command}", highlight=False, soft_wrap=True)

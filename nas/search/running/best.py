@@ -3,6 +3,7 @@
 best/01_3f2a.../arch.json  weights.safetensors  cost.json  retrain.txt  and what the export wrote (compiled files)
 """
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def write_best(
     for rank, record in enumerate(front(records, reference), start=1):
         name = f"{rank:02d}_{record.key}"
         figures = _write_network(fresh / name, folder, record, parts)
-        command = retrain_command.format(arch=best / name / "arch.json")
+        command = filled_in(retrain_command, best / name)
         write_bytes(fresh / name / "retrain.txt", f"{command}\n".encode())
         rows.append(_row(rank, record, f"best/{name}", figures))
     shutil.rmtree(best, ignore_errors=True)
@@ -76,6 +77,11 @@ def write_best(
         fresh.rename(best)
     write_json(folder / "front.json", rows, FRONT_KIND, FRONT_VERSION)
     return rows
+
+
+def filled_in(retrain_command: str, place: Path) -> str:
+    """The command for the network in the folder `place`, as a shell takes it."""
+    return retrain_command.replace("{arch}", shlex.quote(str(place / "arch.json")))
 
 
 def _write_network(place: Path, folder: Path, record: Record, parts: Parts) -> dict[str, Any]:
