@@ -1,5 +1,6 @@
 """conf/search.yaml -> a Pareto front of networks that were really trained, compiled and simulated, in one folder."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ def parts(settings: Mapping[str, Any]) -> Parts:
     return standard_parts(settings, models.build)
 
 
+def retrain_command(data: Mapping[str, Any]) -> str:
+    """Trains the network {arch} for longer, with all images of the kind that the search had."""
+    words = [f"data={data['source']}", *(f"data.{name}={data[name]}" for name in ("root", "seed") if data[name])]
+    train = python_command(Path(__file__).with_name("train.py"))
+    return f"{train} arch_file={{arch}} {shlex.join(words)} trainer.epochs=20"
+
+
 @script("search", "Search networks for accuracy and speed on a processor.")
 def main(config: DictConfig) -> None:
     """Search, compare with random networks, write the best."""
@@ -29,9 +37,7 @@ def main(config: DictConfig) -> None:
     with console.status(PLANNING):
         plan = standard_plan(config, factory=f"{Path(__file__).resolve()}:parts", build=models.build)
     folder = Path(config.resume or config.folder)
-    train = python_command(Path(__file__).with_name("train.py"))
-    retrain = f"{train} arch_file={{arch}} data={plan.settings['data']['source']} trainer.epochs=20"
-    chosen = {"workers": config.workers, "baseline": config.baseline, "retrain": retrain}
+    chosen = {"workers": config.workers, "baseline": config.baseline, "retrain": retrain_command(plan.settings["data"])}
     search_and_report(folder, plan, from_config(chosen, RunOptions, "search"), console)
 
 
