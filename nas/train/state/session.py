@@ -24,6 +24,7 @@ from nas.train.state.checkpoint import (
 )
 from nas.train.state.parts import Parts
 from nas.train.state.result import CurvePoint
+from nas.train.state.settings import refuse_other
 from nas.train.state.stopwatch import Stopwatch
 
 # What parts, and torch behind them, say to tensors and values that are missing, or of another shape or kind.
@@ -82,10 +83,7 @@ class Session:
         if found is None:
             return
         progress, tensors = found
-        for name in run.keys() | progress.run.keys():
-            if run.get(name) != progress.run.get(name):
-                hint = "the folder holds another run; choose another folder, or give the same values to resume"
-                raise InputError(folder, name, repr(progress.run.get(name)), repr(run.get(name)), hint)
+        refuse_other(folder, progress.run, run)
         path = folder / PROGRESS_FILE
         try:
             self.curve = msgspec.convert(progress.curve, list[CurvePoint])

@@ -25,18 +25,23 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, settings, _KIND, _VERSION)
         return
-    now = dict(_flat(msgspec.json.decode(msgspec.json.encode(settings))))  # as it is read from the file
-    before = dict(_flat(read_json(path, dict[str, Any], _KIND, _VERSION)))
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
+    now = msgspec.json.decode(msgspec.json.encode(settings))  # as it is read from the file
+    refuse_other(folder, read_json(path, dict[str, Any], _KIND, _VERSION), now)
+
+
+def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """InputError for the first of the settings that is not what it was `before`, when the run in `folder` began."""
+    then, present = dict(_flat(before)), dict(_flat(now))
+    for name in {**then, **present}:
+        if then.get(name) != present.get(name):
             hint = "the folder holds another run; choose another folder, or give the same values to resume"
-            raise InputError(folder, name, repr(before.get(name)), repr(now.get(name)), hint)
+            raise InputError(folder, name, repr(then.get(name)), repr(present.get(name)), hint)
 
 
 def _flat(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
     """Names as they are given to scripts: data.seed."""
     for name, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _flat(value, f"{within}{name}.")
         else:
             yield f"{within}{name}", value

@@ -122,7 +122,7 @@ def test_its_state_and_identity_are_kept(tmp_path: Path) -> None:
     train(_network(), _split(64), _split(40), CONFIG, tmp_path, make("one"))
     assert made[1].counted == 16
     assert not made[1].calls
-    with pytest.raises(InputError, match=r"stepper: expected .'name': 'one'., got .'name': 'two'."):
+    with pytest.raises(InputError, match=r"stepper\.name: expected 'one', got 'two'"):
         train(_network(), _split(64), _split(40), CONFIG, tmp_path, make("two"))
     with pytest.raises(InputError, match="stepper"):
         train(_network(), _split(64), _split(40), CONFIG, tmp_path)

@@ -145,6 +145,14 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     train(_Network(), TRAIN, VALIDATION, CONFIG, tmp_path)
     with pytest.raises(InputError, match=r"learning_rate: expected 0\.01, got 0\.5 .*another run"):
         train(_Network(), TRAIN, VALIDATION, dataclasses.replace(CONFIG, learning_rate=0.5), tmp_path)
+    shape = dataclasses.replace(CONFIG.shape, cycles=3)
+    other = dataclasses.replace(CONFIG, epochs=9.0, schedule="cosine", shape=shape)
+    for config, said in (
+        (other, r"epochs: expected \S+, got 9\.0"),
+        (dataclasses.replace(CONFIG, shape=shape), r"shape\.cycles: expected 1, got 3"),
+    ):
+        with pytest.raises(InputError, match=said):  # the first in the order of the configuration, and by its own name
+            train(_Network(), TRAIN, VALIDATION, config, tmp_path)
     network = _Network()
     network.layers[2] = nn.ReLU6()
     with pytest.raises(InputError, match="network: expected"):
