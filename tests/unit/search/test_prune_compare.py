@@ -163,3 +163,11 @@ def test_what_was_measured_once_is_the_price_for_all_methods(tmp_path, monkeypat
     again = compare(contest, build, data(), cost(), tmp_path, lambda record: None)
     assert len(asked) == len(set(asked))
     assert [record.price_share for record in again] == [record.price_share for record in first]
+
+
+def test_the_whole_network_took_the_time_of_all_sessions(tmp_path):
+    contest = Contest((), (), (0,), QuotaConfig(), TRAINER, TRAINER)
+    (first,) = compare(contest, build, data(), cost(), tmp_path, lambda record: None)
+    (tmp_path / "0" / "whole.json").unlink()  # as one that was killed behind its last checkpoint
+    (again,) = compare(contest, build, data(), cost(), tmp_path, lambda record: None)
+    assert again.cpu_s > 0.5 * first.cpu_s > 0  # all but the writing of that checkpoint
