@@ -57,9 +57,10 @@ def _array(seen: Explanation) -> Table:
 def _products(seen: Explanation) -> Iterator[str]:
     for product in seen.array.products[:_PRODUCTS]:
         groups = f", {product.groups} groups" if product.groups > 1 else ""
+        folds = f"{product.folds} fold" + "s" * (product.folds != 1)
         yield (
             f"{product.commands} x M={product.pixels} K={product.terms} N={product.channels}{groups}: "
-            f"{product.folds} folds, {product.dataflow.replace('_', '-')}"
+            f"{folds}, {product.dataflow.replace('_', '-')}"
         )
     if len(seen.array.products) > _PRODUCTS:
         yield f"and {len(seen.array.products) - _PRODUCTS} other shapes"

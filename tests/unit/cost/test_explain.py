@@ -271,3 +271,8 @@ def test_it_can_be_read_in_a_terminal(pointwise: Explanation) -> None:
     assert "2 x DRAM bandwidth" in text.getvalue()
     assert "roofline" in text.getvalue()
     assert max(map(len, text.getvalue().splitlines())) <= 80
+    assert ": 54 folds, " in text.getvalue()
+    once = msgspec.structs.replace(pointwise.array.products[0], folds=1)
+    array = msgspec.structs.replace(pointwise.array, products=[once])
+    print_explanation(msgspec.structs.replace(pointwise, array=array), Console(file=text, width=80))
+    assert ": 1 fold, " in text.getvalue()
