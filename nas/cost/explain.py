@@ -47,7 +47,7 @@ class Roofline(msgspec.Struct, frozen=True):
 
     intensity: multiply-adds per byte that is loaded or stored; ridge: the intensity from which on the peak can be reached; attained and
     peak: multiply-adds a cycle of the arrays and lanes of all `cores`, for a layer can be shared between them, which share one dram;
-    of a bit-serial array those of the layer's bits; roof: what the bandwidth or the peak
+    of an array those of the layer's bits, which may take several passes through a cell; roof: what the bandwidth or the peak
     allows at this intensity. What is attained is while the busiest works for the layer: an engine of any core, or the dram.
     """
 
@@ -202,13 +202,11 @@ def _meet(a: Region, b: Region) -> bool:
 
 
 def _peak(commands: Iterable[Command], processor: Processor) -> float:
-    """Multiply-adds a cycle, at most, of all engines for operands of these commands."""
-    matrix, fastest = processor.matrix, 1.0
-    for command in commands:
-        attributes = command.attributes
-        if command.engine == "matrix" and isinstance(attributes, Conv | Matmul):
-            slices, at_once = passes(attributes.weight, attributes.input, matrix)
-            fastest = max(fastest, at_once / slices)
+    """Multiply-adds a cycle, at most, of all engines for operands of these commands, whichever engine has them."""
+    matrix = processor.matrix
+    products = [each.attributes for each in commands if isinstance(each.attributes, Conv | Matmul)]
+    all_passes = [passes(product.weight, product.input, matrix) for product in products]
+    fastest = max((at_once / slices for slices, at_once in all_passes), default=1.0)
     return processor.cores * (matrix.rows * matrix.columns * fastest + processor.vector.lanes)
 
 

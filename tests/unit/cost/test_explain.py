@@ -126,7 +126,7 @@ def test_several_cores_are_explained_by_what_all_of_them_do(cores: int) -> None:
     assert seen.macs == 64 * 64 * 9 * 28 * 28
     roofline = seen.roofline
     cells = processor.matrix.rows * processor.matrix.columns
-    assert roofline.peak == cores * (cells + processor.vector.lanes)
+    assert roofline.peak == cores * (cells / 16 + processor.vector.lanes)
     busiest = max(sum(s.busy_cycles for s in spans if s.engine == engine) for engine in {s.engine for s in spans})
     dram_cycles = sum(span.dram_bytes for span in spans) / PROCESSOR.dram.bandwidth_bytes_per_s * PROCESSOR.clock_hz
     assert roofline.attained == pytest.approx(seen.macs / max(busiest, dram_cycles))
@@ -146,6 +146,18 @@ def test_nobody_is_told_to_go_beyond_the_roof(bits: int, serial: bool) -> None:
     for layer in dict.fromkeys(command.layer for command in made.spread.sequence.commands):
         roofline = explain(made, layers_in(layer)[0]).roofline
         assert roofline.attained <= roofline.roof * 1.0001, layer
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_the_peak_of_wide_operands_counts_their_passes(serial: bool) -> None:
+    """float32 goes through cells of 8 bits in 16 passes: such a layer computes where bytes would still wait for the dram."""
+    processor = msgspec.structs.replace(PROCESSOR, matrix=msgspec.structs.replace(PROCESSOR.matrix, bit_serial=serial))
+    made = compile_network(nn.Sequential(nn.Conv2d(64, 96, 1)).eval(), (1, 64, 16, 16), processor)
+    assert isinstance(made, Compiled)
+    roofline = explain(made, "0").roofline
+    assert roofline.peak == 32 * 32 / 16 + 32
+    assert roofline.ridge == pytest.approx(roofline.peak / 5)
+    assert roofline.attained <= roofline.roof
 
 
 def test_bytes_are_told_apart(pointwise: Explanation) -> None:
