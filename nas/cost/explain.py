@@ -45,13 +45,13 @@ class EngineUse(msgspec.Struct, frozen=True):
 class Roofline(msgspec.Struct, frozen=True):
     """The layer among the processor's limits (Williams et al., Communications of the ACM 52(4), 2009).
 
-    intensity: multiply-adds per byte that is loaded or stored; ridge: the intensity from which on the peak can be reached; attained and
+    intensity: multiply-adds per byte that is loaded or stored, None where none is; ridge: the intensity from which on the peak can be reached; attained and
     peak: multiply-adds a cycle of the arrays and lanes of all `cores`, for a layer can be shared between them, which share one dram;
     of an array those of the layer's bits, which may take several passes through a cell; roof: what the bandwidth or the peak
     allows at this intensity. What is attained is while the busiest works for the layer: an engine of any core, or the dram.
     """
 
-    intensity: float
+    intensity: float | None
     ridge: float
     attained: float
     roof: float
@@ -219,6 +219,6 @@ def _roofline(row: LayerRow, spans: Iterable[Span], peak: float, processor: Proc
         transfer_bytes += span.transfer_bytes
     # The transfers of several cores share the dram, which can be busier than each of the engines that wait for it.
     attained = row.macs / max(1, transfer_bytes / bytes_a_cycle, *busy.values())
-    intensity = row.macs / transfer_bytes if transfer_bytes else float("inf")
-    roof = min(peak, intensity * bytes_a_cycle)
+    intensity = row.macs / transfer_bytes if transfer_bytes else None
+    roof = peak if intensity is None else min(peak, intensity * bytes_a_cycle)
     return Roofline(intensity, peak / bytes_a_cycle, attained, roof, peak, processor.cores, row.bound)

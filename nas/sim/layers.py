@@ -18,7 +18,7 @@ class LayerRow(msgspec.Struct, frozen=True):
 
     busy_cycles: by engine, of all cores together; cycles: their sum; share: of the sum over all layers; utilisation:
     multiply-adds on the matrix engine over its cells and the cycles it was busy; intensity: multiply-adds per byte of dram,
-    infinite without traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`; conflict_cycles:
+    None without traffic; bound: what takes this layer longest if all else overlaps, see `layer_rows`; conflict_cycles:
     of the busy ones those that the ports of single pages cost.
     """
 
@@ -31,7 +31,7 @@ class LayerRow(msgspec.Struct, frozen=True):
     dram_bytes: int
     sram_bytes: int
     energy_pj: float
-    intensity: float
+    intensity: float | None
     bound: Literal["compute", "dram", "sram", "host"]
     conflict_cycles: int = 0
 
@@ -70,7 +70,7 @@ def _row(layer: str, spans: list[Span], total_cycles: int, processor: Processor)
         dram_bytes=dram_bytes,
         sram_bytes=sram_bytes,
         energy_pj=sum(span.energy_pj for span in spans),
-        intensity=macs / dram_bytes if dram_bytes else float("inf"),
+        intensity=macs / dram_bytes if dram_bytes else None,
         bound=_bound(spans, busy, processor),
         conflict_cycles=sum(span.conflict_cycles for span in spans),
     )

@@ -71,10 +71,13 @@ def _print_traffic(seen: Explanation, console: Console) -> None:
     roofline = seen.roofline
     cores = f" of {roofline.cores} cores" if roofline.cores > 1 else ""
     console.print(f"\nDRAM: {parts or 'nothing'}", highlight=False)
-    side = "memory" if roofline.intensity < roofline.ridge else "compute"
+    intensity = roofline.intensity
+    side = "memory" if intensity is not None and intensity < roofline.ridge else "compute"
+    reached = "no DRAM traffic" if intensity is None else f"{intensity:,.0f} multiply-adds a byte"
     console.print(
-        f"roofline: {roofline.intensity:,.0f} multiply-adds a byte, on the {side} side of the ridge at {roofline.ridge:,.0f}, so at most "
-        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{cores}; {roofline.attained:,.0f} attained; busiest: {roofline.bound}",
+        f"roofline: {reached}, on the {side} side of the ridge at {roofline.ridge:,.0f}, so at most "
+        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{cores}; {roofline.attained:,.0f} attained; "
+        f"busiest: {roofline.bound}",
         highlight=False,
     )
 

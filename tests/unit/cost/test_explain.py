@@ -1,6 +1,7 @@
 """What is said of a layer, against the trace, the tensors, and sums done by hand."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from nas.check.sequential import check_program
 from nas.compiler.driver import Compiled, compile_network, programs_of
 from nas.compiler.opt.rewrite.branches import layers_in
 from nas.compiler.precision import Precision
+from nas.core.artifact import read_json, write_json
 from nas.core.errors import InputError
 from nas.cost.array_use import array_use
 from nas.cost.explain import Explanation, explain
@@ -275,6 +277,23 @@ def test_a_host_that_reads_faster_than_the_dram_transfers_is_what_its_layer_wait
 def test_an_unknown_layer_gets_the_near_name(compiled: Compiled) -> None:
     with pytest.raises(InputError, match="did you mean"):
         explain(compiled, "44")
+
+
+def test_files_are_read_back_though_a_layer_moves_nothing(tmp_path: Path) -> None:
+    """JSON has no infinity."""
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2), nn.Conv2d(8, 4, 1)).eval()
+    made = compile_network(network, (1, 3, 16, 16), PROCESSOR, precision=Precision("int8"))
+    assert isinstance(made, Compiled)
+    whole, seen = profile(made, 0)[0], explain(made, "1")
+    assert None in [layer.row.intensity for layer in whole.layers]
+    assert seen.roofline.intensity is None
+    assert seen.roofline.roof == seen.roofline.peak
+    for value in (whole, seen):
+        write_json(tmp_path / "value.json", value, "value", 1)
+        assert read_json(tmp_path / "value.json", type(value), "value", 1) == value
+    text = io.StringIO()
+    print_explanation(seen, Console(file=text, width=200))
+    assert "roofline: no DRAM traffic, on the compute side" in text.getvalue()
 
 
 def test_it_can_be_read_in_a_terminal(pointwise: Explanation) -> None:
