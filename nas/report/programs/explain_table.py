@@ -73,13 +73,18 @@ def _print_traffic(seen: Explanation, console: Console) -> None:
     console.print(f"\nDRAM: {parts or 'nothing'}", highlight=False)
     intensity = roofline.intensity
     side = "memory" if intensity is not None and intensity < roofline.ridge else "compute"
-    reached = "no DRAM traffic" if intensity is None else f"{intensity:,.0f} multiply-adds a byte"
+    reached = "no DRAM traffic" if intensity is None else f"{_few_digits(intensity)} multiply-adds a byte"
     console.print(
-        f"roofline: {reached}, on the {side} side of the ridge at {roofline.ridge:,.0f}, so at most "
-        f"{roofline.roof:,.0f} of {roofline.peak:,.0f} a cycle{cores}; {roofline.attained:,.0f} attained; "
+        f"roofline: {reached}, on the {side} side of the ridge at {_few_digits(roofline.ridge)}, so at most "
+        f"{_few_digits(roofline.roof)} of {_few_digits(roofline.peak)} a cycle{cores}; {_few_digits(roofline.attained)} attained; "
         f"busiest: {roofline.bound}",
         highlight=False,
     )
+
+
+def _few_digits(value: float) -> str:
+    """A whole number, or two digits of a small one: of an array of one cell it is all that there is to see."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def _what_ifs(seen: Explanation) -> Table:

@@ -296,6 +296,24 @@ def test_files_are_read_back_though_a_layer_moves_nothing(tmp_path: Path) -> Non
     assert "roofline: no DRAM traffic, on the compute side" in text.getvalue()
 
 
+def test_a_layer_of_a_slow_processor_does_not_seem_to_attain_nothing() -> None:
+    """A cell and a lane, and a dram that brings a byte in thousands of cycles."""
+    processor = msgspec.structs.replace(
+        PROCESSOR,
+        dram=msgspec.structs.replace(PROCESSOR.dram, bandwidth_bytes_per_s=4e5),
+        matrix=msgspec.structs.replace(PROCESSOR.matrix, rows=1, columns=1),
+        vector=msgspec.structs.replace(PROCESSOR.vector, lanes=1),
+    )
+    made = compile_network(nn.Sequential(nn.Linear(30, 10)).eval(), (1, 30), processor, precision=Precision("int8"))
+    assert isinstance(made, Compiled)
+    seen, text = explain(made, "0"), io.StringIO()
+    print_explanation(seen, Console(file=text, width=200))
+    roofline = seen.roofline
+    assert 0 < roofline.attained <= roofline.roof < 0.5
+    assert f"{roofline.attained:.2g} attained" in text.getvalue()
+    assert f"so at most {roofline.roof:.2g} of 2 a cycle" in text.getvalue()
+
+
 def test_it_can_be_read_in_a_terminal(pointwise: Explanation) -> None:
     text = io.StringIO()
     print_explanation(pointwise, Console(file=text, width=80))
