@@ -23,6 +23,8 @@ from nas.timing.cycles import bandwidth, seconds_to_cycles
 
 _BLOCK = 1024
 _MOST_STOLEN = 0.9
+_MOST_SIGMA = 10.0  # far beyond any memory, and no latency overflows
+_LONGEST_S = 1.0
 
 
 class Clouds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +42,7 @@ class Sky:
     """The clouds over one run: draws numbers as they are needed, a block at a time."""
 
     def __init__(self, clouds: Clouds, processor: Processor) -> None:
-        if not (clouds.latency_sigma >= 0 and 0 <= clouds.stolen_share < 1 and clouds.slot_s > 0):
-            raise InputError("clouds", "", "latency_sigma >= 0, 0 <= stolen_share < 1 and slot_s > 0", clouds)
-        if not 0 <= clouds.refresh_s < clouds.refresh_every_s:
-            raise InputError("clouds", "refresh_s", f"0 or more, below {clouds.refresh_every_s}", clouds.refresh_s)
+        _check(clouds)
         self._clouds = clouds
         self._full = bandwidth(processor)
         self._nominal_cycles = seconds_to_cycles(processor.dram.latency_s, processor)
@@ -95,3 +94,17 @@ class Sky:
             generator = stream(self._clouds.seed, "clouds", name, block)
             self._blocks[name, block] = generator.standard_normal(_BLOCK)
         return float(self._blocks[name, block][place])
+
+
+def _check(clouds: Clouds) -> None:
+    """Raise InputError for the first field that no sky can have. A comparison with NaN is false."""
+    every_s = clouds.refresh_every_s
+    for field, fits, expected in (
+        ("latency_sigma", 0 <= clouds.latency_sigma <= _MOST_SIGMA, f"0 to {_MOST_SIGMA:g}"),
+        ("stolen_share", 0 <= clouds.stolen_share < 1, "0 or more, below 1"),
+        ("slot_s", 0 < clouds.slot_s <= _LONGEST_S, f"above 0, at most {_LONGEST_S:g}"),
+        ("refresh_every_s", 0 < every_s <= _LONGEST_S, f"above 0, at most {_LONGEST_S:g}"),
+        ("refresh_s", 0 <= clouds.refresh_s < every_s, f"0 or more, below {every_s:g}"),
+    ):
+        if not fits:
+            raise InputError("clouds", field, expected, getattr(clouds, field))

@@ -1,5 +1,8 @@
 """The clouds: the same sky for the same seed, no bytes lost, and never quicker than a clear day."""
 
+import math
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -73,8 +76,16 @@ def test_latencies_are_those_of_the_command_whatever_was_asked_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Clouds(stolen_share=1.0), Clouds(latency_sigma=-1.0), Clouds(refresh_s=1.0), Clouds(slot_s=0.0)]
+    ("field", "amount"),
+    [
+        *(("latency_sigma", amount) for amount in (-1.0, 300.0, math.inf, math.nan)),
+        *(("stolen_share", amount) for amount in (-0.1, 1.0, math.nan)),
+        *(("slot_s", amount) for amount in (0.0, math.inf, math.nan)),
+        *(("refresh_every_s", amount) for amount in (math.inf, math.nan)),
+        *(("refresh_s", amount) for amount in (-1.0, 3.9e-6, 1.0, math.inf, math.nan)),
+    ],
 )
-def test_a_sky_that_cannot_be_is_refused(wrong: Clouds) -> None:
-    with pytest.raises(InputError, match="clouds"):
-        Sky(wrong, PROCESSOR)
+def test_a_sky_that_cannot_be_is_refused_by_its_field(field: str, amount: float) -> None:
+    """Not later, in the middle of a run, by an overflow."""
+    with pytest.raises(InputError, match=rf"^clouds: {field}: expected .*, got {amount}$"):
+        Sky(msgspec.structs.replace(Clouds(), **{field: amount}), PROCESSOR)
