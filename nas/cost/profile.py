@@ -1,6 +1,7 @@
 """A compiled network -> where its time and its bytes go: a row for each layer, and the totals of all three programs."""
 
 import math
+from collections import Counter
 
 import msgspec
 
@@ -8,6 +9,7 @@ from nas.compiler.driver import Compiled
 from nas.cost.model import Cost
 from nas.cost.simulated import cost_of
 from nas.ir.command import Conv, Host, Matmul
+from nas.ir.cores import engine_of_queue
 from nas.ir.program import Operator, Program
 from nas.ir.tensor import Tensor
 from nas.sim.layers import LayerRow, layer_rows
@@ -21,12 +23,14 @@ class LayerProfile(msgspec.Struct, frozen=True):
     """One layer of the parallel program.
 
     row: what the simulator saw of it; engine: the one that computes it; pixels_per_weight: how often a weight is used,
-    N * H * W / (K * Kh * Kw) of the layer's input and kernel (0 for layers without weights).
+    N * H * W / (K * Kh * Kw) of the layer's input and kernel (0 for layers without weights); conflict_cycles: of the
+    busy ones of `engine` alone those that the ports of single pages cost.
     """
 
     row: LayerRow
     engine: str
     pixels_per_weight: float
+    conflict_cycles: int = 0
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -61,8 +65,11 @@ def profile(compiled: Compiled, parameters: int) -> tuple[Profile, Trace]:
     bounds = program_bounds(program, processor)
     reuse = _reuse(program)
     order = {operator.layer: index for index, operator in enumerate(program.operators)}
+    conflicts: Counter[tuple[str, str]] = Counter()
+    for span in trace.spans:
+        conflicts[span.layer, engine_of_queue(span.engine)[0]] += span.conflict_cycles
     rows = tuple(
-        LayerProfile(row, _engine(row), reuse.get(row.layer, 0.0))
+        LayerProfile(row, _engine(row), reuse.get(row.layer, 0.0), conflicts[row.layer, _engine(row)])
         for row in sorted(layer_rows(trace, processor), key=lambda row: order.get(row.layer, 0))
     )
     return (

@@ -13,11 +13,11 @@ _WIDE_ONLY = ("share", "MACs", "pixels/weight")
 def print_profile(profile: Profile, console: Console) -> None:
     """Print the layers, then the three programs and the bound. A narrow terminal gets fewer columns; no name is cut.
 
-    Of the cycles of a layer those that bank conflicts cost have a column where there are any.
+    Of the cycles that are shown of a layer those that bank conflicts cost have a column where there are any.
     """
     table = Table(title=f"{profile.name} on {profile.processor}", title_justify="left", box=None, pad_edge=False)
     rows = [_cells(layer) for layer in profile.layers]
-    idle = () if any(layer.row.conflict_cycles for layer in profile.layers) else ("conflicts",)
+    idle = () if any(layer.conflict_cycles for layer in profile.layers) else ("conflicts",)
     narrow = _WIDE_ONLY if console.width < _NARROW else ()
     names = [name for name in (rows[0] if rows else {}) if name not in (*idle, *narrow)]
     for name in names:
@@ -45,7 +45,7 @@ def _cells(layer: LayerProfile) -> dict[str, str]:
         "layer": row.layer,
         "engine": layer.engine,
         "cycles": f"{row.busy_cycles.get(layer.engine, 0):,}",
-        "conflicts": f"{row.conflict_cycles:,}" if row.conflict_cycles else "",
+        "conflicts": f"{layer.conflict_cycles:,}" if layer.conflict_cycles else "",
         "share": f"{row.share:.1%}",
         "in use": f"{row.utilisation:.0%}" if layer.engine == "matrix" else "",
         "MACs": si(row.macs) if row.macs else "",

@@ -1,13 +1,19 @@
 """Several cores in reports: engines are named core by core, layers add up over cores, and the speed-up is told."""
 
+import io
+
+import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
+from torch import nn
 
 import models
 from nas.compiler.driver import Compiled, compile_network
+from nas.compiler.precision import Precision
 from nas.cost.profile import Profile, profile
 from nas.hw.load import find_processor
-from nas.report.programs.profile_table import cores_text
+from nas.report.programs.profile_table import cores_text, print_profile
 from nas.report.programs.trace_events import trace_events
 from nas.sim.layers import layer_rows
 from nas.sim.trace import Trace
@@ -40,6 +46,24 @@ def test_a_layer_adds_up_over_the_cores(seen: tuple[Profile, Trace]) -> None:
     assert sum(row.cycles for row in rows) == sum(span.busy_cycles for span in trace.spans)
     assert set().union(*(row.busy_cycles for row in rows)) <= {"dma_in", "matrix", "vector", "dma_out"}
     assert all(0 <= row.utilisation <= 1 for row in rows)
+
+
+def test_conflicts_are_those_of_the_engine_whose_cycles_stand_beside_them() -> None:
+    """Ports of a byte hold both engines up; a layer's row tells the cycles of one."""
+    narrow = msgspec.structs.replace(QUAD_NPU, sram=msgspec.structs.replace(QUAD_NPU.sram, port_bytes=1))
+    network = nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU(), nn.Conv2d(40, 24, 1)).eval()
+    compiled = compile_network(network, (1, 3, 24, 24), narrow, precision=Precision("int8"))
+    assert isinstance(compiled, Compiled)
+    found, trace = profile(compiled, 0)
+    for layer in found.layers:
+        spans = [span for span in trace.spans if span.layer == layer.row.layer and span.engine[:6] == layer.engine]
+        assert layer.conflict_cycles == sum(span.conflict_cycles for span in spans)
+    first = found.layers[0]
+    assert 0 < first.conflict_cycles < first.row.conflict_cycles
+    text = io.StringIO()
+    print_profile(found, Console(file=text, width=160))
+    cells = next(line.split() for line in text.getvalue().splitlines() if line.startswith("0 "))
+    assert cells[2:4] == [f"{first.row.busy_cycles[first.engine]:,}", f"{first.conflict_cycles:,}"]
 
 
 def test_the_speed_up_over_one_core_is_told(seen: tuple[Profile, Trace]) -> None:
