@@ -35,14 +35,14 @@ def print_profile(profile: Profile, console: Console) -> None:
     if profile.cores > 1 or profile.tried:
         console.print(cores_text(profile), highlight=False)
     if profile.host_layers:
-        listed = ", ".join(dict.fromkeys(profile.host_layers))
+        listed = ", ".join(dict.fromkeys(map(_shown, profile.host_layers)))
         console.print(f"no engine knows these, so the host computes them: {listed}", style="yellow", highlight=False)
 
 
 def _cells(layer: LayerProfile) -> dict[str, str]:
     row = layer.row
     return {
-        "layer": row.layer,
+        "layer": _shown(row.layer),
         "engine": layer.engine,
         "cycles": f"{row.busy_cycles.get(layer.engine, 0):,}",
         "conflicts": f"{layer.conflict_cycles:,}" if layer.conflict_cycles else "",
@@ -53,6 +53,11 @@ def _cells(layer: LayerProfile) -> dict[str, str]:
         "pixels/weight": f"{layer.pixels_per_weight:.3g}" if layer.pixels_per_weight else "",
         "bound": row.bound,
     }
+
+
+def _shown(layer: str) -> str:
+    """A network without modules in it is one layer, which has no path."""
+    return layer or "(no layer)"
 
 
 def _totals(profile: Profile) -> str:
