@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
     with console.status(COMPILING):
         compiled = compile_network(model, shape, processor, switched_off, options.seed, precision, options.ladder)
     if isinstance(compiled, Violation):
-        console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False)
+        console.print(f"does not fit: {compiled}", style="bold yellow", highlight=False, markup=False)
         raise SystemExit(3)
     compiled.write(folder)
     seen, trace = profile(compiled, sum(parameter.numel() for parameter in model.parameters()))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nas.core.units import binary, si
@@ -14,14 +15,16 @@ _PRODUCTS = 4
 
 def print_explanation(seen: Explanation, console: Console) -> None:
     """Print the engines, the array, the traffic, the roofline and the what-ifs of a layer."""
-    console.print(f"\n[bold]{seen.layer}[/] of {seen.network} on {seen.processor}", highlight=False)
+    console.print(
+        f"\n[bold]{escape(seen.layer)}[/] of {escape(f'{seen.network} on {seen.processor}')}", highlight=False
+    )
     console.print(
         f"from cycle {seen.first_cycle:,} to {seen.end_cycle:,} of {seen.network_cycles:,}, "
         f"{seen.share:.1%} of what all engines do, {si(seen.macs)} multiply-adds",
         highlight=False,
     )
     console.print("\nengines: who works, and what they wait for before they begin")
-    console.print(_engines(seen))
+    console.print(_engines(seen), markup=False)  # names may have brackets in them
     if seen.array.cycles:
         console.print(f"\nthe array: {seen.array.utilisation:.1%} in use; where its cycles go", highlight=False)
         console.print(_array(seen))

@@ -1,6 +1,7 @@
 """A profile as people read it: a table of layers, and the totals beside what they could be."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nas.core.units import binary, si
@@ -15,7 +16,9 @@ def print_profile(profile: Profile, console: Console) -> None:
 
     Of the cycles that are shown of a layer those that bank conflicts cost have a column where there are any.
     """
-    table = Table(title=f"{profile.name} on {profile.processor}", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=escape(f"{profile.name} on {profile.processor}"), title_justify="left", box=None, pad_edge=False
+    )
     rows = [_cells(layer) for layer in profile.layers]
     idle = () if any(layer.conflict_cycles for layer in profile.layers) else ("conflicts",)
     narrow = _WIDE_ONLY if console.width < _NARROW else ()
@@ -30,13 +33,15 @@ def print_profile(profile: Profile, console: Console) -> None:
         )
     for row in rows:
         table.add_row(*(row[name] for name in names))
-    console.print(table)
+    console.print(table, markup=False)  # names may have brackets in them
     console.print(_totals(profile), highlight=False)
     if profile.cores > 1 or profile.tried:
         console.print(cores_text(profile), highlight=False)
     if profile.host_layers:
         listed = ", ".join(dict.fromkeys(map(_shown, profile.host_layers)))
-        console.print(f"no engine knows these, so the host computes them: {listed}", style="yellow", highlight=False)
+        console.print(
+            f"no engine knows these, so the host computes them: {listed}", style="yellow", highlight=False, markup=False
+        )
 
 
 def _cells(layer: LayerProfile) -> dict[str, str]:

@@ -85,7 +85,17 @@ def _name_bars(axes: Any, row: int, spans: Sequence[Span], trace: Trace) -> None
     for span in spans:
         if span.busy_cycles > (len(span.layer) + 1) * _CHARACTER_SHARE * trace.cycles:
             middle = (span.start_cycles + span.end_cycles) / 2 * scale
-            axes.text(middle, row, span.layer, ha="center", va="center", fontsize=7, color="black", clip_on=True)
+            axes.text(
+                middle,
+                row,
+                span.layer,
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="black",
+                clip_on=True,
+                parse_math=False,
+            )
 
 
 def _label(axes: Any, trace: Trace, scale: float) -> None:
@@ -101,6 +111,7 @@ def _label(axes: Any, trace: Trace, scale: float) -> None:
         f"{binary(trace.dram_bytes)} of DRAM traffic, {si(trace.energy_pj * 1e-12, 'J')}",
         loc="left",
         fontsize=10,
+        parse_math=False,
     )
 
 
@@ -125,4 +136,7 @@ def _legend(figure: Figure, colours: dict[str, Colour], longest: set[str]) -> No
     others = len(colours) - len(handles)
     handles += [Patch(color=_GREY, label=f"{others} other layers, muted colours in turn")] if others else []
     handles.append(Patch(color=_WAIT_COLOUR, label="waiting"))
-    figure.axes[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
+    axes = figure.axes[0]
+    legend = axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar in a name begins no formula
