@@ -28,7 +28,7 @@ class Observers:
             observer.progress(step, steps, images_per_s, eta_s, loss)
 
 
-class Part:
+class Prefixed:
     """Watches one of several trainings of a run: `observer` is told its scalars with `name` in front, so that curves stay apart."""
 
     def __init__(self, observer: Observer, name: str) -> None:

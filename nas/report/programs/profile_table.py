@@ -6,6 +6,7 @@ from rich.table import Table
 
 from nas.core.units import binary, si
 from nas.cost.profile import LayerProfile, Profile
+from nas.report.programs.trace_rows import shown_layer
 
 _NARROW = 100
 _WIDE_ONLY = ("share", "MACs", "pixels/weight")
@@ -38,7 +39,7 @@ def print_profile(profile: Profile, console: Console) -> None:
     if profile.cores > 1 or profile.tried:
         console.print(cores_text(profile), highlight=False)
     if profile.host_layers:
-        listed = ", ".join(dict.fromkeys(map(_shown, profile.host_layers)))
+        listed = ", ".join(dict.fromkeys(map(shown_layer, profile.host_layers)))
         console.print(
             f"no engine knows these, so the host computes them: {listed}", style="yellow", highlight=False, markup=False
         )
@@ -47,7 +48,7 @@ def print_profile(profile: Profile, console: Console) -> None:
 def _cells(layer: LayerProfile) -> dict[str, str]:
     row = layer.row
     return {
-        "layer": _shown(row.layer),
+        "layer": shown_layer(row.layer),
         "engine": layer.engine,
         "cycles": f"{row.busy_cycles.get(layer.engine, 0):,}",
         "conflicts": f"{layer.conflict_cycles:,}" if layer.conflict_cycles else "",
@@ -58,11 +59,6 @@ def _cells(layer: LayerProfile) -> dict[str, str]:
         "pixels/weight": f"{layer.pixels_per_weight:.3g}" if layer.pixels_per_weight else "",
         "bound": row.bound,
     }
-
-
-def _shown(layer: str) -> str:
-    """A network without modules in it is one layer, which has no path."""
-    return layer or "(no layer)"
 
 
 def _totals(profile: Profile) -> str:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from nas.core.units import binary, si
 from nas.report.figure import new_figure, save_figure
-from nas.report.programs.trace_rows import core_and_engine, engine_rows
+from nas.report.programs.trace_rows import core_and_engine, engine_rows, shown_layer
 from nas.sim.trace import Span, Trace
 
 Colour = tuple[float, float, float]
@@ -130,9 +130,7 @@ def row_labels(trace: Trace) -> list[str]:
 
 def _legend(figure: Figure, colours: dict[str, Colour], longest: set[str]) -> None:
     """Name the layers that have a colour of their own."""
-    handles = [
-        Patch(color=colour, label=layer or "(no layer)") for layer, colour in colours.items() if layer in longest
-    ]
+    handles = [Patch(color=colour, label=shown_layer(layer)) for layer, colour in colours.items() if layer in longest]
     others = len(colours) - len(handles)
     handles += [Patch(color=_GREY, label=f"{others} other layers, muted colours in turn")] if others else []
     handles.append(Patch(color=_WAIT_COLOUR, label="waiting"))

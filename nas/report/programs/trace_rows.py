@@ -1,4 +1,4 @@
-"""Trace -> the engines at work in it, in the order in which pictures and trace files show them."""
+"""Trace -> the engines at work in it, in the order in which pictures and trace files show them; and the names of layers."""
 
 from nas.ir.cores import MOST_CORES, SHARED_ENGINES, engine_of_queue, queue_name
 from nas.sim.trace import Trace
@@ -22,3 +22,8 @@ def core_and_engine(row: str) -> tuple[int | None, str]:
 def _core_engines(core: int) -> list[str]:
     own = _ENGINE_ORDER if core == 0 else [engine for engine in _ENGINE_ORDER if engine not in SHARED_ENGINES]
     return [queue_name(engine, core) for engine in own]
+
+
+def shown_layer(layer: str) -> str:
+    """A network without modules in it is one layer, which has no path."""
+    return layer or "(no layer)"

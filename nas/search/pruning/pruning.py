@@ -34,7 +34,7 @@ from nas.quota.worth.price import PRICES, Subject
 from nas.search.pruning.try_out import TryOut
 from nas.train.config import TrainConfig
 from nas.train.machine.slow_kernels import without_slow_kernels
-from nas.train.observer import Observer, Part
+from nas.train.observer import Observer, Prefixed
 from nas.train.options import Options
 from nas.train.recipe.distillation import Teacher
 from nas.train.recipe.metrics import ErrorRate, evaluate
@@ -121,7 +121,7 @@ def prune(
     small = slim(network, groups, keep, shape)
     describe_slim(folder / "slim" / "slim.json", network, channels_of(keep))
     if not (folder / "slim" / "result.json").exists():
-        options = Options(observer=Part(observer, "slim"), teacher=teacher)
+        options = Options(observer=Prefixed(observer, "slim"), teacher=teacher)
         train_and_test(small, data, config.fine_trainer, folder / "slim", options)
     fine = read_result(folder / "slim")
     load_exactly(small, folder / "slim")
@@ -237,7 +237,7 @@ def _whole(network: nn.Module, data: Data, config: PruneConfig, folder: Path, ob
         load_exactly(network, place)
         network.to(data.test.images.device)
     else:
-        done = train_and_test(network, data, config.trainer, place, Options(observer=Part(observer, "whole")))
+        done = train_and_test(network, data, config.trainer, place, Options(observer=Prefixed(observer, "whole")))
     return done.test
 
 
@@ -248,7 +248,7 @@ def _under_quota(
     stepper = UnderQuota(groups, config.quota, judges, config.quota_trainer.seed)
     train(
         network, data.train, data.validation, config.quota_trainer, folder / "quota",
-        Options(observer=Part(observer, "quota"), stepper=stepper),
+        Options(observer=Prefixed(observer, "quota"), stepper=stepper),
     )  # fmt: skip
     write_json(folder / "quota.json", stepper.training.history, _HISTORY_KIND, _HISTORY_VERSION)
     return stepper.training

@@ -24,7 +24,7 @@ from nas.train.state.checkpoint import (
 )
 from nas.train.state.parts import Parts
 from nas.train.state.result import CurvePoint
-from nas.train.state.settings import refuse_other
+from nas.train.state.settings import refuse_another_run
 from nas.train.state.stopwatch import Stopwatch
 
 # What parts, and torch behind them, say to tensors and values that are missing, or of another shape or kind.
@@ -83,7 +83,7 @@ class Session:
         if found is None:
             return
         progress, tensors = found
-        refuse_other(folder, progress.run, run)
+        refuse_another_run(folder, progress.run, run)
         path = folder / PROGRESS_FILE
         try:
             self.curve = msgspec.convert(progress.curve, list[CurvePoint])

@@ -26,10 +26,10 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         write_json(path, settings, _KIND, _VERSION)
         return
     now = msgspec.json.decode(msgspec.json.encode(settings))  # as it is read from the file
-    refuse_other(folder, read_json(path, dict[str, Any], _KIND, _VERSION), now)
+    refuse_another_run(folder, read_json(path, dict[str, Any], _KIND, _VERSION), now)
 
 
-def refuse_other(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def refuse_another_run(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """InputError for the first of the settings that is not what it was `before`, when the run in `folder` began."""
     then, present = dict(_flat(before)), dict(_flat(now))
     for name in {**then, **present}:

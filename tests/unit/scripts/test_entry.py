@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nas.core.errors import CoevoError
+from tests.commands import in_a_process
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 CONF = SCRIPTS.parent / "conf"
@@ -45,8 +46,8 @@ def test_help_keeps_comments_and_names_the_choices(scripts_module) -> None:  # t
 
 
 def test_help_is_what_a_script_prints(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "train.py"), "--help"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    run = in_a_process("train", "--help", here=tmp_path)
+    assert run.returncode == 0, run.stderr
     assert "choices, group=choice" in run.stdout
     assert not list(tmp_path.iterdir())
 
